@@ -1,0 +1,309 @@
+/*
+ * Building a domain: its memory, the pool of its tables, vCPUs, ports, and what pvh.c puts
+ * into the memory. Whatever goes wrong, what was built is taken away by the same steps as a
+ * domain that has lived (destroy.c).
+ */
+#include "hv/build.h"
+
+#include <string.h>
+
+#include "hv/alloc.h"
+#include "hv/evtchn.h"
+#include "hv/print.h"
+#include "hv/pvh.h"
+#include "hv/ring.h"
+#include "hv/time.h"
+
+#define ORDER_2MB 9
+/* Entries of our tables have 32-bit numbers, 512 to a pair of frames: the pool ends at 64 GiB. */
+#define POOL_FRAME_END (UINT64_C(1) << 24)
+#define FRAMES_PER_MB  256
+#define FRAMES_SPARE   256 /* for the structures beside memory and pool */
+
+static uint16_t last_id;
+
+struct failure {
+    char  *text;
+    size_t size;
+};
+
+#define FAIL(f, ...) (format_string((f)->text, (f)->size, __VA_ARGS__), false)
+
+/* ---- memory ---- */
+
+/* Makes frames fresh from the allocator the domain's: zero, and each a block of its own. */
+static void own(struct domain *d, mfn_t first, unsigned order)
+{
+    for (uint64_t i = 0; i < UINT64_C(1) << order; i++) {
+        mfn_t         mfn = mfn_of(first.raw + i);
+        struct frame *frame = phys_frame(&machine_phys, mfn);
+
+        memset(phys_ptr(&machine_phys, mfn), 0, PAGE_SIZE);
+        *frame = (struct frame){ .kind = FRAME_GUEST, .owner = d->id };
+    }
+    d->pages += UINT64_C(1) << order;
+}
+
+mfn_t domain_alloc_frame(struct domain *d)
+{
+    mfn_t mfn = alloc_frames(0, ALLOC_ANY);
+
+    if (mfn_valid(mfn))
+        own(d, mfn, 0);
+    return mfn;
+}
+
+/* Puts one block of 2^order frames behind the gfn. */
+static bool populate_block(struct domain *d, gfn_t gfn, unsigned order)
+{
+    struct p2m_entry entry = { .type = P2M_RAM, .order = (uint8_t)order };
+
+    entry.mfn = alloc_frames(order, ALLOC_ANY);
+    if (!mfn_valid(entry.mfn))
+        return false;
+    own(d, entry.mfn, order);
+    return p2m_set(&d->paging.p2m, gfn, entry);
+}
+
+/* RAM from `first` on, in the largest blocks that there are. */
+static bool populate(struct domain *d, uint64_t first, uint64_t count)
+{
+    const uint64_t large = UINT64_C(1) << ORDER_2MB;
+
+    for (uint64_t gfn = first; gfn < first + count;) {
+        if (gfn % large == 0 && first + count - gfn >= large &&
+            populate_block(d, gfn_of(gfn), ORDER_2MB)) {
+            gfn += large;
+            continue;
+        }
+        if (!populate_block(d, gfn_of(gfn), 0))
+            return false;
+        gfn++;
+    }
+    return true;
+}
+
+static bool build_memory(struct domain *d, struct failure *f)
+{
+    const uint64_t special[] = { PVH_STORE_GFN, PVH_CONSOLE_GFN };
+    bool           done;
+
+    done = populate(d, 0, pvh_low_ram(d) >> PAGE_SHIFT) &&
+           populate(d, UINT64_C(1) << (32 - PAGE_SHIFT), pvh_high_ram(d) >> PAGE_SHIFT) &&
+           populate(d, PVH_ACPI >> PAGE_SHIFT, PVH_ACPI_PAGES);
+    for (unsigned i = 0; i < sizeof(special) / sizeof(special[0]); i++)
+        done = done && populate(d, special[i], 1);
+    if (!done)
+        return FAIL(f, "memory ran out while %u MiB were made ready: lower memory=, raise "
+                    "shadow_memory=, or give the machine more", d->config.memory);
+    d->store_frame = p2m_get(&d->paging.p2m, gfn_of(PVH_STORE_GFN)).mfn;
+    d->console_frame = p2m_get(&d->paging.p2m, gfn_of(PVH_CONSOLE_GFN)).mfn;
+    phys_frame(&machine_phys, d->store_frame)->refs++;
+
+    d->shared_mfn = domain_alloc_frame(d);
+    if (!mfn_valid(d->shared_mfn))
+        return FAIL(f, "no memory is left for shared_info: give the machine more");
+    phys_frame(&machine_phys, d->shared_mfn)->refs++;
+    d->shared = phys_ptr(&machine_phys, d->shared_mfn);
+    d->max_pages = d->pages + DOMAIN_GRANT_FRAMES;
+    return true;
+}
+
+/* ---- the pool of our own tables ---- */
+
+static uint64_t pool_frames(const struct config *config)
+{
+    uint64_t frames = (uint64_t)config->memory * FRAMES_PER_MB / 32 + 1024 + 512 * config->vcpus;
+
+    if (config->shadow_memory != 0)
+        frames = (uint64_t)config->shadow_memory * FRAMES_PER_MB;
+    return (frames + 1) & ~UINT64_C(1);
+}
+
+static mfn_t pool_block(void)
+{
+    mfn_t even = alloc_frames(1, ALLOC_ANY);
+
+    if (mfn_valid(even) && even.raw + 1 >= POOL_FRAME_END) {
+        free_frames(even, 1);
+        even = alloc_frames(1, ALLOC_LOW_4G);
+    }
+    return even;
+}
+
+static bool build_pool(struct domain *d, struct failure *f)
+{
+    enum paging_kind kind = d->config.paging == CONFIG_PAGING_SHADOW ? PAGING_SHADOW
+                                                                     : PAGING_NESTED;
+
+    pool_init(&d->paging.pool, &machine_phys, d->id);
+    for (uint64_t i = 0; i < pool_frames(&d->config); i += 2) {
+        mfn_t even = pool_block();
+
+        if (!mfn_valid(even))
+            return FAIL(f, "no memory is left for its tables: lower shadow_memory= or memory=");
+        pool_add(&d->paging.pool, even);
+    }
+    if (!paging_domain_init(&d->paging, &machine_phys, d->id, kind, machine_guest_features()))
+        return FAIL(f, "its tables do not fit into %llu KiB: raise shadow_memory=",
+                    (unsigned long long)pool_frames(&d->config) * 4);
+    d->paging_ready = true;
+    return true;
+}
+
+/* ---- vCPUs and ports ---- */
+
+static bool build_vcpu(struct domain *d, struct failure *f)
+{
+    struct vcpu *v = alloc_bytes(sizeof(*v));
+    mfn_t        pae;
+
+    if (v == NULL)
+        return FAIL(f, "no memory is left for vCPU %u: lower vcpus= or memory=", d->nr_vcpus);
+    pae = alloc_frames(0, ALLOC_LOW_4G);
+    if (!mfn_valid(pae)) {
+        free_bytes(v, sizeof(*v));
+        return FAIL(f, "no memory below 4 GiB is left for vCPU %u: lower vcpus=", d->nr_vcpus);
+    }
+    v->domain = d;
+    v->id = d->nr_vcpus;
+    v->state = VCPU_DOWN;
+    v->info = &d->shared->vcpu_info[v->id];
+    v->info_mfn = d->shared_mfn;
+    time_vcpu_init(v);
+    paging_vcpu_init(&d->paging, &v->paging, pae);
+    d->vcpu[d->nr_vcpus++] = v;
+    return true;
+}
+
+static bool build_vcpus(struct domain *d, struct failure *f)
+{
+    _Static_assert(DOMAIN_VCPUS_MAX <= XEN_LEGACY_MAX_VCPUS, "shared_info has a vcpu_info for each");
+    while (d->nr_vcpus < d->config.vcpus)
+        if (!build_vcpu(d, f))
+            return false;
+    return true;
+}
+
+static bool build_ports(struct domain *d, struct failure *f)
+{
+    struct xenstore_domain_interface *store = phys_ptr(&machine_phys, d->store_frame);
+    unsigned                          store_port, console_port;
+
+    if (!evtchn_init(d) || evtchn_alloc_unbound(d, 0, &store_port) != EVTCHN_OK ||
+        evtchn_bind_console(d, &console_port) != EVTCHN_OK ||
+        !ring_console_init(d, d->console_frame, console_port))
+        return FAIL(f, "no memory is left for its ports and its console: lower memory=");
+    store->connection = XENSTORE_RECONNECT; /* nobody is there yet: the guest is to wait */
+    d->hvm_param[HVM_PARAM_STORE_PFN] = PVH_STORE_GFN;
+    d->hvm_param[HVM_PARAM_STORE_EVTCHN] = store_port;
+    d->hvm_param[HVM_PARAM_CONSOLE_PFN] = PVH_CONSOLE_GFN;
+    d->hvm_param[HVM_PARAM_CONSOLE_EVTCHN] = console_port;
+    return true;
+}
+
+static bool start_vcpus(struct domain *d, const struct machine_start *start, struct failure *f)
+{
+    for (unsigned i = 0; i < d->nr_vcpus; i++)
+        if (!machine_vcpu_create(d->vcpu[i], start))
+            return FAIL(f, "no memory is left for the processor's side of vCPU %u: lower vcpus=", i);
+    d->vcpu[0]->state = VCPU_RUNNABLE; /* the others wait to be started by the guest */
+    time_runstate(d->vcpu[0], RUNSTATE_runnable);
+    return true;
+}
+
+/* ---- all of it ---- */
+
+static bool check(const struct config *config, const struct domain_images *images,
+                  struct failure *f)
+{
+    uint64_t needed, available = alloc_free_count();
+
+    if (config->vcpus == 0 || config->vcpus > DOMAIN_VCPUS_MAX)
+        return FAIL(f, "%u vCPUs were asked for: write vcpus= with 1 to %d", config->vcpus,
+                    DOMAIN_VCPUS_MAX);
+    if (config->memory == 0)
+        return FAIL(f, "it has no memory: write memory= in MiB");
+    if (domain_by_name(config->name) != NULL)
+        return FAIL(f, "a domain of this name or number exists: choose another name=");
+    if (images->kernel == NULL)
+        return FAIL(f, "it has no kernel: write kernel=");
+    needed = (uint64_t)config->memory * FRAMES_PER_MB + pool_frames(config) + FRAMES_SPARE;
+    if (needed > available)
+        return FAIL(f, "it needs %llu MiB with its tables, %llu MiB are free: lower memory= or give "
+                    "the machine more", (unsigned long long)(needed / FRAMES_PER_MB + 1),
+                    (unsigned long long)(available / FRAMES_PER_MB));
+    return true;
+}
+
+static uint16_t new_id(void)
+{
+    do {
+        last_id = last_id + 1u < DOMID_FIRST_RESERVED ? (uint16_t)(last_id + 1) : 1;
+    } while (domain_by_id(last_id) != NULL); /* there is not memory for so many domains */
+    return last_id;
+}
+
+static struct domain *new_domain(const struct config *config, uint64_t free_before)
+{
+    struct domain  *d = alloc_bytes(sizeof(*d));
+    struct domain **link = &domains;
+
+    if (d == NULL)
+        return NULL;
+    d->id = new_id();
+    d->state = DOMAIN_BUILDING;
+    d->paused = 1;
+    d->config = *config;
+    memcpy(d->name, config->name, sizeof(d->name));
+    d->build_frames = free_before;
+    d->shared_mfn = d->console_frame = d->store_frame = MFN_NONE;
+    d->shared_gfn = GFN_NONE;
+    for (unsigned i = 0; i < DOMAIN_GRANT_FRAMES; i++) {
+        d->grant_mfn[i] = MFN_NONE;
+        d->grant_gfn[i] = GFN_NONE;
+    }
+    for (unsigned i = 0; i < DOMAIN_LIMBO_MAX; i++)
+        d->limbo[i] = MFN_NONE;
+    while (*link != NULL && (*link)->id < d->id)
+        link = &(*link)->next;
+    d->next = *link;
+    *link = d;
+    return d;
+}
+
+static bool build(struct domain *d, const struct domain_images *images, struct failure *f)
+{
+    struct machine_start start;
+
+    print("umbra: %s: building, %u MiB, %llu KiB for its tables, %u vCPU%s, %s paging\n", d->name,
+          d->config.memory, (unsigned long long)pool_frames(&d->config) * 4, d->config.vcpus,
+          d->config.vcpus == 1 ? "" : "s",
+          d->config.paging == CONFIG_PAGING_SHADOW ? "shadow" : "nested");
+    if (!build_pool(d, f) || !build_memory(d, f) || !build_vcpus(d, f) || !build_ports(d, f) ||
+        !pvh_load(d, images, &start, f->text, f->size) || !start_vcpus(d, &start, f))
+        return false;
+    time_wallclock_write(d);
+    return true;
+}
+
+struct domain *domain_create(const struct config *config, const struct domain_images *images,
+                             char *error, size_t error_size)
+{
+    struct failure f = { error, error_size };
+    uint64_t       free_before = alloc_free_count();
+    struct domain *d;
+
+    if (!check(config, images, &f))
+        return NULL;
+    d = new_domain(config, free_before);
+    if (d == NULL) {
+        (void)FAIL(&f, "no memory is left for a domain: give the machine more");
+        return NULL;
+    }
+    if (build(d, images, &f))
+        return d;
+    while (!domain_destroy_step(d))
+        ;
+    return NULL;
+}

@@ -1,0 +1,177 @@
+/*
+ * Taking a domain away, in bounded steps, from whatever state it was built to. First all
+ * that can reach it, then our tables, then the frames: none is freed while a table or a TLB
+ * knows it.
+ */
+#include "hv/alloc.h"
+#include "hv/build.h"
+#include "hv/console.h"
+#include "hv/evtchn.h"
+#include "hv/guest.h"
+#include "hv/hc.h"
+#include "hv/print.h"
+#include "hv/ring.h"
+#include "hv/sched.h"
+#include "hv/time.h"
+
+#define TABLE_ENTRIES_PER_STEP 4096
+#define POOL_PAIRS_PER_STEP    512
+#define FRAMES_PER_STEP        4096
+#define WORK_ENTRIES           1024
+
+enum {
+    STAGE_CUT_OFF,
+    STAGE_TABLES,
+    STAGE_POOL,
+    STAGE_FRAMES,
+    STAGE_REST,
+};
+
+static void release(mfn_t first, unsigned order)
+{
+    for (uint64_t i = 0; i < UINT64_C(1) << order; i++)
+        *phys_frame(&machine_phys, mfn_of(first.raw + i)) = (struct frame){ .kind = FRAME_HV };
+    phys_frame(&machine_phys, first)->order = (uint8_t)order;
+    free_frames(first, order);
+}
+
+void domain_free_frame(struct domain *d, mfn_t mfn)
+{
+    d->pages--;
+    release(mfn, 0);
+}
+
+/* No vCPU runs any more, nobody sends it events, no TLB knows its memory. */
+static void cut_off(struct domain *d)
+{
+    const struct verdict everything = { .kind = VERDICT_RETRY, .flush = FLUSH_ALL };
+    bool                 may_have_run = d->nr_vcpus != 0;
+
+    d->state = DOMAIN_DYING;
+    ring_console_destroy(d);
+    console_forget(d);
+    evtchn_destroy(d);
+    for (unsigned i = 0; i < d->nr_vcpus; i++)
+        may_have_run = may_have_run && d->vcpu[i]->machine != NULL;
+    if (may_have_run)
+        vcpu_flush(d, &everything);
+    for (unsigned i = 0; i < d->nr_vcpus; i++) {
+        time_vcpu_stop(d->vcpu[i]);
+        sched_forget(d->vcpu[i]);
+    }
+}
+
+/* Gives back pairs of the pool; true when it is empty. */
+static bool drain_pool(struct domain *d)
+{
+    for (unsigned i = 0; i < POOL_PAIRS_PER_STEP; i++) {
+        mfn_t even = pool_remove(&d->paging.pool);
+
+        if (!mfn_valid(even))
+            return true;
+        release(even, 1);
+    }
+    return false;
+}
+
+/* Frees the guest's frames that the next stretch of the frame table shows; true at its end. */
+static bool free_memory(struct domain *d)
+{
+    for (unsigned i = 0; i < FRAMES_PER_STEP && d->pages != 0; i++) {
+        mfn_t               mfn = mfn_of(d->destroy_cursor);
+        const struct frame *frame;
+
+        if (mfn.raw >= machine_phys.frames)
+            break;
+        frame = phys_frame(&machine_phys, mfn);
+        if (frame->kind == FRAME_GUEST && frame->owner == d->id)
+            domain_free_frame(d, mfn);
+        d->destroy_cursor++;
+    }
+    return d->pages == 0 || d->destroy_cursor >= machine_phys.frames;
+}
+
+static void free_vcpus(struct domain *d)
+{
+    for (unsigned i = d->nr_vcpus; i-- > 0;) {
+        struct vcpu *v = d->vcpu[i];
+
+        if (v->machine != NULL)
+            machine_vcpu_destroy(v);
+        sched_forget(v);
+        release(v->paging.pae, 0);
+        d->vcpu[i] = NULL;
+        free_bytes(v, sizeof(*v));
+    }
+    d->nr_vcpus = 0;
+}
+
+static void free_domain(struct domain *d)
+{
+    struct domain **link = &domains;
+
+    /* Every frame that was counted has been found again. */
+    BUG_ON(d->pages != 0);
+    BUG_ON(d->paging.pool.total != 0);
+    free_vcpus(d);
+    while (*link != d)
+        link = &(*link)->next;
+    *link = d->next;
+    free_bytes(d, sizeof(*d));
+}
+
+bool domain_destroy_step(struct domain *d)
+{
+    bool done = true;
+
+    switch (d->destroy_stage) {
+    case STAGE_CUT_OFF:
+        cut_off(d);
+        break;
+    case STAGE_TABLES:
+        done = !d->paging_ready || paging_domain_reap(domain_lock(d), TABLE_ENTRIES_PER_STEP);
+        break;
+    case STAGE_POOL:
+        done = drain_pool(d);
+        break;
+    case STAGE_FRAMES:
+        done = free_memory(d);
+        break;
+    case STAGE_REST:
+        free_domain(d);
+        return true;
+    default:
+        break;
+    }
+    if (done)
+        d->destroy_stage++;
+    return false;
+}
+
+void domain_destroy(struct domain *d)
+{
+    if (d->state == DOMAIN_DYING)
+        return;
+    cut_off(d);
+    d->destroy_stage = STAGE_TABLES;
+}
+
+/* ---- background work ---- */
+
+bool domains_work_step(void)
+{
+    bool done = true;
+
+    for (struct domain *d = domains, *next; d != NULL; d = next) {
+        next = d->next;
+        if (d->state == DOMAIN_DYING) {
+            if (!domain_destroy_step(d))
+                done = false;
+        } else if (d->paging_ready) {
+            if (!paging_work(domain_lock(d), WORK_ENTRIES))
+                done = false;
+            (void)hc_memory_settle(d);
+        }
+    }
+    return done;
+}

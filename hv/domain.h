@@ -1,0 +1,151 @@
+/*
+ * Domains and vCPUs.
+ *
+ * A domain is built while paused, runs, stops (of itself, or because it crashed), keeps its
+ * structures until somebody has looked at them, and is then destroyed piece by piece.
+ */
+#ifndef HV_DOMAIN_H
+#define HV_DOMAIN_H
+
+#include "hv/abi.h"
+#include "hv/config.h"
+#include "hv/machine.h"
+#include "hv/timer.h"
+#include "paging/paging.h"
+
+#define DOMAIN_VCPUS_MAX 8
+#define DOMAIN_PORTS_MAX 1024 /* event channels, two-level ABI, of which we offer so many */
+
+enum domain_state {
+    DOMAIN_BUILDING,
+    DOMAIN_RUNNING,
+    DOMAIN_STOPPED, /* powered off, rebooted or destroyed by itself: `stop` says which */
+    DOMAIN_CRASHED, /* `why` says why */
+    DOMAIN_DYING,
+};
+
+enum vcpu_state {
+    VCPU_DOWN,
+    VCPU_RUNNABLE,
+    VCPU_BLOCKED, /* until an event */
+};
+
+/* Areas in guest memory that are older than what they should say. */
+enum {
+    VCPU_STALE_TIME = 1,
+    VCPU_STALE_RUNSTATE = 2,
+};
+
+#define DOMAIN_GRANT_FRAMES 4  /* grant table frames a domain may have */
+#define DOMAIN_LIMBO_MAX    32 /* frames taken from a guest that our own tables still name */
+#define DOMAIN_HYPERCALLS   64
+
+struct machine_vcpu; /* the edge's side */
+struct evtchn_port;  /* hv/evtchn.c */
+struct ring_console; /* hv/ring.c */
+
+struct vcpu {
+    struct domain       *domain;
+    unsigned             id;
+    enum vcpu_state      state;
+    struct machine_vcpu *machine;
+    struct paging_vcpu   paging;
+
+    /* The ABI's areas, as registered. NULL or GFN_NONE: none. */
+    struct vcpu_info *info; /* in memory of the domain, which stays while it lives */
+    mfn_t             info_mfn;
+    gva_t             runstate_va; /* written when the vCPU runs, by guest_write */
+    gva_t             time_va;
+    struct vcpu_runstate_info runstate;
+
+    struct timer singleshot; /* VCPUOP_set_singleshot_timer */
+    struct timer periodic;
+    uint64_t     period;     /* ns, 0: off */
+    uint16_t     virq_port[24];
+    uint64_t     slice_end;  /* machine_now() at which others may have the CPU */
+    uint64_t     ran;        /* ns */
+    bool         poll;       /* SCHEDOP_poll: blocked until one of its ports */
+    struct timer poll_timer;
+    uint32_t     stale;        /* VCPU_STALE_*: what vcpu_before_entry has to write */
+    uint32_t     time_version; /* of the last vcpu_time_info, even */
+    uint64_t     time_written; /* machine_now() of it */
+};
+
+struct domain {
+    uint16_t             id;
+    char                 name[CONFIG_NAME_MAX];
+    enum domain_state    state;
+    unsigned             stop;       /* SHUTDOWN_* when stopped */
+    char                 why[160];   /* when crashed */
+    unsigned             paused;     /* by the monitor */
+    unsigned             nr_vcpus;
+    struct vcpu         *vcpu[DOMAIN_VCPUS_MAX];
+    struct domain       *next;       /* list of all, by id */
+    struct paging_domain paging;
+    struct config        config;     /* as the file says */
+    uint64_t             pages;      /* of memory that it owns */
+    uint64_t             max_pages;
+
+    struct shared_info  *shared;     /* a frame of its own memory accounting aside */
+    mfn_t                shared_mfn;
+    gfn_t                shared_gfn;   /* where the guest has put it, GFN_NONE: nowhere */
+    mfn_t                grant_mfn[DOMAIN_GRANT_FRAMES]; /* grant table frames, version 1 */
+    gfn_t                grant_gfn[DOMAIN_GRANT_FRAMES];
+    unsigned             grant_frames;
+    uint64_t             hvm_param[HVM_NR_PARAMS];
+    uint8_t              callback_vector; /* 0: none */
+    struct evtchn_port  *ports;           /* [DOMAIN_PORTS_MAX] */
+    struct ring_console *console;
+    uint64_t             build_frames;    /* frames free in the machine before it was built */
+
+    mfn_t    console_frame, store_frame; /* special pages; they stay while the domain lives */
+    mfn_t    limbo[DOMAIN_LIMBO_MAX];    /* MFN_NONE: unused */
+    uint32_t vm_assist;                  /* bit per VMASST_TYPE_* that is on */
+    uint64_t hypercalls[DOMAIN_HYPERCALLS];
+    uint64_t hypercalls_unknown;
+    bool     paging_ready;   /* paging_domain_init has succeeded */
+    uint8_t  destroy_stage;  /* hv/destroy.c */
+    uint64_t destroy_cursor; /* frame number */
+};
+
+extern struct domain *domains; /* list */
+
+struct domain *domain_by_id(uint16_t id);
+struct domain *domain_by_name(const char *name_or_id);
+
+/* The paging lock of the domain. Today one CPU runs the hypervisor: it is the big lock. */
+static inline struct paging_locked domain_lock(struct domain *d)
+{
+    return (struct paging_locked){ &d->paging };
+}
+
+/*
+ * The guest broke a rule that cannot be undone. Prints "umbra: NAME crashed: ..." once,
+ * stops all its vCPUs, touches nothing else. The caller goes on to its return.
+ */
+void domain_crash(struct domain *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The domain stopped by itself: SHUTDOWN_poweroff, _reboot, _crash... */
+void domain_stop(struct domain *d, unsigned reason);
+
+void domain_pause(struct domain *d);
+void domain_unpause(struct domain *d);
+
+/* ---- scheduling ---- */
+bool vcpu_may_run(const struct vcpu *v); /* running, not paused, nothing pending on this CPU */
+void vcpu_block(struct vcpu *v);         /* HLT, SCHEDOP_block: until vcpu_kick */
+void vcpu_kick(struct vcpu *v);          /* an event has come for it */
+
+/* ---- events ---- */
+/*
+ * True if the event channel upcall is to be injected as an interrupt with this vector as
+ * soon as the guest takes interrupts. Level triggered: it stays until the guest clears it.
+ */
+bool vcpu_upcall(const struct vcpu *v, uint8_t *vector);
+/* Called by the edge right before it enters the guest: time and runstate areas, if stale. */
+void vcpu_before_entry(struct vcpu *v);
+
+/* A port of I/O that nobody else knows: 0xe9 is the domain's debug console. */
+void domain_debug_char(struct domain *d, char c);
+
+#endif

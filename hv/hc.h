@@ -1,0 +1,42 @@
+/*
+ * The handlers behind hypercall_run: each takes the registers, copies its arguments in once
+ * and returns what the guest gets in its result register.
+ */
+#ifndef HV_HC_H
+#define HV_HC_H
+
+#include "hv/guest.h"
+#include "hv/hypercall.h"
+
+/* Not finished: the handler has put into h->arg[] what is left to do. */
+#define HC_AGAIN INT64_MIN
+
+typedef int64_t hypercall_handler(struct vcpu *v, struct hypercall *h);
+
+hypercall_handler hc_console_io, hc_event_channel_op, hc_grant_table_op, hc_hvm_op, hc_memory_op,
+    hc_multicall, hc_sched_op, hc_set_timer_op, hc_vcpu_op, hc_vm_assist, hc_xen_version;
+
+/* Runs a call by its number and counts it; what nobody knows is -ENOSYS. */
+int64_t hc_dispatch(struct vcpu *v, struct hypercall *h);
+
+/* A long operation should make room for others now. */
+static inline bool hc_preempt(void)
+{
+    return __atomic_load_n(&this_cpu()->pending, __ATOMIC_RELAXED) != 0;
+}
+
+/* 0 if `id` is the caller's own domain; -EPERM for another's, -ESRCH if there is none. */
+int64_t hc_own_domain(const struct vcpu *v, uint16_t id);
+
+/* Address in an XEN_GUEST_HANDLE of our copy of a structure. */
+static inline uint64_t hc_address(const void *handle)
+{
+    return (uint64_t)(uintptr_t)handle;
+}
+
+/* memory that the guest has given up, in hc_memory.c */
+
+/* Frees frames in limbo that nobody names any more. True when none is left. */
+bool hc_memory_settle(struct domain *d);
+
+#endif

@@ -1,0 +1,103 @@
+/* Hypercalls: dispatch by number, and the calls that consist of calls. */
+#include "hv/hypercall.h"
+
+#include "hv/hc.h"
+#include "hv/trace.h"
+
+#define MULTICALL_PER_RUN 64
+
+static hypercall_handler *const table[DOMAIN_HYPERCALLS] = {
+    [__HYPERVISOR_memory_op] = hc_memory_op,
+    [__HYPERVISOR_multicall] = hc_multicall,
+    [__HYPERVISOR_set_timer_op] = hc_set_timer_op,
+    [__HYPERVISOR_xen_version] = hc_xen_version,
+    [__HYPERVISOR_console_io] = hc_console_io,
+    [__HYPERVISOR_grant_table_op] = hc_grant_table_op,
+    [__HYPERVISOR_vm_assist] = hc_vm_assist,
+    [__HYPERVISOR_vcpu_op] = hc_vcpu_op,
+    [__HYPERVISOR_sched_op] = hc_sched_op,
+    [__HYPERVISOR_event_channel_op] = hc_event_channel_op,
+    [__HYPERVISOR_hvm_op] = hc_hvm_op,
+};
+
+int64_t hc_dispatch(struct vcpu *v, struct hypercall *h)
+{
+    struct domain *d = v->domain;
+
+    if (h->nr >= DOMAIN_HYPERCALLS || table[h->nr] == NULL) {
+        d->hypercalls_unknown++;
+        return -XEN_ENOSYS;
+    }
+    d->hypercalls[h->nr]++;
+    return table[h->nr](v, h);
+}
+
+enum hypercall_outcome hypercall_run(struct vcpu *v, struct hypercall *h)
+{
+    uint64_t first = h->arg[0];
+    int64_t  result = hc_dispatch(v, h);
+
+    if (result == HC_AGAIN)
+        return HYPERCALL_AGAIN;
+    h->result = result;
+    trace(TRACE_HYPERCALL, v, h->nr, first, (uint64_t)result);
+    return HYPERCALL_DONE;
+}
+
+int64_t hc_own_domain(const struct vcpu *v, uint16_t id)
+{
+    if (id == DOMID_SELF || id == v->domain->id)
+        return 0;
+    return domain_by_id(id) != NULL ? -XEN_EPERM : -XEN_ESRCH;
+}
+
+/* ---- multicall ---- */
+
+/*
+ * Runs one entry. HC_AGAIN: it is not finished, and the guest's entry says what is left.
+ * -EFAULT: the entry cannot be read or written; anything else: go on.
+ */
+static int64_t multicall_one(struct vcpu *v, uint64_t va)
+{
+    struct multicall_entry entry;
+    struct hypercall       h;
+    int64_t                result;
+
+    _Static_assert(sizeof(entry.args) == sizeof(h.arg), "xen.h");
+    if (!guest_copy_in(v, &entry, va, sizeof(entry)))
+        return -XEN_EFAULT;
+    h = (struct hypercall){ .nr = entry.op };
+    for (unsigned i = 0; i < 6; i++)
+        h.arg[i] = entry.args[i];
+    result = h.nr == __HYPERVISOR_multicall ? -XEN_EINVAL : hc_dispatch(v, &h);
+    if (result != HC_AGAIN) {
+        entry.result = (xen_ulong_t)result;
+        return guest_copy_out(v, va + offsetof(struct multicall_entry, result), &entry.result,
+                              sizeof(entry.result)) ? 0 : -XEN_EFAULT;
+    }
+    for (unsigned i = 0; i < 6; i++)
+        entry.args[i] = h.arg[i];
+    return guest_copy_out(v, va + offsetof(struct multicall_entry, args), entry.args,
+                          sizeof(entry.args)) ? HC_AGAIN : -XEN_EFAULT;
+}
+
+/* arg[0]: the next entry, arg[1]: how many are left. */
+int64_t hc_multicall(struct vcpu *v, struct hypercall *h)
+{
+    h->arg[1] = (uint32_t)h->arg[1];
+    for (unsigned done = 0; h->arg[1] != 0; done++) {
+        int64_t result;
+
+        if (done == MULTICALL_PER_RUN || (done != 0 && hc_preempt()))
+            return HC_AGAIN;
+        result = multicall_one(v, h->arg[0]);
+        if (result != 0)
+            return result;
+        h->arg[0] += sizeof(struct multicall_entry);
+        h->arg[1]--;
+        /* The call that put the vCPU to sleep or ended the domain was the last of this run. */
+        if (h->arg[1] != 0 && (v->state != VCPU_RUNNABLE || v->domain->state != DOMAIN_RUNNING))
+            return HC_AGAIN;
+    }
+    return 0;
+}

@@ -1,0 +1,136 @@
+/*
+ * What the hypervisor needs of the processor and its board. x86/ provides it; nothing
+ * here names a vendor.
+ *
+ * Interrupts are taken in two places only, with no lock held: machine_idle, and the moment
+ * after a guest was left because of one. A handler only sets a bit in cpu->pending. The
+ * rest of the hypervisor runs with interrupts off.
+ */
+#ifndef HV_MACHINE_H
+#define HV_MACHINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "paging/frame.h"
+#include "paging/mode.h"
+
+struct vcpu;
+struct domain;
+
+/* Work that waits for this CPU's main loop. */
+enum {
+    PENDING_TIMER = 1,   /* the alarm went off                    */
+    PENDING_SERIAL = 2,  /* characters have come                  */
+    PENDING_RESCHED = 4, /* somebody else should run, or the current vCPU may not go on */
+};
+
+struct cpu {
+    uint32_t     pending; /* PENDING_*, set by handlers */
+    uint32_t     id;
+    struct vcpu *current;       /* the vCPU in or last in the guest on this CPU, or NULL */
+    uint64_t     stretch_start; /* ticks at the last preemption point */
+    uint64_t     stretch_max;   /* longest stretch of hypervisor work, in ticks */
+    uint64_t     entries;       /* VM entries made */
+};
+
+/* The CPU this runs on; found from the stack. */
+struct cpu *this_cpu(void);
+
+/* ---- time ---- */
+uint64_t machine_ticks(void);            /* TSC */
+uint64_t machine_ticks_per_ms(void);     /* measured at boot */
+uint64_t machine_now(void);              /* nanoseconds since boot, never goes back */
+uint64_t machine_wallclock(void);        /* seconds since 1970 at machine_now() == 0, from the RTC */
+void     machine_alarm(uint64_t when);   /* interrupt at this machine_now(); UINT64_MAX: never */
+void     machine_idle(void);             /* wait for an interrupt, unless something is pending */
+
+/*
+ * Ticks to nanoseconds as pvclock does it: shift the ticks left by *shift (right if it is
+ * negative), multiply by *mul, drop the low 32 bits. machine_now() counts with the same pair.
+ */
+void machine_tsc_scale(uint32_t *mul, int8_t *shift);
+
+/* ---- the serial line ---- */
+void machine_serial_put(char c);
+int  machine_serial_get(void); /* -1 if nothing has come */
+
+/* ---- the end ---- */
+_Noreturn void machine_exit(unsigned status); /* isa-debug-exit, then halts for ever */
+_Noreturn void machine_panic_registers(const char *message); /* backtrace and stop; see panic() */
+
+/* ---- what the boot loader brought ---- */
+
+/* A file given with the hypervisor. Its memory stays the hypervisor's. */
+struct machine_module {
+    const char *string; /* its command line: the file's name, then words */
+    const void *data;
+    size_t      size; /* bytes */
+};
+const char                  *machine_command_line(void); /* without the image's name */
+unsigned                     machine_modules(void);      /* how many */
+const struct machine_module *machine_module(unsigned i); /* i < machine_modules() */
+
+/* The rest of the hypervisor; boot ends here, on CPU 0, with interrupts off. */
+_Noreturn void hv_main(void);
+
+/*
+ * Checks of the platform itself, by name (command line word selftest=NAME): "panic" and
+ * "stack" stop the machine on purpose, "wx" prints what it found. An unknown name is said.
+ */
+void machine_selftest(const char *name);
+
+/* ---- memory ---- */
+extern struct phys machine_phys; /* the direct map and the frame table */
+
+/* ---- vCPUs ---- */
+
+/* Makes the processor ready to run guests; false, after printing why, if it cannot. */
+must_check bool machine_enable_guests(void);
+
+/* How a vCPU starts: 32-bit protected mode, flat segments, paging off (the PVH entry). */
+struct machine_start {
+    uint64_t rip, rbx;
+};
+
+/* What the processor offers to guests, as their CPUID says. */
+struct pt_features machine_guest_features(void);
+
+/* Allocates the processor's side of a vCPU; false when memory is short. */
+must_check bool machine_vcpu_create(struct vcpu *v, const struct machine_start *start);
+void            machine_vcpu_destroy(struct vcpu *v);
+
+/*
+ * Runs the guest until vcpu_may_run(v) says no: its time is over, it blocked, its domain
+ * stopped, or something is pending for this CPU.
+ */
+void machine_vcpu_run(struct vcpu *v);
+
+/* True when the vCPU has an interrupt of its own making (local APIC) to take. */
+bool machine_vcpu_has_interrupt(const struct vcpu *v);
+
+/* Guest TSC minus the machine's. */
+uint64_t machine_vcpu_tsc_offset(const struct vcpu *v);
+
+/* CPL and mode of the guest right now, for hypercalls. */
+bool machine_vcpu_is_64bit(const struct vcpu *v);
+
+/* True if the processor itself walks two levels of tables for it: never under shadow paging. */
+bool machine_vcpu_uses_nested(const struct vcpu *v);
+
+/* Prints registers (monitor command `vcpu`). */
+void machine_vcpu_show(const struct vcpu *v);
+
+/* ---- exits by kind, for the monitor ---- */
+struct machine_exit_stat {
+    const char *name;
+    uint64_t    count, ticks; /* ticks spent in the hypervisor for it */
+};
+/* The i-th kind of exit of this vCPU; false when there is no such kind. */
+bool machine_vcpu_exit_stat(const struct vcpu *v, unsigned i, struct machine_exit_stat *stat);
+
+/* Functions whose names the backtrace and the monitor print. */
+const char *machine_symbol(uint64_t address, uint64_t *offset);
+
+#endif

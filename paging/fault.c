@@ -1,0 +1,219 @@
+/*
+ * A page fault under shadow or nested paging.
+ *
+ *   walk the guest's tables ── its own fault ──► inject
+ *        │ reached a frame
+ *   ask the p2m ── not memory ──► device
+ *        │ memory
+ *   set A and D in the guest's tables ── changed meanwhile ──► retry
+ *        │
+ *   build what is missing of ours, from the root down to the leaf
+ *        │
+ *   a write to a table? ──► emulate, else ──► retry
+ */
+#include "shadow.h"
+
+/* Most tables of ours that one access can need: a path, and a path of direct tables. */
+#define FAULT_PAIRS 8
+
+/* Where the path of one access stands. */
+struct path {
+    struct change        *c;
+    const struct walk    *walk;
+    const struct pt_mode *mode;
+    uint8_t               view; /* key view of the tables */
+    gva_t                 va;
+    unsigned              demand;
+    bool                  changed;
+};
+
+static void path_set(struct path *p, mfn_t table, unsigned index, pte_t new)
+{
+    if (pte_eq(entry_get(p->c->d, table, index), new))
+        return;
+    entry_set(p->c, table, index, new);
+    p->changed = true;
+}
+
+/* The role of the shadow below `level` on this path. */
+static struct role child_role(const struct path *p, unsigned level)
+{
+    struct role role = { p->mode->format, (uint8_t)(level - 1), p->view, 0 };
+
+    if (p->mode->format == PT_32)
+        role.part = p->va.raw >> 21 & 1;
+    return role;
+}
+
+/* One step down; MFN_NONE when memory is short in spite of the reservation, or no table is there. */
+static mfn_t descend(struct path *p, mfn_t table, unsigned level)
+{
+    unsigned index = (unsigned)(p->va.raw >> (PAGE_SHIFT + 9 * (level - 1))) & 511;
+    uint64_t rights = PTE_P | PTE_W | PTE_U | PTE_A | PTE_D;
+    mfn_t child;
+
+    if (level > p->walk->level) { /* the guest has a table of its own below */
+        mfn_t guest = p->walk->step[level - 1].table;
+
+        if (!mfn_valid(guest))
+            return MFN_NONE;
+        child = shadow_get(p->c, guest, child_role(p, level));
+        rights = rules_rights(p->mode, p->view, level, p->walk->step[level].entry, p->demand);
+    } else {
+        child = direct_get(p->c, p->walk->gfn, level - 1, true);
+        if (level == p->walk->level)
+            rights = rules_rights(p->mode, p->view, level, p->walk->step[level].entry, p->demand);
+    }
+    if (!mfn_valid(child) || rights == 0)
+        return MFN_NONE;
+    path_set(p, table, index, pte_make(child, rights));
+    return child;
+}
+
+static bool fill(struct path *p, mfn_t table, unsigned level)
+{
+    for (; level > 1; level--) {
+        table = descend(p, table, level);
+        if (!mfn_valid(table))
+            return false;
+    }
+    uint64_t rights = PTE_P | PTE_W | PTE_U | PTE_A | PTE_D;
+
+    if (p->walk->level == 1)
+        rights = rules_rights(p->mode, p->view, 1, p->walk->step[1].entry, p->demand);
+    path_set(p, table, (unsigned)(p->va.raw >> PAGE_SHIFT) & 511,
+             rules_leaf(p->c->d, p->walk->gfn, rights));
+    return true;
+}
+
+/*
+ * With WP clear and SMAP on, a page that a supervisor may write through (W without U) would
+ * lose SMAP's protection: such writes are executed for the guest instead.
+ */
+static bool needs_emulation(uint8_t view, const struct walk *w, unsigned acc)
+{
+    return !(view & PT_VIEW_WP) && (view & PT_VIEW_SMAP) && (acc & ACC_WRITE) &&
+           !(acc & ACC_USER) && (w->rights & (PTE_U | PTE_W)) == PTE_U;
+}
+
+static struct verdict crash(const struct change *c, const char *why)
+{
+    struct verdict verdict = verdict_of(c, VERDICT_CRASH);
+
+    verdict.why = why;
+    return verdict;
+}
+
+/* Our tables already said what they should, and yet there was a fault. */
+static struct verdict unchanged(struct change *c, const struct paging_vcpu *v,
+                                const struct fault *f, const struct walk *w)
+{
+    bool implicit = !(f->acc & (ACC_USER | ACC_FETCH)) && (v->mode.view & PT_VIEW_SMAP) &&
+                    (w->rights & PTE_U);
+    struct verdict verdict;
+
+    c->d->stats.spurious++;
+    if (implicit) { /* an access to GDT, LDT, IDT or TSS, for which AC does not count */
+        verdict = verdict_of(c, VERDICT_INJECT);
+        verdict.pfec = walk_pfec(v, w, f->acc) | PFEC_P;
+        return verdict;
+    }
+    verdict = verdict_of(c, VERDICT_RETRY);
+    if (verdict.flush == FLUSH_NONE) {
+        verdict.flush = FLUSH_PAGE; /* the TLB knew less than our tables do */
+        verdict.va = f->va;
+    }
+    return verdict;
+}
+
+static struct verdict outcome(struct change *c, const struct paging_vcpu *v, const struct fault *f,
+                              const struct walk *w, const struct p2m_entry *p, bool changed)
+{
+    bool writes = f->acc & ACC_WRITE;
+    bool table = writes && phys_frame(c->d->phys, p->mfn)->guest.shadows != 0;
+
+    if (table || needs_emulation(v->mode.view, w, f->acc)) {
+        struct verdict verdict = verdict_of(c, VERDICT_EMULATE);
+
+        verdict.gpa = w->gfn.raw << PAGE_SHIFT | (f->va.raw & PAGE_MASK);
+        c->d->stats.emulated++;
+        return verdict;
+    }
+    if (!changed)
+        return unchanged(c, v, f, w);
+    c->d->stats.fixed++;
+    return verdict_of(c, VERDICT_RETRY);
+}
+
+/* The walk has succeeded and A and D are set: our tables follow. */
+static struct verdict resolve(struct change *c, struct paging_vcpu *v, const struct fault *f,
+                              const struct walk *w, const struct p2m_entry *p)
+{
+    const struct paging_root *root = &v->root[v->current];
+    struct path path = {
+        .c = c, .walk = w, .mode = mode_of(c->d, root->format, root->view), .view = root->view,
+        .va = f->va, .demand = f->acc,
+    };
+
+    if (!shadow_reserve(c, FAULT_PAIRS))
+        return crash(c, "out of memory for its shadow tables: give it more (shadow_memory)");
+    mfn_t top = root->table[root->count == 1 ? 0 : f->va.raw >> 30 & 3];
+    unsigned level = root->count == 1 ? (root->format == PT_LA57 ? 5 : 4) : 2;
+
+    if (!mfn_valid(top) || !fill(&path, top, level))
+        return crash(c, "its page tables lie outside its memory");
+    return outcome(c, v, f, w, p, path.changed);
+}
+
+static struct verdict device(struct paging_domain *d, const struct walk *w, const struct fault *f)
+{
+    d->stats.devices++;
+    return (struct verdict){
+        .kind = VERDICT_DEVICE,
+        .va = f->va,
+        .gpa = w->gfn.raw << PAGE_SHIFT | (f->va.raw & PAGE_MASK),
+    };
+}
+
+static struct walk walk_nested(gva_t gpa)
+{
+    return (struct walk){
+        .status = WALK_OK,
+        .level = PT_LEVELS_MAX,
+        .rights = PTE_W | PTE_U,
+        .gfn = gfn_of(gpa.raw >> PAGE_SHIFT),
+    };
+}
+
+struct verdict paging_fault(struct paging_locked p, struct paging_vcpu *v, const struct fault *f)
+{
+    struct paging_domain *d = p.domain;
+    struct change c = { .d = d };
+    bool nested = d->kind == PAGING_NESTED;
+    struct walk w = nested ? walk_nested(f->va) : walk_guest(v, f->va, f->acc);
+    unsigned marks = 0;
+
+    d->stats.faults++;
+    if (w.status != WALK_OK) {
+        d->stats.reflected++;
+        return (struct verdict){
+            .kind = VERDICT_INJECT, .va = f->va, .pfec = walk_pfec(v, &w, f->acc),
+        };
+    }
+    struct p2m_entry e = p2m_get(&d->p2m, w.gfn);
+
+    if (e.type != P2M_RAM && (e.type != P2M_ROM || (f->acc & ACC_WRITE)))
+        return device(d, &w, f);
+    if (!nested) {
+        if (!walk_mark(v, &w, f->acc, &marks))
+            return verdict_of(&c, VERDICT_RETRY);
+        sync_marked(&c, &w, &v->mode, marks);
+    }
+    return resolve(&c, v, f, &w, &e);
+}
+
+struct verdict paging_invlpg(struct paging_locked p, struct paging_vcpu *v, gva_t va)
+{
+    (void)p, (void)v;
+    return (struct verdict){ .kind = VERDICT_RETRY, .flush = FLUSH_PAGE, .va = va };
+}

@@ -1,0 +1,131 @@
+/*
+ * Frame numbers, addresses, and what is known about each frame of the machine.
+ *
+ * The machine's memory is an argument of the core: a base where frame 0 can be reached,
+ * a number of frames, and one record per frame. In the hypervisor the base is the direct
+ * map, in the tests it is an array.
+ */
+#ifndef PAGING_FRAME_H
+#define PAGING_FRAME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PAGE_SHIFT 12
+#define PAGE_SIZE  (UINT64_C(1) << PAGE_SHIFT)
+#define PAGE_MASK  (PAGE_SIZE - 1)
+
+#define must_check __attribute__((warn_unused_result))
+
+/* A box for each kind of number, so that they cannot be mixed up; it costs nothing. */
+typedef struct { uint64_t raw; } mfn_t; /* machine frame: what the hardware walks  */
+typedef struct { uint64_t raw; } gfn_t; /* guest frame: what the guest believes in */
+typedef struct { uint64_t raw; } gva_t; /* guest virtual (linear) address          */
+
+static inline mfn_t mfn_of(uint64_t raw)
+{
+    return (mfn_t){ raw };
+}
+
+static inline gfn_t gfn_of(uint64_t raw)
+{
+    return (gfn_t){ raw };
+}
+
+static inline gva_t gva_of(uint64_t raw)
+{
+    return (gva_t){ raw };
+}
+
+static inline bool mfn_eq(mfn_t a, mfn_t b)
+{
+    return a.raw == b.raw;
+}
+
+static inline bool gfn_eq(gfn_t a, gfn_t b)
+{
+    return a.raw == b.raw;
+}
+
+#define MFN_NONE mfn_of(~UINT64_C(0))
+#define GFN_NONE gfn_of(~UINT64_C(0))
+
+static inline bool mfn_valid(mfn_t m)
+{
+    return m.raw != ~UINT64_C(0);
+}
+
+enum frame_kind {
+    FRAME_ABSENT,   /* no memory there, or not ours: firmware, devices          */
+    FRAME_FREE,     /* in the allocator                                         */
+    FRAME_HV,       /* the hypervisor's own                                     */
+    FRAME_GUEST,    /* memory of the domain `owner`                             */
+    FRAME_POOL,     /* free in the paging pool of `owner`                       */
+    FRAME_SHADOW,   /* a table of ours: `shadow` describes it                   */
+    FRAME_LINKS,    /* the companion of the shadow in the frame before          */
+    FRAME_P2M,      /* a node of the p2m                                        */
+    FRAME_SNAPSHOT, /* a copy of an out-of-sync table                           */
+};
+
+/*
+ * A list of entries of ours is named by the number of an entry in it (rmap.h), 0 for none.
+ */
+typedef uint32_t rmap_t;
+
+struct frame {
+    uint8_t  kind;  /* enum frame_kind */
+    uint8_t  order; /* of the free or allocated block that begins here */
+    uint16_t owner; /* domain id, for guest and pool frames */
+    uint32_t refs;  /* of a guest frame: who besides the p2m needs it to stay */
+    union {
+        struct { /* FRAME_FREE, FRAME_POOL: a list by frame number, 0 ends it */
+            uint32_t next, prev;
+        } free;
+        struct {                /* FRAME_GUEST */
+            rmap_t   leaves[2]; /* 4 KiB leaves that map it: read-only, writable       */
+            rmap_t   large[2];  /* larger leaves whose aligned block begins here       */
+            uint32_t shadows;   /* frame number of its first shadow as a table, 0 none */
+            uint16_t writable;  /* length of leaves[1], at most RMAP_WRITABLE_MAX      */
+            uint8_t  blocked;   /* all mappings are being removed: make none           */
+        } guest;
+        struct {                 /* FRAME_SHADOW */
+            uint64_t key;        /* mfn of the table that is shadowed; gfn if direct    */
+            rmap_t   parents;    /* entries of ours that point here                     */
+            uint32_t next;       /* next shadow of the same table                       */
+            uint32_t lru_next;   /* roots that are kept, and the queue of dead tables   */
+            uint32_t lru_prev;
+            uint32_t refs;       /* entries and root slots that point here, and the pin */
+            uint32_t generation; /* entries are older than the domain's if this differs */
+            uint16_t used;       /* entries not empty                                   */
+            uint16_t cursor;     /* where the reaper of a dead table stands             */
+            uint8_t  level;      /* 1 is the leaf                                       */
+            uint8_t  format;     /* enum pt_format of the guest's table                 */
+            uint8_t  view;       /* PT_VIEW_*: rules of the guest its entries obey      */
+            uint8_t  part;       /* which part of a larger guest table                  */
+            uint8_t  state;      /* enum shadow_state                                   */
+            uint8_t  pinned;
+            uint32_t snapshot; /* frame number, when out of sync */
+        } shadow;
+    };
+} __attribute__((aligned(64)));
+_Static_assert(sizeof(struct frame) == 64, "one cache line per frame");
+
+/* The machine's memory. */
+struct phys {
+    uint8_t      *base;
+    uint64_t      frames;
+    struct frame *frame; /* [frames] */
+};
+
+static inline void *phys_ptr(const struct phys *phys, mfn_t mfn)
+{
+    return phys->base + (mfn.raw << PAGE_SHIFT);
+}
+
+static inline struct frame *phys_frame(const struct phys *phys, mfn_t mfn)
+{
+    return &phys->frame[mfn.raw];
+}
+
+#endif

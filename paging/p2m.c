@@ -1,0 +1,171 @@
+/*
+ * A node's entry is empty (a hole), a leaf (type and frame) or the next node. A leaf above
+ * level 1 covers its whole range; it is split into a node when part of it changes.
+ */
+#include "p2m.h"
+
+#include "pte.h"
+
+#define P2M_LEVELS 4
+#define P2M_GFNS   (UINT64_C(1) << (P2M_BITS - PAGE_SHIFT))
+
+/* Layout of an entry: frame in bits 51:12, then these. */
+#define NODE      (UINT64_C(1) << 0)
+#define LEAF      (UINT64_C(1) << 1)
+#define TYPE_BITS 4 /* type in bits 7:4 */
+
+static uint64_t leaf_of(mfn_t mfn, enum p2m_type type)
+{
+    if (type == P2M_HOLE)
+        return 0;
+    return (mfn_valid(mfn) ? mfn.raw << PAGE_SHIFT : 0) | LEAF | (uint64_t)type << TYPE_BITS;
+}
+
+static enum p2m_type leaf_type(uint64_t e)
+{
+    return e & LEAF ? (enum p2m_type)(e >> TYPE_BITS & 15) : P2M_HOLE;
+}
+
+static uint64_t *node_at(const struct p2m *p2m, uint64_t mfn)
+{
+    return phys_ptr(p2m->pool->phys, mfn_of(mfn));
+}
+
+static unsigned index_at(gfn_t gfn, unsigned level)
+{
+    return (unsigned)(gfn.raw >> 9 * (level - 1)) & 511;
+}
+
+static unsigned order_at(unsigned level)
+{
+    return 9 * (level - 1);
+}
+
+bool p2m_init(struct p2m *p2m, struct pool *pool)
+{
+    *p2m = (struct p2m){ .pool = pool, .root = pool_single(pool, FRAME_P2M) };
+    return mfn_valid(p2m->root);
+}
+
+struct p2m_entry p2m_get(const struct p2m *p2m, gfn_t gfn)
+{
+    uint64_t node = p2m->root.raw;
+
+    if (gfn.raw >= P2M_GFNS)
+        return (struct p2m_entry){ MFN_NONE, P2M_HOLE, 0 };
+    for (unsigned level = P2M_LEVELS;; level--) {
+        uint64_t e = node_at(p2m, node)[index_at(gfn, level)];
+
+        if (!(e & NODE)) {
+            uint64_t within = gfn.raw & ((UINT64_C(1) << order_at(level)) - 1);
+            enum p2m_type type = leaf_type(e);
+            bool memory = type == P2M_RAM || type == P2M_ROM;
+
+            return (struct p2m_entry){
+                .mfn = memory ? mfn_of(((e & PTE_FRAME) >> PAGE_SHIFT) + within) : MFN_NONE,
+                .type = type,
+                .order = (uint8_t)order_at(level),
+            };
+        }
+        node = (e & PTE_FRAME) >> PAGE_SHIFT;
+    }
+}
+
+static uint64_t leaf_part(uint64_t e, unsigned level, unsigned i)
+{
+    enum p2m_type type = leaf_type(e);
+
+    if (type != P2M_RAM && type != P2M_ROM)
+        return e;
+    return e + ((uint64_t)i << (order_at(level - 1) + PAGE_SHIFT));
+}
+
+/* Makes the entry point at a node that says the same; false: no memory. */
+static bool split(struct p2m *p2m, uint64_t *entry, unsigned level)
+{
+    mfn_t child = pool_single(p2m->pool, FRAME_P2M);
+
+    if (!mfn_valid(child))
+        return false;
+    for (unsigned i = 0; i < 512; i++)
+        node_at(p2m, child.raw)[i] = *entry == 0 ? 0 : leaf_part(*entry, level, i);
+    *entry = child.raw << PAGE_SHIFT | NODE;
+    return true;
+}
+
+static uint64_t pages_in(uint64_t e, unsigned level)
+{
+    return leaf_type(e) == P2M_RAM ? UINT64_C(1) << order_at(level) : 0;
+}
+
+/* Frees what hangs below an entry; at most 512 * 512 entries, for a block of 1 GiB. */
+static void drop(struct p2m *p2m, uint64_t e, unsigned level)
+{
+    if (!(e & NODE)) {
+        p2m->pages -= pages_in(e, level);
+        return;
+    }
+    uint64_t node = (e & PTE_FRAME) >> PAGE_SHIFT;
+
+    for (unsigned i = 0; i < 512; i++)
+        drop(p2m, node_at(p2m, node)[i], level - 1);
+    pool_put_single(p2m->pool, mfn_of(node));
+}
+
+bool p2m_set(struct p2m *p2m, gfn_t gfn, struct p2m_entry entry)
+{
+    unsigned target = entry.order / 9u + 1;
+    uint64_t node = p2m->root.raw;
+
+    if (gfn.raw >= P2M_GFNS || entry.order % 9 != 0 || target > 3 ||
+        (gfn.raw & ((UINT64_C(1) << entry.order) - 1)) != 0)
+        return false;
+    for (unsigned level = P2M_LEVELS; level > target; level--) {
+        uint64_t *e = &node_at(p2m, node)[index_at(gfn, level)];
+
+        if (!(*e & NODE) && !split(p2m, e, level))
+            return false;
+        node = (*e & PTE_FRAME) >> PAGE_SHIFT;
+    }
+    uint64_t *slot = &node_at(p2m, node)[index_at(gfn, target)];
+    uint64_t new = leaf_of(entry.mfn, entry.type);
+
+    drop(p2m, *slot, target);
+    *slot = new;
+    p2m->pages += pages_in(new, target);
+    return true;
+}
+
+/* Frees one node whose entries are all leaves, below `node`; false if `node` has no child. */
+static bool reap_one(struct p2m *p2m, uint64_t node, unsigned level)
+{
+    for (unsigned i = 0; level > 1 && i < 512; i++) {
+        uint64_t *e = &node_at(p2m, node)[i];
+
+        if (!(*e & NODE))
+            continue;
+        uint64_t child = (*e & PTE_FRAME) >> PAGE_SHIFT;
+
+        if (!reap_one(p2m, child, level - 1)) {
+            pool_put_single(p2m->pool, mfn_of(child));
+            *e = 0;
+        }
+        return true;
+    }
+    return false;
+}
+
+bool p2m_reap(struct p2m *p2m, unsigned budget)
+{
+    if (!mfn_valid(p2m->root))
+        return true;
+    for (; budget > 0; budget--) {
+        if (!reap_one(p2m, p2m->root.raw, P2M_LEVELS)) {
+            pool_put_single(p2m->pool, p2m->root);
+            p2m->root = MFN_NONE;
+            p2m->pages = 0;
+            return true;
+        }
+    }
+    return false;
+}

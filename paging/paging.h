@@ -1,0 +1,203 @@
+/*
+ * The core: what the edge and the hypervisor call. Event in, verdict out.
+ *
+ * The core takes no lock, flushes nothing, injects nothing and prints nothing. Each
+ * function that needs the domain's paging lock takes a token that proves it is held.
+ */
+#ifndef PAGING_PAGING_H
+#define PAGING_PAGING_H
+
+#include "mode.h"
+#include "p2m.h"
+#include "verdict.h"
+
+enum paging_kind { PAGING_SHADOW, PAGING_NESTED };
+
+#define PAGING_ROOTS 16 /* roots a vCPU keeps */
+
+/* What the guest put into the registers that decide how it is paged. */
+struct paging_regs {
+    uint64_t cr0, cr3, cr4, efer;
+};
+
+struct paging_stats {
+    uint64_t faults, reflected, fixed, emulated, devices, spurious;
+    uint64_t root_hits, root_misses;
+    uint64_t made, freed;      /* shadows */
+    uint64_t writes;           /* guest tables written through paging_write */
+    uint64_t protected_frames; /* frames whose writable leaves were withdrawn */
+    uint64_t withdrawn;        /* leaves that this withdrew */
+    uint64_t unshadowed, evicted, reclaimed, unhooked;
+    uint32_t shadows, leaves; /* alive now: tables of ours, leaf entries in them */
+};
+
+struct paging_domain {
+    const struct phys *phys;
+    uint16_t           id;
+    enum paging_kind   kind;
+    struct pt_features features;
+    struct pool        pool;
+    struct p2m         p2m;
+    mfn_t              direct;     /* root of the tree of direct tables, MFN_NONE if none */
+    uint32_t           generation; /* of all tables of ours */
+    uint64_t           lowered;    /* counts every loss of rights in our tables */
+    uint32_t           lru_head, lru_tail;   /* roots kept, newest first */
+    uint32_t           dead_head, dead_tail; /* tables to be reaped */
+    struct paging_vcpu *vcpus;               /* list */
+    bool               all_dead;             /* being torn down */
+    struct paging_stats stats;
+    struct pt_mode     mode[PT_FORMATS][2][2]; /* by format, NX and PSE; views are added */
+};
+
+/* One root that a vCPU keeps: one table, or four behind a PAE root. */
+struct paging_root {
+    bool     used;
+    uint8_t  format, view;
+    uint8_t  count;    /* tables: 1 or 4 */
+    mfn_t    guest[4]; /* frames of the guest's tables it stands for, or MFN_NONE */
+    mfn_t    table[4]; /* of ours */
+    uint64_t stamp;    /* last use */
+    uint64_t serial;   /* changes when the slot is used for another root */
+};
+
+struct paging_vcpu {
+    struct paging_domain *domain;
+    struct paging_vcpu   *next;
+    struct paging_regs    regs;
+    struct pt_mode        mode;
+    uint64_t              pdpte[4]; /* latched, PAE */
+    struct paging_root    root[PAGING_ROOTS];
+    unsigned              current; /* slot of the root in use */
+    uint64_t              clock, serials;
+    bool                  cr3_loaded; /* set by the edge at MOV CR3: PDPTEs are read anew */
+    mfn_t                 pae; /* a frame below 4 GiB that holds the roots' PDPTEs */
+};
+
+/* Proof, for the compiler, that the domain's paging lock is held. */
+struct paging_locked {
+    struct paging_domain *domain;
+};
+
+/* ---- building and tearing down ---- */
+
+/*
+ * The pool must have been given frames (pool_init, pool_add) before. False: too few.
+ */
+must_check bool paging_domain_init(struct paging_domain *d, const struct phys *phys, uint16_t id,
+                                   enum paging_kind kind, struct pt_features features);
+
+/* `pae` is a frame of the hypervisor's below 4 GiB; contents are the core's from now on. */
+void paging_vcpu_init(struct paging_domain *d, struct paging_vcpu *v, mfn_t pae);
+
+/*
+ * Takes everything down, at most about `budget` entries a call; true when all is done and
+ * every frame of the pool is free. No vCPU runs any more, and all TLBs were flushed.
+ */
+must_check bool paging_domain_reap(struct paging_locked p, unsigned budget);
+
+/* ---- events ---- */
+
+/*
+ * CR0, CR3, CR4 or EFER was written (all already checked as the processor checks them), or
+ * the vCPU starts. VERDICT_RETRY when the new root is installed; VERDICT_INJECT with pfec 0
+ * and va 0 stands for #GP(0): PDPTEs with reserved bits. Nothing changed then.
+ */
+must_check struct verdict paging_set_regs(struct paging_locked p, struct paging_vcpu *v,
+                                          const struct paging_regs *regs);
+
+must_check struct verdict paging_fault(struct paging_locked p, struct paging_vcpu *v,
+                                       const struct fault *f);
+
+must_check struct verdict paging_invlpg(struct paging_locked p, struct paging_vcpu *v, gva_t va);
+
+/* ---- what the edge installs ---- */
+
+struct paging_hw {
+    uint64_t cr3;      /* physical address, for CR3 or nCR3                              */
+    bool     pae;      /* the three-level format, else the four-level one                */
+    unsigned slot;     /* of the root: an ASID may be kept for it...                     */
+    uint64_t serial;   /* ...while this stays the same...                                */
+    uint64_t lowered;  /* ...and until its last full flush is older than this            */
+    bool     intercept_invlpg;
+};
+must_check struct paging_hw paging_hw(const struct paging_vcpu *v);
+
+/* ---- reaching guest memory ---- */
+
+enum paging_reach_kind {
+    REACH_RAM,    /* mfn is behind it */
+    REACH_FAULT,  /* the guest's own #PF: va and pfec say which */
+    REACH_DEVICE, /* gpa is not memory */
+};
+struct paging_reach {
+    enum paging_reach_kind kind;
+    uint32_t               pfec;
+    uint64_t               gpa;
+    mfn_t                  mfn;
+    bool                   rom;   /* writes are lost */
+    struct verdict         flush; /* what must be flushed: A and D were set in a table */
+};
+
+/*
+ * Translates as the processor would for this access, A and D set included. The answer
+ * holds while the lock is held.
+ */
+must_check struct paging_reach paging_reach(struct paging_locked p, struct paging_vcpu *v,
+                                            gva_t va, unsigned acc);
+
+/*
+ * Tells the core the vCPU's registers without any effect on its roots: under nested paging
+ * CR3 changes unseen, so the edge says what it is before guest memory is reached by address.
+ */
+void paging_note_regs(struct paging_locked p, struct paging_vcpu *v, const struct paging_regs *regs);
+
+/* The same for a guest-physical address. */
+must_check struct paging_reach paging_reach_gpa(struct paging_locked p, uint64_t gpa);
+
+/*
+ * All that the hypervisor writes into guest memory goes through these two: within one page,
+ * `len` bytes at `offset` of a guest frame. If the frame is a table, its shadows follow.
+ * Returns what must be flushed before the guest runs again. An aligned write of 1, 2, 4 or 8
+ * bytes is a single access.
+ */
+must_check struct verdict paging_write(struct paging_locked p, mfn_t mfn, unsigned offset,
+                                       const void *bytes, unsigned len);
+
+/* Compare and exchange of 1, 2, 4, 8 or 16 bytes; `old` gets what was there. *done: it was equal. */
+must_check struct verdict paging_cmpxchg(struct paging_locked p, mfn_t mfn, unsigned offset,
+                                         void *old, const void *new, unsigned len, bool *done);
+
+/* What the emulator cannot execute: forget the shadows of the table in this frame. */
+must_check struct verdict paging_unshadow(struct paging_locked p, mfn_t mfn);
+
+/* Changes the p2m, and takes away what our tables and shadows said of the block before. */
+must_check struct verdict paging_p2m_set(struct paging_locked p, gfn_t gfn, struct p2m_entry entry);
+
+/* Background work: reaps dead tables, at most `budget` entries. True when none are left. */
+must_check bool paging_work(struct paging_locked p, unsigned budget);
+
+/* ---- looking at it ---- */
+
+struct paging_level_view {
+    uint8_t  level;
+    uint64_t gpa, guest; /* address and value of the guest's entry; gpa ~0 if there is none  */
+    uint64_t ma, ours;   /* machine address and value of ours; ma ~0 if there is none        */
+};
+struct paging_view {
+    unsigned                 count;
+    struct paging_level_view level[PT_LEVELS_MAX];
+    bool                     mapped; /* the guest maps it, to gpa */
+    uint64_t                 gpa;
+};
+/* Walks without changing anything. */
+void paging_view(struct paging_locked p, const struct paging_vcpu *v, gva_t va,
+                 struct paging_view *view);
+
+struct audit {
+    uint64_t violations, frames, shadows, entries;
+    char     first[160]; /* the first violation, in words */
+};
+/* Checks the invariants of doc/model.md. */
+void paging_audit(struct paging_locked p, struct audit *audit);
+
+#endif

@@ -1,0 +1,42 @@
+/*
+ * The memory of a domain's own tables: shadows, nested tables, p2m, snapshots.
+ *
+ * A table of ours takes a pair of frames: the table at the even one, the links of the
+ * reverse map at the odd one beside it. What needs one frame only (p2m nodes, snapshots)
+ * takes half a pair; a pair whose halves are both free is whole again.
+ */
+#ifndef PAGING_POOL_H
+#define PAGING_POOL_H
+
+#include "frame.h"
+
+struct pool {
+    const struct phys *phys;
+    uint16_t           owner;
+    uint32_t           pairs, singles; /* first of each free list, 0 for none */
+    uint32_t           total;          /* frames given to the pool            */
+    uint32_t           free_pairs, free_singles;
+    uint32_t           low; /* fewest free frames ever seen */
+};
+
+void pool_init(struct pool *pool, const struct phys *phys, uint16_t owner);
+
+/* Gives the pool a pair of frames; `even` is the even one, kind FRAME_HV or FRAME_FREE before. */
+void pool_add(struct pool *pool, mfn_t even);
+
+/* Takes a free pair out of the pool for good; MFN_NONE if there is none. */
+must_check mfn_t pool_remove(struct pool *pool);
+
+/* Allocates; contents are zero. Whoever calls has reserved: MFN_NONE means a bug or reserve first. */
+must_check mfn_t pool_pair(struct pool *pool);
+must_check mfn_t pool_single(struct pool *pool, enum frame_kind kind);
+
+void pool_put_pair(struct pool *pool, mfn_t even);
+void pool_put_single(struct pool *pool, mfn_t mfn);
+
+static inline uint32_t pool_free_frames(const struct pool *pool)
+{
+    return 2 * pool->free_pairs + pool->free_singles;
+}
+
+#endif

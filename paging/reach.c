@@ -1,0 +1,164 @@
+/* How the hypervisor reads and writes guest memory. Every write to a table is followed by its shadows. */
+#include "shadow.h"
+
+struct paging_reach paging_reach(struct paging_locked p, struct paging_vcpu *v, gva_t va,
+                                 unsigned acc)
+{
+    struct paging_domain *d = p.domain;
+    struct change c = { .d = d };
+
+    for (unsigned tries = 0;; tries++) {
+        struct walk w = walk_guest(v, va, acc);
+        unsigned marks;
+
+        if (w.status != WALK_OK)
+            return (struct paging_reach){ .kind = REACH_FAULT, .pfec = walk_pfec(v, &w, acc) };
+        struct p2m_entry e = p2m_get(&d->p2m, w.gfn);
+        bool memory = e.type == P2M_RAM || e.type == P2M_ROM;
+
+        /* Another vCPU may be changing the tables as fast as they are read: give up politely. */
+        if (!walk_mark(v, &w, acc, &marks) && tries < 16)
+            continue;
+        sync_marked(&c, &w, &v->mode, marks);
+        return (struct paging_reach){
+            .kind = memory ? REACH_RAM : REACH_DEVICE,
+            .gpa = w.gfn.raw << PAGE_SHIFT | (va.raw & PAGE_MASK),
+            .mfn = e.mfn,
+            .rom = e.type == P2M_ROM,
+            .flush = verdict_of(&c, VERDICT_RETRY),
+        };
+    }
+}
+
+struct paging_reach paging_reach_gpa(struct paging_locked p, uint64_t gpa)
+{
+    struct p2m_entry e = p2m_get(&p.domain->p2m, gfn_of(gpa >> PAGE_SHIFT));
+    bool memory = e.type == P2M_RAM || e.type == P2M_ROM;
+
+    return (struct paging_reach){
+        .kind = memory ? REACH_RAM : REACH_DEVICE, .gpa = gpa, .mfn = e.mfn,
+        .rom = e.type == P2M_ROM,
+    };
+}
+
+static struct verdict written(struct paging_domain *d, mfn_t mfn, unsigned offset, unsigned len)
+{
+    struct change c = { .d = d };
+
+    if (phys_frame(d->phys, mfn)->guest.shadows != 0) {
+        d->stats.writes++;
+        sync_written(&c, mfn, offset, len);
+    }
+    return verdict_of(&c, VERDICT_RETRY);
+}
+
+static void store(uint8_t *to, const void *bytes, unsigned len)
+{
+    bool aligned = ((uintptr_t)to & (len - 1)) == 0;
+
+    switch (aligned ? len : 0) {
+    case 2: {
+        uint16_t word;
+        __builtin_memcpy(&word, bytes, sizeof(word));
+        __atomic_store_n((uint16_t *)(void *)to, word, __ATOMIC_RELAXED);
+        break;
+    }
+    case 4: {
+        uint32_t word;
+        __builtin_memcpy(&word, bytes, sizeof(word));
+        __atomic_store_n((uint32_t *)(void *)to, word, __ATOMIC_RELAXED);
+        break;
+    }
+    case 8: {
+        uint64_t word;
+        __builtin_memcpy(&word, bytes, sizeof(word));
+        __atomic_store_n((uint64_t *)(void *)to, word, __ATOMIC_RELAXED);
+        break;
+    }
+    default:
+        __builtin_memcpy(to, bytes, len);
+    }
+}
+
+struct verdict paging_write(struct paging_locked p, mfn_t mfn, unsigned offset, const void *bytes,
+                            unsigned len)
+{
+    if (len == 0 || offset + len > PAGE_SIZE)
+        return (struct verdict){ .kind = VERDICT_RETRY };
+    store((uint8_t *)phys_ptr(p.domain->phys, mfn) + offset, bytes, len);
+    return written(p.domain, mfn, offset, len);
+}
+
+#define EXCHANGE(type)                                                                   \
+    do {                                                                                 \
+        type expected, desired;                                                          \
+        __builtin_memcpy(&expected, old, sizeof(type));                                  \
+        __builtin_memcpy(&desired, new, sizeof(type));                                   \
+        equal = __atomic_compare_exchange_n((type *)(void *)to, &expected, desired, false, \
+                                            __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);         \
+        __builtin_memcpy(old, &expected, sizeof(type));                                  \
+    } while (0)
+
+__attribute__((target("cx16"))) static bool exchange16(uint8_t *to, void *old, const void *new)
+{
+    unsigned __int128 expected, desired, found;
+
+    __builtin_memcpy(&expected, old, 16);
+    __builtin_memcpy(&desired, new, 16);
+    found = __sync_val_compare_and_swap((unsigned __int128 *)(void *)to, expected, desired);
+    __builtin_memcpy(old, &found, 16);
+    return found == expected;
+}
+
+/* An operand that is not aligned is exchanged in two steps: no other vCPU runs meanwhile. */
+static bool exchange_unaligned(uint8_t *to, void *old, const void *new, unsigned len)
+{
+    bool equal = __builtin_memcmp(to, old, len) == 0;
+
+    if (equal)
+        __builtin_memcpy(to, new, len);
+    else
+        __builtin_memcpy(old, to, len);
+    return equal;
+}
+
+static bool exchange(uint8_t *to, void *old, const void *new, unsigned len)
+{
+    bool aligned = ((uintptr_t)to & (len - 1)) == 0, equal = false;
+
+    switch (aligned ? len : 0) {
+    case 1: EXCHANGE(uint8_t); return equal;
+    case 2: EXCHANGE(uint16_t); return equal;
+    case 4: EXCHANGE(uint32_t); return equal;
+    case 8: EXCHANGE(uint64_t); return equal;
+    case 16: return exchange16(to, old, new);
+    default: return exchange_unaligned(to, old, new, len);
+    }
+}
+
+struct verdict paging_cmpxchg(struct paging_locked p, mfn_t mfn, unsigned offset, void *old,
+                              const void *new, unsigned len, bool *done)
+{
+    *done = false;
+    if (len == 0 || len > 16 || offset + len > PAGE_SIZE)
+        return (struct verdict){ .kind = VERDICT_RETRY };
+    *done = exchange((uint8_t *)phys_ptr(p.domain->phys, mfn) + offset, old, new, len);
+    if (!*done)
+        return (struct verdict){ .kind = VERDICT_RETRY };
+    return written(p.domain, mfn, offset, len);
+}
+
+struct verdict paging_unshadow(struct paging_locked p, mfn_t mfn)
+{
+    struct change c = { .d = p.domain };
+
+    if (root_in_use(p.domain, mfn)) {
+        struct verdict verdict = verdict_of(&c, VERDICT_CRASH);
+
+        verdict.why = "it writes the root of its page tables with an instruction that cannot be "
+                      "emulated";
+        return verdict;
+    }
+    shadow_drop(&c, mfn);
+    return verdict_of(&c, VERDICT_RETRY);
+}

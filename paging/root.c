@@ -1,0 +1,371 @@
+/*
+ * Roots: what a vCPU runs on, and the ones it has run on lately.
+ *
+ * A four- or five-level guest has one top table of ours. Everything else runs on a PAE root
+ * of four entries: the quarters of a 32-bit directory, the four latched entries of a PAE
+ * guest, or the first 4 GiB of the direct tree when paging is off.
+ */
+#include "shadow.h"
+
+/* CR0, CR4 and EFER bits: APM vol. 2, 3.1. */
+#define CR0_WP   (UINT64_C(1) << 16)
+#define CR0_PG   (UINT64_C(1) << 31)
+#define CR4_PSE  (UINT64_C(1) << 4)
+#define CR4_PAE  (UINT64_C(1) << 5)
+#define CR4_PGE  (UINT64_C(1) << 7)
+#define CR4_LA57 (UINT64_C(1) << 12)
+#define CR4_SMEP (UINT64_C(1) << 20)
+#define CR4_SMAP (UINT64_C(1) << 21)
+#define EFER_LMA (UINT64_C(1) << 10)
+#define EFER_NXE (UINT64_C(1) << 11)
+
+#define CR3_PAE UINT64_C(0xffffffe0) /* where the four root entries of PAE are */
+
+static enum pt_format format_of(const struct paging_regs *r)
+{
+    if (!(r->cr0 & CR0_PG))
+        return PT_DIRECT;
+    if (!(r->cr4 & CR4_PAE))
+        return PT_32;
+    if (!(r->efer & EFER_LMA))
+        return PT_PAE;
+    return r->cr4 & CR4_LA57 ? PT_LA57 : PT_64;
+}
+
+static uint8_t view_of(const struct paging_regs *r)
+{
+    return (uint8_t)((r->cr0 & CR0_WP ? PT_VIEW_WP : 0) | (r->efer & EFER_NXE ? PT_VIEW_NX : 0) |
+                     (r->cr4 & CR4_SMEP ? PT_VIEW_SMEP : 0) |
+                     (r->cr4 & CR4_SMAP ? PT_VIEW_SMAP : 0) |
+                     (r->cr4 & CR4_PSE ? PT_VIEW_PSE : 0));
+}
+
+static struct pt_mode mode_with_view(const struct paging_domain *d, enum pt_format format,
+                                     uint8_t view)
+{
+    struct pt_mode mode = *mode_of(d, format, view);
+
+    mode.view = view;
+    return mode;
+}
+
+/* ---- slots ---- */
+
+static void slot_release(struct change *c, struct paging_root *r)
+{
+    for (unsigned i = 0; i < r->count; i++)
+        if (mfn_valid(r->table[i]))
+            shadow_put(c, r->table[i]);
+    r->used = false;
+    r->count = 0;
+}
+
+static bool slot_names(const struct paging_root *r, mfn_t table)
+{
+    for (unsigned i = 0; r->used && i < r->count; i++)
+        if (mfn_eq(r->table[i], table))
+            return true;
+    return false;
+}
+
+void root_forget(struct change *c, mfn_t table)
+{
+    for (struct paging_vcpu *v = c->d->vcpus; v; v = v->next)
+        for (unsigned i = 0; i < PAGING_ROOTS; i++)
+            if (i != v->current && slot_names(&v->root[i], table))
+                slot_release(c, &v->root[i]);
+}
+
+static void unhook(struct change *c, mfn_t table)
+{
+    for (unsigned i = 0; shadow_of(c->d, table)->shadow.used > 0 && i < 512; i++)
+        entry_set(c, table, i, PTE_EMPTY);
+}
+
+void root_unhook_all(struct change *c)
+{
+    for (struct paging_vcpu *v = c->d->vcpus; v; v = v->next) {
+        for (unsigned i = 0; i < PAGING_ROOTS; i++)
+            if (i != v->current && v->root[i].used)
+                slot_release(c, &v->root[i]);
+        const struct paging_root *r = &v->root[v->current];
+
+        for (unsigned i = 0; r->used && i < r->count; i++)
+            if (mfn_valid(r->table[i]))
+                unhook(c, r->table[i]);
+    }
+    unhook(c, c->d->direct);
+}
+
+static struct paging_root *slot_oldest(struct paging_vcpu *v)
+{
+    struct paging_root *oldest = NULL;
+
+    for (unsigned i = 0; i < PAGING_ROOTS; i++) {
+        struct paging_root *r = &v->root[i];
+
+        if (!r->used)
+            return r;
+        if (i != v->current && (!oldest || r->stamp < oldest->stamp))
+            oldest = r;
+    }
+    return oldest;
+}
+
+/* ---- finding and making ---- */
+
+/* What identifies a root. */
+struct wanted {
+    uint8_t  format, view; /* key view */
+    mfn_t    guest[4];     /* the top table, or the four below latched entries */
+    unsigned count;
+};
+
+static mfn_t memory_at(const struct paging_domain *d, uint64_t gfn)
+{
+    struct p2m_entry e = p2m_get(&d->p2m, gfn_of(gfn));
+
+    return e.type == P2M_RAM ? e.mfn : MFN_NONE;
+}
+
+static struct wanted wanted_of(const struct paging_domain *d, const struct paging_regs *r,
+                               const uint64_t pdpte[4])
+{
+    enum pt_format format = format_of(r);
+    struct wanted w = {
+        .format = (uint8_t)format,
+        .view = view_key(format, view_of(r)),
+        .guest = { MFN_NONE, MFN_NONE, MFN_NONE, MFN_NONE },
+        .count = 4,
+    };
+
+    switch (format) {
+    case PT_DIRECT:
+        break;
+    case PT_32:
+        w.guest[0] = memory_at(d, (uint32_t)r->cr3 >> PAGE_SHIFT);
+        break;
+    case PT_PAE:
+        for (unsigned i = 0; i < 4; i++)
+            if (pdpte[i] & PTE_P)
+                w.guest[i] = memory_at(d, (pdpte[i] & PTE_FRAME) >> PAGE_SHIFT);
+        break;
+    default:
+        w.guest[0] = memory_at(d, (r->cr3 & PTE_FRAME) >> PAGE_SHIFT);
+        w.count = 1;
+    }
+    return w;
+}
+
+static bool slot_is(const struct paging_root *r, const struct wanted *w)
+{
+    return r->used && r->format == w->format && r->view == w->view &&
+           mfn_eq(r->guest[0], w->guest[0]) && mfn_eq(r->guest[1], w->guest[1]) &&
+           mfn_eq(r->guest[2], w->guest[2]) && mfn_eq(r->guest[3], w->guest[3]);
+}
+
+/* A new top table gets at once what other roots have built already: the kernel's half. */
+static void prelink(struct change *c, mfn_t table)
+{
+    for (unsigned i = 0; i < 512; i++)
+        sync_entry(c, table, i);
+}
+
+static mfn_t top_table(struct change *c, const struct wanted *w)
+{
+    uint8_t level = w->format == PT_LA57 ? 5 : 4;
+    struct role role = { w->format, level, w->view, 0 };
+
+    if (!mfn_valid(w->guest[0]))
+        return shadow_get_empty(c, w->format, level);
+    mfn_t table = shadow_find(c->d, w->guest[0], role);
+
+    if (!mfn_valid(table)) {
+        table = shadow_get(c, w->guest[0], role);
+        prelink(c, table);
+    }
+    shadow_pin(c, table);
+    return table;
+}
+
+/* The i-th table behind a PAE root. */
+static mfn_t quarter(struct change *c, const struct wanted *w, unsigned i)
+{
+    struct role role = { w->format, 2, w->view, 0 };
+
+    switch (w->format) {
+    case PT_DIRECT:
+        return direct_get(c, gfn_of((uint64_t)i << 18), 2, true);
+    case PT_32:
+        role.part = (uint8_t)i;
+        return mfn_valid(w->guest[0]) ? shadow_get(c, w->guest[0], role) :
+                                        shadow_get_empty(c, w->format, 2);
+    default:
+        return mfn_valid(w->guest[i]) ? shadow_get(c, w->guest[i], role) : MFN_NONE;
+    }
+}
+
+static void slot_fill(struct change *c, struct paging_vcpu *v, struct paging_root *r,
+                      const struct wanted *w)
+{
+    uint64_t *pdpte = (uint64_t *)phys_ptr(c->d->phys, v->pae) + 4 * (r - v->root);
+
+    *r = (struct paging_root){
+        .used = true, .format = w->format, .view = w->view, .count = (uint8_t)w->count,
+        .guest = { w->guest[0], w->guest[1], w->guest[2], w->guest[3] },
+        .serial = ++v->serials,
+    };
+    for (unsigned i = 0; i < w->count; i++) {
+        r->table[i] = w->count == 1 ? top_table(c, w) : quarter(c, w, i);
+        if (mfn_valid(r->table[i]))
+            shadow_ref(c->d, r->table[i]);
+        if (w->count == 4)
+            pdpte[i] = mfn_valid(r->table[i]) ? r->table[i].raw << PAGE_SHIFT | PTE_P : 0;
+    }
+}
+
+/* Makes the root that is wanted current; false if memory for it is short. */
+static bool root_install(struct change *c, struct paging_vcpu *v, const struct wanted *w)
+{
+    for (unsigned i = 0; i < PAGING_ROOTS; i++) {
+        if (slot_is(&v->root[i], w)) {
+            c->d->stats.root_hits += i != v->current;
+            v->current = i;
+            v->root[i].stamp = ++v->clock;
+            if (w->count == 1 && mfn_valid(w->guest[0]))
+                shadow_pin(c, v->root[i].table[0]);
+            return true;
+        }
+    }
+    if (!shadow_reserve(c, 8))
+        return false;
+    struct paging_root *r = slot_oldest(v);
+
+    if (r->used)
+        slot_release(c, r);
+    c->d->stats.root_misses++;
+    slot_fill(c, v, r, w);
+    r->stamp = ++v->clock;
+    v->current = (unsigned)(r - v->root);
+    return true;
+}
+
+/* ---- events ---- */
+
+/* Reads the four entries at CR3; false if one has reserved bits: APM vol. 2, 5.2.3. */
+static bool read_pdptes(const struct paging_domain *d, const struct paging_regs *r,
+                        uint64_t pdpte[4])
+{
+    mfn_t table = memory_at(d, (r->cr3 & CR3_PAE) >> PAGE_SHIFT);
+    const struct pt_mode *mode = mode_of(d, PT_PAE, view_of(r));
+    unsigned first = (unsigned)(r->cr3 & CR3_PAE & PAGE_MASK) / 8;
+
+    for (unsigned i = 0; i < 4; i++) {
+        pdpte[i] = mfn_valid(table) ? walk_read(d->phys, mode, table, first + i).raw : UINT64_MAX;
+        /* A may be set there by processors that treat it as an entry like others. */
+        if ((pdpte[i] & PTE_P) && (pdpte[i] & mode->level[3].rsvd[0] & ~PTE_A) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* When a PAE guest's root entries are read anew: APM vol. 2, 5.2.3 and 3.1.2. */
+static bool latches(const struct paging_vcpu *v, const struct paging_regs *r)
+{
+    const uint64_t cr4 = CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP;
+
+    return format_of(&v->regs) != PT_PAE || v->cr3_loaded || r->cr3 != v->regs.cr3 ||
+           ((r->cr4 ^ v->regs.cr4) & cr4) != 0 || ((r->cr0 ^ v->regs.cr0) & CR0_PG) != 0;
+}
+
+struct verdict paging_set_regs(struct paging_locked p, struct paging_vcpu *v,
+                               const struct paging_regs *regs)
+{
+    struct paging_domain *d = p.domain;
+    struct change c = { .d = d };
+    enum pt_format format = format_of(regs);
+    uint64_t pdpte[4] = { v->pdpte[0], v->pdpte[1], v->pdpte[2], v->pdpte[3] };
+
+    if (format == PT_PAE && latches(v, regs) && !read_pdptes(d, regs, pdpte))
+        return (struct verdict){ .kind = VERDICT_INJECT };
+    __builtin_memcpy(v->pdpte, pdpte, sizeof(pdpte));
+    v->regs = *regs;
+    v->mode = mode_with_view(d, format, view_of(regs));
+    v->cr3_loaded = false;
+    if (d->kind == PAGING_SHADOW) {
+        struct wanted w = wanted_of(d, regs, pdpte);
+
+        if (!root_install(&c, v, &w)) {
+            struct verdict verdict = verdict_of(&c, VERDICT_CRASH);
+
+            verdict.why = "out of memory for its shadow tables: give it more (shadow_memory)";
+            return verdict;
+        }
+    }
+    return verdict_of(&c, VERDICT_RETRY);
+}
+
+static bool runs_on(const struct paging_vcpu *v, mfn_t guest)
+{
+    const struct paging_root *r = &v->root[v->current];
+
+    for (unsigned i = 0; r->used && i < 4; i++)
+        if (mfn_eq(r->guest[i], guest))
+            return true;
+    return false;
+}
+
+bool root_in_use(const struct paging_domain *d, mfn_t guest)
+{
+    for (const struct paging_vcpu *v = d->vcpus; v; v = v->next)
+        if (runs_on(v, guest))
+            return true;
+    return false;
+}
+
+bool root_detach(struct change *c, mfn_t guest)
+{
+    for (struct paging_vcpu *v = c->d->vcpus; v; v = v->next) {
+        const struct paging_root *r = &v->root[v->current];
+        struct wanted none = {
+            .format = r->format, .view = r->view, .count = r->count,
+            .guest = { MFN_NONE, MFN_NONE, MFN_NONE, MFN_NONE },
+        };
+
+        if (runs_on(v, guest) && !root_install(c, v, &none))
+            return false;
+    }
+    return true;
+}
+
+bool root_refresh(struct change *c)
+{
+    for (struct paging_vcpu *v = c->d->vcpus; v; v = v->next) {
+        struct wanted w = wanted_of(c->d, &v->regs, v->pdpte);
+
+        if (c->d->kind == PAGING_SHADOW && v->root[v->current].used && !root_install(c, v, &w))
+            return false;
+    }
+    return true;
+}
+
+void paging_note_regs(struct paging_locked p, struct paging_vcpu *v, const struct paging_regs *regs)
+{
+    v->regs = *regs;
+    v->mode = mode_with_view(p.domain, format_of(regs), view_of(regs));
+    if (v->mode.format == PT_PAE)
+        (void)read_pdptes(p.domain, regs, v->pdpte);
+}
+
+struct paging_hw paging_hw(const struct paging_vcpu *v)
+{
+    const struct paging_root *r = &v->root[v->current];
+    uint64_t base = r->table[0].raw << PAGE_SHIFT;
+
+    if (r->count == 4)
+        base = (v->pae.raw << PAGE_SHIFT) + 32 * v->current;
+    return (struct paging_hw){
+        .cr3 = base, .pae = r->count == 4, .slot = v->current, .serial = r->serial,
+        .lowered = v->domain->lowered,
+    };
+}

@@ -1,0 +1,415 @@
+/* Tables of ours: their entries, references, life and death. Read shadow.h first. */
+#include "shadow.h"
+
+uint8_t view_key(enum pt_format format, uint8_t view)
+{
+    if (format == PT_DIRECT)
+        return 0;
+    if (view & PT_VIEW_WP) /* SMEP and SMAP change our entries only where WP=0 drops U */
+        view &= (uint8_t)~(PT_VIEW_SMEP | PT_VIEW_SMAP);
+    view &= (uint8_t)~(format == PT_32 ? PT_VIEW_NX : PT_VIEW_PSE);
+    return view;
+}
+
+/* ---- what was lowered ---- */
+
+/*
+ * The linear address of an entry when there is just one: each table on the way up has one
+ * parent, and the way ends at a four-level root.
+ */
+static bool entry_va(const struct paging_domain *d, mfn_t table, unsigned index, gva_t *va)
+{
+    uint64_t address = 0;
+
+    for (unsigned level = shadow_of(d, table)->shadow.level;; level++) {
+        const struct frame *f = shadow_of(d, table);
+        rmap_t up = f->shadow.parents;
+
+        address |= (uint64_t)index << (PAGE_SHIFT + 9 * (level - 1));
+        if (f->shadow.format == PT_64 && level == 4)
+            break;
+        if (up == 0 || rmap_next(d->phys, up) != up || level == 4)
+            return false;
+        table = rmap_table(up);
+        index = rmap_index(up);
+    }
+    *va = gva_of((uint64_t)((int64_t)(address << 16) >> 16));
+    return true;
+}
+
+static void lower(struct change *c, mfn_t table, unsigned index)
+{
+    gva_t va;
+
+    c->d->lowered++;
+    if (c->flush == FLUSH_ALL)
+        return;
+    if (shadow_of(c->d, table)->shadow.level != 1 || !entry_va(c->d, table, index, &va) ||
+        (c->flush == FLUSH_PAGE && c->va.raw >> PAGE_SHIFT != va.raw >> PAGE_SHIFT)) {
+        c->flush = FLUSH_ALL;
+        return;
+    }
+    c->flush = FLUSH_PAGE;
+    c->va = va;
+}
+
+static bool rights_lost(pte_t old, pte_t new)
+{
+    if (!pte_has(old, PTE_P))
+        return false;
+    return !pte_has(new, PTE_P) || pte_frame(old) != pte_frame(new) ||
+           ((old.raw ^ new.raw) & PTE_PS) != 0 || (old.raw & ~new.raw & (PTE_W | PTE_U)) != 0 ||
+           (new.raw & ~old.raw & PTE_NX) != 0;
+}
+
+/* ---- entries ---- */
+
+static rmap_t *list_of(const struct paging_domain *d, unsigned level, pte_t e)
+{
+    struct frame *f = phys_frame(d->phys, mfn_of(pte_frame(e)));
+
+    if (!entry_is_leaf(level, e))
+        return &f->shadow.parents;
+    return level == 1 ? &f->guest.leaves[pte_has(e, PTE_W)] : &f->guest.large[pte_has(e, PTE_W)];
+}
+
+static void unlink_entry(struct paging_domain *d, unsigned level, rmap_t number, pte_t old)
+{
+    rmap_remove(d->phys, list_of(d, level, old), number);
+    if (!entry_is_leaf(level, old))
+        return;
+    d->stats.leaves--;
+    if (level == 1 && pte_has(old, PTE_W))
+        phys_frame(d->phys, mfn_of(pte_frame(old)))->guest.writable--;
+}
+
+static void link_entry(struct paging_domain *d, unsigned level, rmap_t number, pte_t new)
+{
+    rmap_add(d->phys, list_of(d, level, new), number);
+    if (!entry_is_leaf(level, new))
+        return;
+    d->stats.leaves++;
+    if (level == 1 && pte_has(new, PTE_W))
+        phys_frame(d->phys, mfn_of(pte_frame(new)))->guest.writable++;
+}
+
+/* Room for one more writable leaf: the oldest loses its W. */
+static void evict_writable(struct change *c, pte_t e)
+{
+    struct frame *f = phys_frame(c->d->phys, mfn_of(pte_frame(e)));
+
+    if (f->guest.writable < RMAP_WRITABLE_MAX)
+        return;
+    rmap_t oldest = rmap_prev(c->d->phys, f->guest.leaves[1]);
+    pte_t old = entry_get(c->d, rmap_table(oldest), rmap_index(oldest));
+
+    c->d->stats.evicted++;
+    entry_set(c, rmap_table(oldest), rmap_index(oldest), (pte_t){ old.raw & ~PTE_W });
+}
+
+void entry_set(struct change *c, mfn_t table, unsigned index, pte_t new)
+{
+    struct paging_domain *d = c->d;
+    struct frame *f = shadow_of(d, table);
+    unsigned level = f->shadow.level;
+    pte_t *slot = &((pte_t *)phys_ptr(d->phys, table))[index];
+    pte_t old = *slot;
+
+    if (pte_eq(old, new))
+        return;
+    bool was = pte_has(old, PTE_P), is = pte_has(new, PTE_P);
+    bool same_list = was && is && list_of(d, level, old) == list_of(d, level, new);
+
+    if (is && !same_list && level == 1 && pte_has(new, PTE_W))
+        evict_writable(c, new);
+    if (is && !entry_is_leaf(level, new))
+        shadow_ref(d, mfn_of(pte_frame(new)));
+    if (rights_lost(old, new) && f->shadow.state == SHADOW_LIVE)
+        lower(c, table, index);
+    if (was && !same_list)
+        unlink_entry(d, level, rmap_of(table, index), old);
+    __atomic_store_n(&slot->raw, new.raw, __ATOMIC_RELAXED);
+    if (is && !same_list)
+        link_entry(d, level, rmap_of(table, index), new);
+    f->shadow.used = (uint16_t)(f->shadow.used + is - was);
+    if (was && !entry_is_leaf(level, old))
+        shadow_put(c, mfn_of(pte_frame(old)));
+}
+
+/* ---- references, life and death ---- */
+
+void shadow_ref(const struct paging_domain *d, mfn_t table)
+{
+    shadow_of(d, table)->shadow.refs++;
+}
+
+static void chain_remove(const struct paging_domain *d, mfn_t table)
+{
+    const struct frame *f = shadow_of(d, table);
+
+    if (f->shadow.format == PT_DIRECT || f->shadow.key == SHADOW_KEY_NONE)
+        return;
+    struct frame *guest = phys_frame(d->phys, mfn_of(f->shadow.key));
+    uint32_t *link = &guest->guest.shadows;
+
+    while (*link != (uint32_t)table.raw)
+        link = &d->phys->frame[*link].shadow.next;
+    *link = f->shadow.next;
+    guest->refs--;
+}
+
+void shadow_put(struct change *c, mfn_t table)
+{
+    struct paging_domain *d = c->d;
+    struct frame *f = shadow_of(d, table);
+
+    if (--f->shadow.refs > 0)
+        return;
+    chain_remove(d, table);
+    f->shadow.state = SHADOW_DEAD;
+    f->shadow.cursor = 0;
+    f->shadow.lru_next = 0;
+    if (d->dead_tail != 0)
+        d->phys->frame[d->dead_tail].shadow.lru_next = (uint32_t)table.raw;
+    else
+        d->dead_head = (uint32_t)table.raw;
+    d->dead_tail = (uint32_t)table.raw;
+}
+
+bool shadow_reap(struct paging_domain *d, unsigned budget)
+{
+    while (d->dead_head != 0) {
+        mfn_t table = mfn_of(d->dead_head);
+        struct frame *f = shadow_of(d, table);
+        struct change quiet = { .d = d }; /* what loses rights here was unlinked and flushed */
+
+        for (; f->shadow.used > 0 && f->shadow.cursor < 512; f->shadow.cursor++) {
+            if (budget-- == 0)
+                return false;
+            entry_set(&quiet, table, f->shadow.cursor, PTE_EMPTY);
+        }
+        d->dead_head = f->shadow.lru_next;
+        if (d->dead_head == 0)
+            d->dead_tail = 0;
+        pool_put_pair(&d->pool, table);
+        d->stats.freed++;
+        d->stats.shadows--;
+        if (budget-- == 0)
+            return d->dead_head == 0;
+    }
+    return true;
+}
+
+static mfn_t make(struct change *c, uint64_t key, struct role role)
+{
+    struct paging_domain *d = c->d;
+    mfn_t table = pool_pair(&d->pool);
+
+    if (!mfn_valid(table))
+        return table;
+    struct frame *f = shadow_of(d, table);
+
+    f->shadow.key = key;
+    f->shadow.format = role.format;
+    f->shadow.level = role.level;
+    f->shadow.view = role.view;
+    f->shadow.part = role.part;
+    f->shadow.generation = d->generation;
+    d->stats.made++;
+    d->stats.shadows++;
+    return table;
+}
+
+mfn_t shadow_find(const struct paging_domain *d, mfn_t guest, struct role role)
+{
+    uint32_t s = phys_frame(d->phys, guest)->guest.shadows;
+
+    for (; s != 0; s = d->phys->frame[s].shadow.next) {
+        const struct frame *f = &d->phys->frame[s];
+
+        if (f->shadow.level == role.level && f->shadow.format == role.format &&
+            f->shadow.view == role.view && f->shadow.part == role.part && f->owner == d->id)
+            return mfn_of(s);
+    }
+    return MFN_NONE;
+}
+
+mfn_t shadow_get(struct change *c, mfn_t guest, struct role role)
+{
+    struct paging_domain *d = c->d;
+    mfn_t table = shadow_find(d, guest, role);
+
+    if (mfn_valid(table))
+        return table;
+    table = make(c, guest.raw, role);
+    if (!mfn_valid(table))
+        return table;
+    struct frame *f = phys_frame(d->phys, guest);
+
+    shadow_of(d, table)->shadow.next = f->guest.shadows;
+    if (f->guest.shadows == 0)
+        shadow_protect(c, guest);
+    f->guest.shadows = (uint32_t)table.raw;
+    f->refs++;
+    return table;
+}
+
+mfn_t shadow_get_empty(struct change *c, enum pt_format format, unsigned level)
+{
+    return make(c, SHADOW_KEY_NONE, (struct role){ (uint8_t)format, (uint8_t)level, 0, 0 });
+}
+
+mfn_t direct_get(struct change *c, gfn_t gfn, unsigned level, bool make_it)
+{
+    struct paging_domain *d = c->d;
+    mfn_t table = d->direct;
+
+    for (unsigned l = 4; l > level; l--) {
+        unsigned index = (unsigned)(gfn.raw >> 9 * (l - 1)) & 511;
+        pte_t e = entry_get(d, table, index);
+        uint64_t span = (UINT64_C(1) << 9 * (l - 1)) - 1;
+
+        if (!pte_has(e, PTE_P)) {
+            if (!make_it)
+                return MFN_NONE;
+            mfn_t child = make(c, gfn.raw & ~span,
+                               (struct role){ PT_DIRECT, (uint8_t)(l - 1), 0, 0 });
+
+            if (!mfn_valid(child))
+                return child;
+            e = pte_make(child, PTE_P | PTE_W | PTE_U | PTE_A | PTE_D);
+            entry_set(c, table, index, e);
+        }
+        table = mfn_of(pte_frame(e));
+    }
+    return table;
+}
+
+/* ---- roots that are kept ---- */
+
+static void lru_remove(struct paging_domain *d, mfn_t table)
+{
+    const struct frame *f = shadow_of(d, table);
+
+    if (f->shadow.lru_prev != 0)
+        d->phys->frame[f->shadow.lru_prev].shadow.lru_next = f->shadow.lru_next;
+    else
+        d->lru_head = f->shadow.lru_next;
+    if (f->shadow.lru_next != 0)
+        d->phys->frame[f->shadow.lru_next].shadow.lru_prev = f->shadow.lru_prev;
+    else
+        d->lru_tail = f->shadow.lru_prev;
+}
+
+void shadow_pin(struct change *c, mfn_t table)
+{
+    struct paging_domain *d = c->d;
+    struct frame *f = shadow_of(d, table);
+
+    if (d->lru_head == table.raw)
+        return;
+    if (f->shadow.pinned) {
+        lru_remove(d, table);
+    } else {
+        f->shadow.pinned = 1;
+        f->shadow.refs++;
+    }
+    f->shadow.lru_prev = 0;
+    f->shadow.lru_next = d->lru_head;
+    if (d->lru_head != 0)
+        d->phys->frame[d->lru_head].shadow.lru_prev = (uint32_t)table.raw;
+    else
+        d->lru_tail = (uint32_t)table.raw;
+    d->lru_head = (uint32_t)table.raw;
+}
+
+void shadow_unpin(struct change *c, mfn_t table)
+{
+    struct frame *f = shadow_of(c->d, table);
+
+    if (!f->shadow.pinned)
+        return;
+    lru_remove(c->d, table);
+    f->shadow.pinned = 0;
+    shadow_put(c, table);
+}
+
+static void reap_until(struct paging_domain *d, unsigned pairs)
+{
+    while (d->pool.free_pairs < pairs && !shadow_reap(d, 512))
+        ;
+}
+
+/*
+ * Gives memory back, the least useful first: what is dead, the roots used longest ago, and
+ * at last whatever hangs below the roots in use. What the caller looked up before does not
+ * survive.
+ */
+bool shadow_reserve(struct change *c, unsigned pairs)
+{
+    struct paging_domain *d = c->d;
+
+    reap_until(d, pairs);
+    for (mfn_t root = mfn_of(d->lru_tail); d->pool.free_pairs < pairs && root.raw != 0;) {
+        mfn_t newer = mfn_of(shadow_of(d, root)->shadow.lru_prev);
+
+        d->stats.reclaimed++;
+        shadow_unpin(c, root); /* a root in use only loses its pin */
+        root_forget(c, root);
+        reap_until(d, pairs);
+        root = newer;
+    }
+    if (d->pool.free_pairs < pairs) {
+        d->stats.unhooked++;
+        root_unhook_all(c);
+        reap_until(d, pairs);
+    }
+    return d->pool.free_pairs >= pairs;
+}
+
+/* ---- by the reverse map ---- */
+
+void shadow_protect(struct change *c, mfn_t mfn)
+{
+    struct paging_domain *d = c->d;
+    struct frame *f = phys_frame(d->phys, mfn);
+
+    if (f->guest.leaves[1] != 0)
+        d->stats.protected_frames++;
+    while (f->guest.leaves[1] != 0) {
+        rmap_t e = f->guest.leaves[1];
+        pte_t old = entry_get(d, rmap_table(e), rmap_index(e));
+
+        entry_set(c, rmap_table(e), rmap_index(e), (pte_t){ old.raw & ~PTE_W });
+        d->stats.withdrawn++;
+    }
+}
+
+void shadow_unmap(struct change *c, mfn_t mfn)
+{
+    struct frame *f = phys_frame(c->d->phys, mfn);
+
+    for (unsigned list = 0; list < 2; list++)
+        while (f->guest.leaves[list] != 0)
+            entry_set(c, rmap_table(f->guest.leaves[list]), rmap_index(f->guest.leaves[list]),
+                      PTE_EMPTY);
+}
+
+void shadow_drop(struct change *c, mfn_t mfn)
+{
+    struct paging_domain *d = c->d;
+    struct frame *guest = phys_frame(d->phys, mfn);
+
+    for (uint32_t s = guest->guest.shadows, next; s != 0; s = next) {
+        struct frame *f = &d->phys->frame[s];
+
+        f->shadow.refs++; /* stays on the chain until we have read its successor */
+        while (f->shadow.parents != 0)
+            entry_set(c, rmap_table(f->shadow.parents), rmap_index(f->shadow.parents), PTE_EMPTY);
+        shadow_unpin(c, mfn_of(s));
+        root_forget(c, mfn_of(s));
+        next = f->shadow.next;
+        shadow_put(c, mfn_of(s));
+    }
+    d->stats.unshadowed++;
+}

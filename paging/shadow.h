@@ -1,0 +1,141 @@
+/*
+ * Our tables: shadows of the guest's tables and direct tables. Internal to the core.
+ *
+ * A table of ours is known by its role: which guest table (or which guest-physical block) it
+ * stands for, as what level of what format, and by which rules (view). The shadows of one
+ * guest table are chained from the record of its frame: few, and found without a search.
+ * Direct tables map guest-physical memory as it is; they form one tree per domain, which is
+ * its own index. It serves a guest with paging off, nested paging, and the inside of a
+ * guest's large pages.
+ *
+ * Life: made (live) -> no more references -> dead: off its chain, in the queue -> reaped:
+ * its entries are taken off the reverse map, the frames go back to the pool.
+ */
+#ifndef PAGING_SHADOW_H
+#define PAGING_SHADOW_H
+
+#include "paging.h"
+#include "rmap.h"
+#include "walk.h"
+
+enum shadow_state { SHADOW_LIVE, SHADOW_DEAD };
+
+struct role {
+    uint8_t format, level, view, part;
+};
+
+#define SHADOW_KEY_NONE (~UINT64_C(0)) /* stands for a table that is not in memory */
+
+/* What one operation of the core has changed, and what must be flushed for it. */
+struct change {
+    struct paging_domain *d;
+    enum flush_kind       flush;
+    gva_t                 va;
+};
+
+static inline struct frame *shadow_of(const struct paging_domain *d, mfn_t table)
+{
+    return phys_frame(d->phys, table);
+}
+
+static inline pte_t entry_get(const struct paging_domain *d, mfn_t table, unsigned index)
+{
+    return ((const pte_t *)phys_ptr(d->phys, table))[index];
+}
+
+static inline bool entry_is_leaf(unsigned level, pte_t e)
+{
+    return level == 1 || pte_has(e, PTE_PS);
+}
+
+static inline const struct pt_mode *mode_of(const struct paging_domain *d, unsigned format,
+                                            uint8_t view)
+{
+    return &d->mode[format][!!(view & PT_VIEW_NX)][!!(view & PT_VIEW_PSE)];
+}
+
+/* The rules that make a difference to what our entries say; the rest is the hardware's to enforce. */
+uint8_t view_key(enum pt_format format, uint8_t view);
+
+/*
+ * The one function that changes an entry of ours: keeps the reverse map, the counts and
+ * the references, notes what must be flushed, and lets a child die that nobody needs.
+ */
+void entry_set(struct change *c, mfn_t table, unsigned index, pte_t new);
+
+/* Makes sure that `pairs` tables can be made: false: the domain cannot go on. */
+must_check bool shadow_reserve(struct change *c, unsigned pairs);
+
+/* The live shadow of a guest table in this role; MFN_NONE if there is none. */
+mfn_t shadow_find(const struct paging_domain *d, mfn_t guest, struct role role);
+
+/* Finds or makes; reserved before. A frame that becomes a table loses its writable leaves first. */
+mfn_t shadow_get(struct change *c, mfn_t guest, struct role role);
+
+/* A table of ours that stands for none of the guest's and stays empty: for a CR3 outside memory. */
+mfn_t shadow_get_empty(struct change *c, enum pt_format format, unsigned level);
+
+/* The direct table of this level for the block that holds gfn; makes it if `make`. */
+mfn_t direct_get(struct change *c, gfn_t gfn, unsigned level, bool make);
+
+void shadow_ref(const struct paging_domain *d, mfn_t table);
+void shadow_put(struct change *c, mfn_t table);
+
+/* Keeps a root although nobody uses it now; the least recently used goes first. */
+void shadow_pin(struct change *c, mfn_t table);
+void shadow_unpin(struct change *c, mfn_t table);
+
+/* Takes dead tables apart, at most about `budget` entries; true if none is left. */
+must_check bool shadow_reap(struct paging_domain *d, unsigned budget);
+
+/* Takes the write permission out of all leaves that map a frame. */
+void shadow_protect(struct change *c, mfn_t mfn);
+
+/* Takes away all leaves that map a frame. */
+void shadow_unmap(struct change *c, mfn_t mfn);
+
+/* Lets go of all shadows of the table in a frame, wherever they are linked. */
+void shadow_drop(struct change *c, mfn_t mfn);
+
+/* ---- rules.c: what one of our entries may say ---- */
+
+/*
+ * Rights (and P, A, D) for an entry of ours that stands for the guest's entry `e`, 0 if it
+ * must be absent. `demand`: ACC_* of the access that needs it; 0 for one nobody asked for.
+ */
+uint64_t rules_rights(const struct pt_mode *mode, uint8_t view, unsigned level, pte_t e,
+                      unsigned demand);
+
+/* A 4 KiB leaf for a guest frame with at most these rights: p2m and table protection. */
+pte_t rules_leaf(const struct paging_domain *d, gfn_t gfn, uint64_t rights);
+
+/* Follows the guest's entry `index` of the table that this shadow stands for. */
+void sync_entry(struct change *c, mfn_t shadow, unsigned index);
+
+/* The guest's table in this frame was written: all its shadows follow. */
+void sync_written(struct change *c, mfn_t guest, unsigned offset, unsigned len);
+
+/* A walk has set A and D at the levels in `changed`: shadows that read those bits otherwise follow. */
+void sync_marked(struct change *c, const struct walk *w, const struct pt_mode *mode,
+                 unsigned changed);
+
+/* ---- root.c ---- */
+
+/* True if some vCPU runs on a shadow of the table in this frame. */
+must_check bool root_in_use(const struct paging_domain *d, mfn_t guest);
+/* Puts vCPUs that run on a shadow of this frame on empty roots, until root_refresh. */
+must_check bool root_detach(struct change *c, mfn_t guest);
+
+/* Forgets every root slot that names this table and is not in use. */
+void root_forget(struct change *c, mfn_t table);
+/* Empties all roots in use, so that what hangs below them can be reaped. */
+void root_unhook_all(struct change *c);
+/* The memory behind some table may have changed: the roots in use are looked up again. */
+must_check bool root_refresh(struct change *c);
+
+static inline struct verdict verdict_of(const struct change *c, enum verdict_kind kind)
+{
+    return (struct verdict){ .kind = kind, .flush = c->flush, .va = c->va };
+}
+
+#endif

@@ -1,0 +1,114 @@
+/*
+ * Following the guest's tables: what one of its entries says is carried over into the entries
+ * of ours that stand for it. A 32-bit table has twice as many entries as one of ours, and a
+ * directory entry of it spans two of ours; formats with 64-bit entries correspond one to one.
+ */
+#include "shadow.h"
+
+/* Which of our entries stand for guest entry `index`; none (count 0) if in another part. */
+struct span {
+    unsigned first, count;
+};
+
+static struct span span_of(const struct frame *f, unsigned index)
+{
+    if (f->shadow.format != PT_32)
+        return (struct span){ index, 1 };
+    if (f->shadow.level == 1)
+        return (struct span){ index & 511, f->shadow.part == index >> 9 };
+    return (struct span){ (index & 255) * 2, f->shadow.part == index >> 8 ? 2 : 0 };
+}
+
+static pte_t follow_large(struct change *c, mfn_t shadow, unsigned ours, pte_t e, uint64_t rights)
+{
+    const struct frame *f = shadow_of(c->d, shadow);
+    const struct pt_mode *mode = mode_of(c->d, f->shadow.format, f->shadow.view);
+    unsigned level = f->shadow.level;
+    gfn_t gfn = walk_large_gfn(mode, level, e);
+
+    if (f->shadow.format == PT_32)
+        gfn.raw += (uint64_t)(ours & 1) << 9;
+    mfn_t child = direct_get(c, gfn, level - 1, false);
+
+    return mfn_valid(child) ? pte_make(child, rights) : PTE_EMPTY;
+}
+
+static pte_t follow_table(struct change *c, mfn_t shadow, unsigned ours, pte_t e, uint64_t rights)
+{
+    const struct frame *f = shadow_of(c->d, shadow);
+    struct p2m_entry p = p2m_get(&c->d->p2m, gfn_of(pte_frame(e)));
+
+    if (p.type != P2M_RAM)
+        return PTE_EMPTY;
+    struct role role = { f->shadow.format, (uint8_t)(f->shadow.level - 1), f->shadow.view, 0 };
+
+    if (f->shadow.format == PT_32)
+        role.part = ours & 1;
+    mfn_t child = shadow_find(c->d, p.mfn, role);
+
+    return mfn_valid(child) ? pte_make(child, rights) : PTE_EMPTY;
+}
+
+void sync_entry(struct change *c, mfn_t shadow, unsigned index)
+{
+    const struct frame *f = shadow_of(c->d, shadow);
+    const struct pt_mode *mode = mode_of(c->d, f->shadow.format, f->shadow.view);
+    unsigned level = f->shadow.level;
+    struct span span = span_of(f, index);
+
+    if (span.count == 0)
+        return;
+    pte_t e = walk_read(c->d->phys, mode, mfn_of(f->shadow.key), index);
+    uint64_t rights = rules_rights(mode, f->shadow.view, level, e, 0);
+
+    for (unsigned i = 0; i < span.count; i++) {
+        unsigned ours = span.first + i;
+        pte_t new = PTE_EMPTY;
+
+        if (rights == 0)
+            new = PTE_EMPTY;
+        else if (level == 1)
+            new = rules_leaf(c->d, gfn_of(pte_frame(e)), rights);
+        else if (mode->level[level].may_leaf && pte_has(e, PTE_PS))
+            new = follow_large(c, shadow, ours, e, rights);
+        else
+            new = follow_table(c, shadow, ours, e, rights);
+        entry_set(c, shadow, ours, new);
+    }
+}
+
+void sync_written(struct change *c, mfn_t guest, unsigned offset, unsigned len)
+{
+    struct paging_domain *d = c->d;
+
+    for (uint32_t s = phys_frame(d->phys, guest)->guest.shadows, next; s != 0; s = next) {
+        struct frame *f = &d->phys->frame[s];
+        unsigned bytes = f->shadow.format == PT_32 ? 4 : 8;
+
+        f->shadow.refs++; /* stays on the chain until we have read its successor */
+        for (unsigned i = offset / bytes; i <= (offset + len - 1) / bytes; i++)
+            sync_entry(c, mfn_of(s), i);
+        next = f->shadow.next;
+        shadow_put(c, mfn_of(s));
+    }
+}
+
+/* A and D went into tables that may have shadows which read those bits as something else. */
+void sync_marked(struct change *c, const struct walk *w, const struct pt_mode *mode,
+                 unsigned changed)
+{
+    for (unsigned l = w->level; changed >> l != 0; l++) {
+        const struct walk_step *s = &w->step[l];
+
+        if ((changed >> l & 1) == 0)
+            continue;
+        uint32_t first = phys_frame(c->d->phys, s->table)->guest.shadows;
+
+        if (first == 0)
+            continue;
+        const struct frame *f = &c->d->phys->frame[first];
+
+        if (f->shadow.next != 0 || f->shadow.format != mode->format || f->shadow.level != l)
+            sync_written(c, s->table, s->index * mode->entry_bytes, mode->entry_bytes);
+    }
+}

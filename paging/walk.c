@@ -1,0 +1,162 @@
+/* One loop for all modes: what differs between them is numbers (mode.h). */
+#include "walk.h"
+
+pte_t walk_read(const struct phys *phys, const struct pt_mode *mode, mfn_t table, unsigned index)
+{
+    const void *p = phys_ptr(phys, table);
+
+    if (mode->entry_bytes == 4)
+        return (pte_t){ __atomic_load_n((const uint32_t *)p + index, __ATOMIC_RELAXED) };
+    return (pte_t){ __atomic_load_n((const uint64_t *)p + index, __ATOMIC_RELAXED) };
+}
+
+gfn_t walk_large_gfn(const struct pt_mode *mode, unsigned level, pte_t e)
+{
+    uint64_t span = (UINT64_C(1) << (mode->level[level].shift - PAGE_SHIFT)) - 1;
+    uint64_t frame = pte_frame(e) & ~span;
+
+    if (mode->format == PT_32) /* address bits 39:32 are in bits 20:13 */
+        frame |= (e.raw >> 13 & 0xff) << (32 - PAGE_SHIFT);
+    return gfn_of(frame);
+}
+
+static bool denied(uint8_t view, uint64_t rights, unsigned acc)
+{
+    bool user_page = rights & PTE_U;
+
+    if ((acc & ACC_FETCH) && (rights & PTE_NX))
+        return true;
+    if (acc & ACC_USER)
+        return !user_page || ((acc & ACC_WRITE) && !(rights & PTE_W));
+    if (user_page && (acc & ACC_FETCH) && (view & PT_VIEW_SMEP))
+        return true;
+    if (user_page && !(acc & ACC_FETCH) && (view & PT_VIEW_SMAP) && !(acc & ACC_AC))
+        return true;
+    return (acc & ACC_WRITE) && !(rights & PTE_W) && (view & PT_VIEW_WP);
+}
+
+static mfn_t table_at(const struct paging_domain *d, uint64_t gfn)
+{
+    struct p2m_entry e = p2m_get(&d->p2m, gfn_of(gfn));
+
+    return e.type == P2M_RAM ? e.mfn : MFN_NONE;
+}
+
+static struct walk_step read_step(const struct paging_vcpu *v, unsigned l, mfn_t table, gva_t va)
+{
+    const struct pt_mode *mode = &v->mode;
+    const struct pt_level *level = &mode->level[l];
+    struct walk_step s = {
+        .table = table,
+        .index = (uint32_t)(va.raw >> level->shift) & ((1u << level->bits) - 1),
+    };
+
+    if (mode->format == PT_PAE && l == 3)
+        s.entry.raw = v->pdpte[s.index];
+    else if (mfn_valid(table))
+        s.entry = walk_read(v->domain->phys, mode, table, s.index);
+    else
+        s.entry.raw = mode->entry_bytes == 4 ? UINT32_MAX : UINT64_MAX;
+    return s;
+}
+
+/* With paging off every address is one of guest-physical memory. */
+static struct walk walk_direct(const struct paging_vcpu *v, gva_t va)
+{
+    return (struct walk){
+        .status = WALK_OK,
+        .level = PT_LEVELS_MAX,
+        .rights = PTE_W | PTE_U,
+        .gfn = gfn_of((v->domain->kind == PAGING_NESTED ? va.raw : (uint32_t)va.raw) >> PAGE_SHIFT),
+    };
+}
+
+struct walk walk_guest(const struct paging_vcpu *v, gva_t va, unsigned acc)
+{
+    const struct pt_mode *mode = &v->mode;
+    struct walk w = { .rights = PTE_W | PTE_U };
+    mfn_t table = MFN_NONE;
+
+    if (mode->format == PT_DIRECT)
+        return walk_direct(v, va);
+    if (mode->format != PT_PAE)
+        table = table_at(v->domain, (v->regs.cr3 & PTE_FRAME) >> PAGE_SHIFT);
+    for (uint8_t l = mode->levels;; l--) {
+        const struct pt_level *level = &mode->level[l];
+        struct walk_step s = read_step(v, l, table, va);
+        pte_t e = s.entry;
+        bool latched = mode->format == PT_PAE && l == 3; /* no rights of their own */
+
+        w.level = l;
+        w.step[l] = s;
+        if (!pte_has(e, PTE_P)) {
+            w.status = WALK_NOT_PRESENT;
+            return w;
+        }
+        if (!latched) {
+            if (e.raw & level->rsvd[pte_has(e, PTE_PS)]) {
+                w.status = WALK_RESERVED;
+                return w;
+            }
+            w.rights &= e.raw | PTE_NX; /* W and U: every level grants */
+            w.rights |= e.raw & PTE_NX; /* NX: any level denies        */
+        }
+        if (l == 1 || (level->may_leaf && pte_has(e, PTE_PS))) {
+            uint64_t span = (UINT64_C(1) << (level->shift - PAGE_SHIFT)) - 1;
+            uint64_t frame = l == 1 ? pte_frame(e) : walk_large_gfn(mode, l, e).raw;
+
+            w.gfn = gfn_of(frame | (va.raw >> PAGE_SHIFT & span));
+            w.status = denied(mode->view, w.rights, acc) ? WALK_DENIED : WALK_OK;
+            return w;
+        }
+        table = table_at(v->domain, pte_frame(e));
+    }
+}
+
+static bool mark_entry(const struct paging_vcpu *v, struct walk_step *s, uint64_t flags)
+{
+    uint8_t *p = phys_ptr(v->domain->phys, s->table);
+    uint64_t new = s->entry.raw | flags;
+
+    if (v->mode.entry_bytes == 4) {
+        uint32_t old32 = (uint32_t)s->entry.raw;
+
+        if (!__atomic_compare_exchange_n((uint32_t *)(void *)p + s->index, &old32, (uint32_t)new,
+                                         false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+            return false;
+    } else {
+        uint64_t old = s->entry.raw;
+
+        if (!__atomic_compare_exchange_n((uint64_t *)(void *)p + s->index, &old, new, false,
+                                         __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+            return false;
+    }
+    s->entry.raw = new;
+    return true;
+}
+
+bool walk_mark(const struct paging_vcpu *v, struct walk *w, unsigned acc, unsigned *changed)
+{
+    *changed = 0;
+    for (unsigned l = v->mode.levels; l >= w->level && l > 0; l--) {
+        struct walk_step *s = &w->step[l];
+        uint64_t flags = PTE_A | (l == w->level && (acc & ACC_WRITE) ? PTE_D : 0);
+
+        if (!mfn_valid(s->table) || pte_has(s->entry, flags))
+            continue;
+        if (!mark_entry(v, s, flags))
+            return false;
+        *changed |= 1u << l;
+    }
+    return true;
+}
+
+uint32_t walk_pfec(const struct paging_vcpu *v, const struct walk *w, unsigned acc)
+{
+    bool wide = v->mode.entry_bytes == 8;
+    bool says_fetch = (wide && (v->mode.view & PT_VIEW_NX)) || (v->mode.view & PT_VIEW_SMEP);
+
+    return (w->status == WALK_NOT_PRESENT ? 0u : PFEC_P) | (acc & ACC_WRITE ? PFEC_W : 0u) |
+           (acc & ACC_USER ? PFEC_U : 0u) | (w->status == WALK_RESERVED ? PFEC_RSVD : 0u) |
+           ((acc & ACC_FETCH) && says_fetch ? PFEC_FETCH : 0u);
+}

@@ -1,0 +1,49 @@
+/* Walking a guest's page tables the way its processor would. */
+#ifndef PAGING_WALK_H
+#define PAGING_WALK_H
+
+#include "paging.h"
+
+enum walk_status {
+    WALK_OK,
+    WALK_NOT_PRESENT,
+    WALK_RESERVED,
+    WALK_DENIED,
+};
+
+struct walk {
+    enum walk_status status;
+    uint8_t          level;  /* at which the walk ended; a leaf above 1 is a large page */
+    uint64_t         rights; /* accumulated PTE_W, PTE_U, PTE_NX                       */
+    gfn_t            gfn;    /* valid when the walk reached a leaf                     */
+    struct walk_step {
+        mfn_t    table; /* MFN_NONE: not memory, or latched registers */
+        uint32_t index;
+        pte_t    entry;
+    } step[PT_LEVELS_MAX + 1];
+};
+
+/*
+ * Reads the tables and writes nothing. A table that is not in memory reads as all ones,
+ * as a bus without a device does.
+ */
+must_check struct walk walk_guest(const struct paging_vcpu *v, gva_t va, unsigned acc);
+
+/*
+ * Sets A at each level, and D at the leaf for a write, as the processor does at the end of
+ * a walk that succeeded (APM vol. 2, 5.4.2), top down, by compare and exchange. False if an
+ * entry has changed meanwhile: walk again. `changed` has bit l set where level l was written.
+ */
+must_check bool walk_mark(const struct paging_vcpu *v, struct walk *w, unsigned acc,
+                          unsigned *changed);
+
+/* Error code of the #PF this walk ends in: APM vol. 2, 8.4.2. */
+uint32_t walk_pfec(const struct paging_vcpu *v, const struct walk *w, unsigned acc);
+
+/* Entry `index` of a guest table at this frame. */
+pte_t walk_read(const struct phys *phys, const struct pt_mode *mode, mfn_t table, unsigned index);
+
+/* The guest frame that a large entry at `level` maps first. */
+gfn_t walk_large_gfn(const struct pt_mode *mode, unsigned level, pte_t e);
+
+#endif

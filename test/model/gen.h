@@ -1,0 +1,30 @@
+/*
+ * The generator: looks at the naive world and proposes the next operation, plausible most of
+ * the time. Its choices come from a seed, or from the bytes of a fuzzer.
+ */
+#ifndef TEST_MODEL_GEN_H
+#define TEST_MODEL_GEN_H
+
+#include "test/model/world.h"
+
+/* Ways of paging that a run may use. */
+enum { GEN_OFF = 1, GEN_64 = 2, GEN_PAE = 4, GEN_32 = 8, GEN_LA57 = 16 };
+
+#define GEN_PENDING 32
+
+struct gen {
+    const struct world *world;
+    unsigned            modes; /* GEN_* */
+    unsigned            vcpus;
+    uint64_t            seed;
+    const uint8_t      *bytes; /* instead of the seed, if not NULL */
+    size_t              left;
+    struct op           pending[GEN_PENDING]; /* steps of something longer, first first */
+    unsigned            first, count;
+    unsigned            vcpu; /* that acts now */
+};
+
+/* The next operation; false when a fuzzer's bytes are used up. */
+bool gen_next(struct gen *g, struct op *op);
+
+#endif

@@ -1,0 +1,81 @@
+/*
+ * A naive x86 memory management unit: the second opinion on the paging core.
+ *
+ * Written from the manuals' prose, one function per paging mode, every level spelled out,
+ * and sharing nothing with paging/, not even headers. It has no TLB: each access walks.
+ * Sources: AMD APM vol. 2, chapter 5 and 8.4.2; Intel SDM vol. 3A, chapter 4.
+ *
+ * Where the manuals leave a choice, this processor sets accessed and dirty bits only when
+ * the access succeeds, and reads of a table where there is no memory give all ones.
+ */
+#ifndef TEST_MODEL_MMU_H
+#define TEST_MODEL_MMU_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum mmu_behind {
+    MMU_HOLE,   /* nothing: reads as all ones, writes are lost */
+    MMU_RAM,
+    MMU_ROM,    /* memory that keeps its contents */
+    MMU_DEVICE,
+};
+
+/* The memory as the guest sees it. Pages have numbers; which gfn shows which can change. */
+struct mmu_memory {
+    uint8_t  *bytes;   /* [pages * 4096] */
+    uint32_t  pages;
+    bool     *touched; /* [pages]: written since somebody cleared it */
+    uint64_t  gfns;    /* beyond them there is nothing */
+    uint32_t *page_of; /* [gfns], where behind says RAM or ROM */
+    uint8_t  *behind;  /* [gfns], enum mmu_behind */
+};
+
+struct mmu_registers {
+    uint64_t cr0, cr3, cr4, efer;
+};
+
+struct mmu {
+    struct mmu_memory   *memory;
+    struct mmu_registers regs;
+    uint64_t             pdpte[4]; /* latched */
+    unsigned             maxphys;
+    bool                 gb1;         /* 1 GiB pages are offered */
+    bool                 bit8_is_zero; /* AMD: G must be 0 in PML4E and in a PDPE that is no page */
+    bool                 pdpte_may_be_accessed; /* A in a PDPTE is not reserved */
+    bool                 rom_holds_tables; /* else a table in ROM reads as all ones */
+};
+
+struct mmu_access {
+    bool write, user, fetch, ac;
+};
+
+struct mmu_outcome {
+    bool     ok;
+    uint32_t error; /* of the #PF */
+    uint64_t gpa;
+    uint64_t size;  /* of the page, bytes */
+};
+
+/* One access. Sets accessed and dirty bits when it succeeds. */
+struct mmu_outcome mmu_access(struct mmu *mmu, uint64_t va, struct mmu_access access);
+
+/* What it would be, changing nothing. */
+struct mmu_outcome mmu_peek(const struct mmu *mmu, uint64_t va, struct mmu_access access);
+
+/* True if the leaf and all above have A, and the leaf D: no bit would have to be set. */
+bool mmu_bits_set(const struct mmu *mmu, uint64_t va, struct mmu_access access);
+
+/*
+ * Writes the registers. False is #GP(0), and then nothing changed: PDPTEs with reserved
+ * bits. `cr3_written` says that MOV CR3 did it, which latches them in any case.
+ */
+bool mmu_write_registers(struct mmu *mmu, const struct mmu_registers *regs, bool cr3_written);
+
+/* Memory by guest-physical address, within one page. A write that is lost returns false. */
+void mmu_read_memory(const struct mmu_memory *memory, uint64_t gpa, void *to, unsigned bytes);
+bool mmu_write_memory(struct mmu_memory *memory, uint64_t gpa, const void *from, unsigned bytes);
+
+enum mmu_behind mmu_behind(const struct mmu_memory *memory, uint64_t gpa);
+
+#endif

@@ -1,0 +1,114 @@
+/*
+ * Two worlds that must stay equal: the naive processor on its memory, and the core with the
+ * naive hardware running on the tables that the core made. Every operation happens in both
+ * and is compared: outcome, error code, the frame reached, and all of the guest's memory.
+ *
+ * Operations are absolute (addresses and values, nothing random), so that a script of them
+ * can be replayed, shortened and printed.
+ */
+#ifndef TEST_MODEL_WORLD_H
+#define TEST_MODEL_WORLD_H
+
+#include "paging/paging.h"
+#include "test/model/hardware.h"
+#include "test/model/mmu.h"
+
+#define WORLD_FRAMES   2048 /* of the machine */
+#define WORLD_VCPUS    2
+#define WORLD_LARGE    512  /* first gfn of a block of 512 that the p2m maps as one */
+#define WORLD_RETRIES  8    /* verdicts to run an instruction again, before that is a failure */
+
+/* What a world is made of. */
+struct world_setup {
+    unsigned gfns;  /* guest frames of 4 KiB, scrambled over the machine; at most 256 */
+    unsigned spare; /* pages more that may take a gfn's place */
+    unsigned pairs; /* of frames, in the pool */
+    unsigned maxphys;
+    bool     large; /* with 2 MiB of contiguous memory at gfn 512 */
+    bool     gb1;
+    bool     smp;   /* each vCPU on a processor of its own, else they share one */
+    unsigned audit; /* paging_audit every so many operations, 0 never */
+    unsigned tlbs;  /* compare TLBs with the guest's tables every so many, 0 never */
+};
+
+enum op_kind {
+    OP_READ,     /* va acc                                        */
+    OP_WRITE,    /* va acc length value                           */
+    OP_FETCH,    /* va acc                                        */
+    OP_CMPXCHG,  /* va acc length value old                       */
+    OP_CR0,      /* value                                         */
+    OP_CR3,
+    OP_CR4,
+    OP_EFER,
+    OP_INVLPG,   /* va                                            */
+    OP_P2M,      /* gfn in va, page in value, behind in acc       */
+    OP_UNSHADOW, /* gfn in va                                     */
+    OP_WORK,     /* budget in value                               */
+    OP_POKE,     /* the hypervisor writes: gpa in va length value */
+    OP_REACH,    /* va acc                                        */
+    OP_VIEW,     /* va                                            */
+    OP_POOL,     /* value: pairs to take out of the pool, if they are free */
+    OP_KINDS,
+};
+
+struct op {
+    uint8_t  kind; /* enum op_kind */
+    uint8_t  vcpu;
+    uint8_t  acc;  /* ACC_*, of OP_P2M enum mmu_behind */
+    uint8_t  length;
+    uint64_t va, value, old;
+};
+
+/* How often things happened: a run that saw too little proves nothing. */
+struct world_counts {
+    uint64_t ops[OP_KINDS];
+    uint64_t succeeded, absent, reserved, denied, fetch_denied;
+    uint64_t tlb_hits, retried, emulated, injected, devices, general_protection;
+    uint64_t audits, tlb_checks, tables_written;
+};
+
+struct world_vcpu {
+    struct paging_vcpu core;
+    struct mmu         naive;
+    struct hardware    hardware;
+};
+
+struct world {
+    struct world_setup   setup;
+    struct mmu_memory    memory; /* the naive world's */
+    uint32_t             pages;
+    uint64_t            *mfn_of_page;
+    struct phys          phys;
+    struct paging_domain domain;
+    unsigned             vcpus, last_vcpu;
+    struct world_vcpu    vcpu[WORLD_VCPUS];
+    uint64_t             step;
+    uint64_t             max_lowered; /* the counter must never go back */
+    struct world_counts  counts;
+    char                 failure[512]; /* empty while all is well */
+};
+
+/* Builds both worlds with equal memory of zeros and paging off. */
+struct world *world_create(const struct world_setup *setup);
+/* Takes the domain down and checks that nothing is left; false: failure says what. */
+bool world_finish(struct world *w);
+void world_free(struct world *w);
+
+/* One operation in both. False: the worlds differ, and w->failure says how. */
+bool world_do(struct world *w, const struct op *op);
+
+/* Compares all there is: memory, TLBs, audit. */
+bool world_check(struct world *w);
+
+/* Fails with a message; returns false. */
+bool world_fail(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* For world_access.c. */
+bool world_access(struct world *w, struct world_vcpu *v, const struct op *op);
+bool world_flush(struct world *w, struct world_vcpu *v, struct verdict verdict);
+void world_enter(struct world *w, struct world_vcpu *v);
+bool world_reach(struct world *w, struct world_vcpu *v, const struct op *op);
+bool world_check_tlb(struct world *w, struct world_vcpu *v);
+struct mmu_access world_naive_access(unsigned acc);
+
+#endif

@@ -1,0 +1,327 @@
+/* One access of a guest in both worlds: the loop of the edge, and the comparison. */
+#include "test/model/world.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+struct mmu_access world_naive_access(unsigned acc)
+{
+    return (struct mmu_access){
+        .write = acc & ACC_WRITE, .user = acc & ACC_USER, .fetch = acc & ACC_FETCH, .ac = acc & ACC_AC,
+    };
+}
+
+/* How an access ended, in either world. */
+enum end { END_MEMORY, END_FAULT, END_DEVICE };
+
+struct ending {
+    enum end end;
+    uint64_t at; /* gpa; for the core END_MEMORY with known_mfn: machine address */
+    bool     is_machine, lost;
+    uint32_t error;
+    uint64_t old; /* what a compare and exchange found */
+};
+
+static const char *end_name(enum end e)
+{
+    return e == END_MEMORY ? "memory" : e == END_FAULT ? "#PF" : "device";
+}
+
+static uint64_t new_value(const struct op *op, uint64_t found)
+{
+    uint64_t mask = op->length == 8 ? ~UINT64_C(0) : (UINT64_C(1) << op->length * 8) - 1;
+
+    if (op->kind == OP_CMPXCHG && ((found ^ op->old) & mask))
+        return found; /* the processor writes in any case */
+    return op->value;
+}
+
+static struct ending naive_access(struct world *w, struct world_vcpu *v, const struct op *op)
+{
+    struct mmu_outcome o = mmu_access(&v->naive, op->va, world_naive_access(op->acc));
+    struct ending e = { .end = END_MEMORY, .at = o.gpa };
+    enum mmu_behind behind;
+
+    if (!o.ok)
+        return (struct ending){ .end = END_FAULT, .error = o.error };
+    behind = mmu_behind(&w->memory, o.gpa);
+    if (behind != MMU_RAM && (behind != MMU_ROM || (op->acc & ACC_WRITE))) {
+        e.end = END_DEVICE;
+        return e;
+    }
+    if (op->acc & ACC_WRITE) {
+        uint64_t value;
+
+        mmu_read_memory(&w->memory, o.gpa, &e.old, op->length);
+        value = new_value(op, e.old);
+        mmu_write_memory(&w->memory, o.gpa, &value, op->length);
+    }
+    return e;
+}
+
+/* The hardware let the write through: it must not have hit a table that is in sync. */
+static bool write_directly(struct world *w, const struct op *op, uint64_t mfn, struct ending *e)
+{
+    uint8_t *p = w->phys.base + mfn * 4096 + (op->va & 4095);
+    uint32_t shadow = w->phys.frame[mfn].guest.shadows;
+    uint64_t value;
+
+    if (shadow != 0 && w->phys.frame[shadow].shadow.snapshot == 0)
+        return world_fail(w, "a write went unseen into a shadowed table: mfn %#" PRIx64, mfn);
+    memcpy(&e->old, p, op->length);
+    value = new_value(op, e->old);
+    memcpy(p, &value, op->length);
+    return true;
+}
+
+static bool emulate_bytes(struct world *w, struct world_vcpu *v, const struct op *op,
+                          struct paging_reach r, struct ending *e)
+{
+    struct paging_locked p = { &w->domain };
+    unsigned offset = (unsigned)(op->va & 4095);
+    struct verdict d;
+
+    if (w->phys.frame[r.mfn.raw].guest.shadows != 0)
+        w->counts.tables_written++;
+    if (op->kind == OP_CMPXCHG) {
+        uint64_t old = op->old;
+        bool     done = false;
+
+        d = paging_cmpxchg(p, r.mfn, offset, &old, &op->value, op->length, &done);
+        if (done) { /* then `old` was equal */
+            old = op->old;
+        }
+        memcpy(&e->old, &old, op->length);
+    } else {
+        d = paging_write(p, r.mfn, offset, &op->value, op->length);
+    }
+    if (d.kind != VERDICT_RETRY)
+        return world_fail(w, "emulated write: verdict %d (%s)", (int)d.kind, d.why ? d.why : "");
+    return world_flush(w, v, d);
+}
+
+/* What the edge does for an instruction that it executes itself. */
+static bool emulate(struct world *w, struct world_vcpu *v, const struct op *op, enum verdict_kind kind,
+                    struct ending *e)
+{
+    struct paging_reach r = paging_reach((struct paging_locked){ &w->domain }, &v->core,
+                                         gva_of(op->va), op->acc);
+
+    if (!world_flush(w, v, r.flush))
+        return false;
+    switch (r.kind) {
+    case REACH_FAULT:
+        *e = (struct ending){ .end = END_FAULT, .error = r.pfec };
+        return true;
+    case REACH_DEVICE:
+        *e = (struct ending){ .end = END_DEVICE, .at = r.gpa };
+        return true;
+    case REACH_RAM:
+        break;
+    }
+    *e = (struct ending){ .end = END_MEMORY, .at = r.gpa };
+    if ((op->acc & ACC_WRITE) && r.rom) {
+        e->end = END_DEVICE;
+        return true;
+    }
+    if (kind == VERDICT_DEVICE)
+        return world_fail(w, "verdict DEVICE, but paging_reach finds memory at %#" PRIx64, r.gpa);
+    if (!(op->acc & ACC_WRITE))
+        return world_fail(w, "verdict EMULATE for what is no write");
+    if (r.mfn.raw >= w->phys.frames || w->phys.frame[r.mfn.raw].kind != FRAME_GUEST)
+        return world_fail(w, "paging_reach gives mfn %#" PRIx64 ", not the guest's", r.mfn.raw);
+    return emulate_bytes(w, v, op, r, e);
+}
+
+/* One verdict of the core on a fault. *again: run the instruction again. */
+static bool handle_fault(struct world *w, struct world_vcpu *v, const struct op *op, bool present,
+                         struct ending *e, bool *again)
+{
+    struct fault   f = { gva_of(op->va), op->acc, present };
+    struct verdict d = paging_fault((struct paging_locked){ &w->domain }, &v->core, &f);
+
+    *again = false;
+    if (!world_flush(w, v, d))
+        return false;
+    switch (d.kind) {
+    case VERDICT_RETRY:
+        w->counts.retried++;
+        *again = true;
+        return true;
+    case VERDICT_INJECT:
+        w->counts.injected++;
+        if (d.va.raw != op->va)
+            return world_fail(w, "inject with cr2 %#" PRIx64, d.va.raw);
+        *e = (struct ending){ .end = END_FAULT, .error = d.pfec };
+        return true;
+    case VERDICT_EMULATE:
+    case VERDICT_DEVICE:
+        if (d.kind == VERDICT_EMULATE)
+            w->counts.emulated++;
+        else
+            w->counts.devices++;
+        if (!emulate(w, v, op, d.kind, e))
+            return false;
+        if (e->end != END_FAULT && e->at != d.gpa)
+            return world_fail(w, "verdict's gpa %#" PRIx64 ", paging_reach's %#" PRIx64, d.gpa, e->at);
+        return true;
+    case VERDICT_CRASH:
+        return world_fail(w, "verdict CRASH: %s", d.why ? d.why : "(no reason)");
+    }
+    return world_fail(w, "verdict %d", (int)d.kind);
+}
+
+static bool core_access(struct world *w, struct world_vcpu *v, const struct op *op, struct ending *e)
+{
+    for (unsigned i = 0; i <= WORLD_RETRIES; i++) {
+        bool again;
+
+        world_enter(w, v);
+        struct hardware_outcome o = hardware_access(&v->hardware, op->va, op->acc);
+
+        switch (o.kind) {
+        case HARDWARE_BROKEN:
+            return world_fail(w, "hardware: %s", v->hardware.broken);
+        case HARDWARE_OK:
+            *e = (struct ending){ .end = END_MEMORY, .at = o.mfn << 12 | (op->va & 4095),
+                                  .is_machine = true };
+            return !(op->acc & ACC_WRITE) || write_directly(w, op, o.mfn, e);
+        case HARDWARE_FAULT:
+            if (!handle_fault(w, v, op, o.present, e, &again))
+                return false;
+            if (!again)
+                return true;
+        }
+    }
+    return world_fail(w, "%u times RETRY for one access", WORLD_RETRIES + 1);
+}
+
+static void count(struct world *w, const struct ending *naive, unsigned acc)
+{
+    if (naive->end != END_FAULT)
+        w->counts.succeeded++;
+    else if (naive->error & 8)
+        w->counts.reserved++;
+    else if (!(naive->error & 1))
+        w->counts.absent++;
+    else if (acc & ACC_FETCH)
+        w->counts.fetch_denied++;
+    else
+        w->counts.denied++;
+}
+
+static bool same_end(struct world *w, const struct ending *naive, const struct ending *core)
+{
+    if (naive->end != core->end)
+        return world_fail(w, "processor: %s (error %#x, gpa %#" PRIx64 "); ours: %s (error %#x, at %#"
+                          PRIx64 ")", end_name(naive->end), naive->error, naive->at,
+                          end_name(core->end), core->error, core->at);
+    if (naive->end == END_FAULT) {
+        if (naive->error != core->error)
+            return world_fail(w, "error code: processor %#x, ours %#x", naive->error, core->error);
+        return true;
+    }
+    if (core->is_machine) {
+        uint32_t page = w->memory.page_of[naive->at >> 12];
+        uint64_t want = w->mfn_of_page[page] << 12 | (naive->at & 4095);
+
+        if (core->at != want)
+            return world_fail(w, "machine address %#" PRIx64 ", should be %#" PRIx64 " (gpa %#" PRIx64 ")",
+                              core->at, want, naive->at);
+    } else if (core->at != naive->at) {
+        return world_fail(w, "gpa %#" PRIx64 ", should be %#" PRIx64, core->at, naive->at);
+    }
+    return true;
+}
+
+bool world_access(struct world *w, struct world_vcpu *v, const struct op *op)
+{
+    struct ending naive = naive_access(w, v, op);
+    struct ending core = { .end = END_FAULT };
+
+    count(w, &naive, op->acc);
+    if (!core_access(w, v, op, &core) || !same_end(w, &naive, &core))
+        return false;
+    if (op->kind == OP_CMPXCHG && naive.end == END_MEMORY && naive.old != core.old)
+        return world_fail(w, "compare and exchange found %#" PRIx64 ", should be %#" PRIx64, core.old,
+                          naive.old);
+    return true;
+}
+
+bool world_reach(struct world *w, struct world_vcpu *v, const struct op *op)
+{
+    struct mmu_outcome o = mmu_access(&v->naive, op->va, world_naive_access(op->acc));
+    struct paging_reach r = paging_reach((struct paging_locked){ &w->domain }, &v->core,
+                                         gva_of(op->va), op->acc);
+    enum mmu_behind behind;
+
+    if (!world_flush(w, v, r.flush))
+        return false;
+    if (!o.ok) {
+        if (r.kind != REACH_FAULT || r.pfec != o.error)
+            return world_fail(w, "paging_reach: kind %d error %#x, should be #PF %#x", (int)r.kind,
+                              r.pfec, o.error);
+        return true;
+    }
+    behind = mmu_behind(&w->memory, o.gpa);
+    if (r.kind == REACH_FAULT || r.gpa != o.gpa)
+        return world_fail(w, "paging_reach: kind %d error %#x gpa %#" PRIx64 ", should be %#" PRIx64,
+                          (int)r.kind, r.pfec, r.gpa, o.gpa);
+    if ((r.kind == REACH_RAM) != (behind == MMU_RAM || behind == MMU_ROM))
+        return world_fail(w, "paging_reach: kind %d, behind it is %d", (int)r.kind, (int)behind);
+    if (r.kind == REACH_RAM &&
+        (r.rom != (behind == MMU_ROM) || r.mfn.raw != w->mfn_of_page[w->memory.page_of[o.gpa >> 12]]))
+        return world_fail(w, "paging_reach: mfn %#" PRIx64 " rom %d", r.mfn.raw, r.rom);
+    return true;
+}
+
+/* T1: what the TLB of this processor would allow now, the guest's tables must allow. */
+static bool check_translation(struct world *w, struct world_vcpu *v, const struct hardware_translation *t)
+{
+    static const unsigned kinds[] = {
+        0, ACC_WRITE, ACC_FETCH, ACC_AC, ACC_WRITE | ACC_AC,
+        ACC_USER, ACC_USER | ACC_WRITE, ACC_USER | ACC_FETCH,
+    };
+
+    for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        unsigned acc = kinds[i];
+        struct mmu_access access = world_naive_access(acc);
+        uint64_t va = t->page << 12;
+        struct mmu_outcome o;
+
+        if (!hardware_allows(&v->hardware, t, acc) || ((acc & ACC_WRITE) && !t->dirty))
+            continue;
+        o = mmu_peek(&v->naive, va, access);
+        if (!o.ok)
+            return world_fail(w, "T1: the TLB allows access %#x at %#" PRIx64 ", the guest: #PF %#x", acc,
+                              va, o.error);
+        if (!mmu_bits_set(&v->naive, va, access))
+            return world_fail(w, "T1: the TLB allows access %#x at %#" PRIx64 " without A or D set", acc, va);
+        if (mmu_behind(&w->memory, o.gpa) != MMU_RAM &&
+            (mmu_behind(&w->memory, o.gpa) != MMU_ROM || (acc & ACC_WRITE)))
+            return world_fail(w, "T1: the TLB maps %#" PRIx64 ", at gpa %#" PRIx64 " is no memory", va, o.gpa);
+        if (t->mfn != w->mfn_of_page[w->memory.page_of[o.gpa >> 12]])
+            return world_fail(w, "T1: the TLB maps %#" PRIx64 " to mfn %#" PRIx64 ", should be gpa %#" PRIx64,
+                              va, t->mfn, o.gpa);
+        if ((acc & ACC_WRITE) && w->phys.frame[t->mfn].guest.shadows != 0 &&
+            w->phys.frame[w->phys.frame[t->mfn].guest.shadows].shadow.snapshot == 0)
+            return world_fail(w, "S1: the TLB allows writes at %#" PRIx64 " to a shadowed table", va);
+    }
+    return true;
+}
+
+bool world_check_tlb(struct world *w, struct world_vcpu *v)
+{
+    const struct hardware *h = &v->hardware;
+
+    if (!h->running)
+        return true;
+    w->counts.tlb_checks++;
+    for (unsigned i = 0; i < HARDWARE_TLB; i++) {
+        const struct hardware_translation *t = &h->asid[h->slot].tlb[i];
+
+        if (t->used && !check_translation(w, v, t))
+            return false;
+    }
+    return true;
+}

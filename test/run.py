@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+"""Runs tests and ends with a line `N passed, N failed`: run.py GROUP [ARGUMENT...] [GROUP ...]
+
+Groups: hosted PROGRAM..., lint, fuzz PROGRAM..., system [PATTERN...] (only tests whose name has the pattern).
+"""
+
+import os
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+import hosted  # noqa: E402
+import system  # noqa: E402
+from outcome import Failure, Report  # noqa: E402
+
+GROUPS = ("hosted", "lint", "fuzz", "system")
+WORKERS = 2
+
+
+def lint():
+    done = subprocess.run(["make", "--no-print-directory", "lint"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, errors="replace", timeout=600, check=False)
+    if done.returncode:
+        raise Failure(hosted.last_lines(done.stdout, 60))
+
+
+def main():
+    os.chdir(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+    groups = []
+    for argument in sys.argv[1:]:
+        if argument in GROUPS:
+            groups.append((argument, []))
+        elif groups:
+            groups[-1][1].append(argument)
+        else:
+            sys.exit(__doc__)
+    if not groups:
+        sys.exit(__doc__)
+
+    report = Report()
+    for group, arguments in groups:
+        print(f"== {group}", flush=True)
+        if group == "hosted":
+            for program in arguments:
+                hosted.run_hosted(report, program)
+        elif group == "lint":
+            report.run([("compilers, linters and the layers have no complaint", lint)], 1)
+        elif group == "fuzz":
+            seconds = int(os.environ.get("FUZZ_SECONDS", "60"))
+            report.run([(f"{program.rsplit('/', 1)[-1]} finds nothing in {seconds} s", hosted.fuzz(program, seconds))
+                        for program in arguments], WORKERS)
+        else:
+            report.run(system.tests(arguments), WORKERS)
+    return report.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

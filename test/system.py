@@ -1,0 +1,355 @@
+"""System tests: the image under QEMU, started by the command that people use, with Debian's kernel and with the
+bare guests of test/guests. Each is an entry of the table at the end: a sentence, what is run, the exit status,
+and patterns that its output has or has not."""
+
+import os
+import pty
+import re
+import select
+import shutil
+import struct
+import subprocess
+import time
+
+from outcome import Failure, Skip
+
+WORK = "build/test/system"
+KERNEL = "build/guest/vmlinuz"
+RAMDISK = "build/guest/ramdisk.cpio"
+VERSION = r"^(linux: )?6\.\d+\.\d+-\d+-cloud-amd64$"
+
+
+# ---- running ----
+
+def write(name, data):
+    path = os.path.join(WORK, name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb" if isinstance(data, bytes) else "w") as f:
+        f.write(data)
+    return path
+
+
+def config(test, name, kernel, **keys):
+    """A domain's file, with what every test wants and what this one says more."""
+    said = {"name": name, "type": "pvh", "kernel": kernel, "memory": 64, **keys}
+    text = "".join(f"{key} = {value}\n" if isinstance(value, int) else f'{key} = "{value}"\n'
+                   for key, value in said.items() if value is not None)
+    return write(f"{test}-{name}.cfg", text)
+
+
+def linux(test, name="linux", run="/work.sh", **keys):
+    extra = "console=hvc0 earlyprintk=xen" + (f" run={run}" if run else "")
+    return config(test, name, KERNEL, ramdisk=RAMDISK, extra=extra, **{"memory": 512, "paging": "shadow", **keys})
+
+
+def bare(test, guest, name=None, **keys):
+    return config(test, name or guest, f"build/test/guests/{guest}.elf", **{"paging": "shadow", **keys})
+
+
+def umbra(arguments, limit):
+    """Status and output of ./umbra; it is given a little more than its own limit."""
+    try:
+        done = subprocess.run(["./umbra", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=limit + 30, check=False)
+    except subprocess.TimeoutExpired as e:
+        raise Failure(f"./umbra is still there after {limit + 30} seconds\n{tail(e.stdout or b'')}") from e
+    return done.returncode, done.stdout.decode(errors="replace").replace("\r", "")
+
+
+def tail(output, count=60):
+    text = output.decode(errors="replace") if isinstance(output, bytes) else output
+    return "\n".join(text.replace("\r", "").splitlines()[-count:])
+
+
+def judge(status, output, wanted_status, has=(), has_not=()):
+    for pattern in has:
+        if not re.search(pattern, output, re.MULTILINE):
+            raise Failure(f"the output has no match of {pattern!r} (status {status})\n{tail(output)}")
+    for pattern in has_not:
+        match = re.search(pattern, output, re.MULTILINE)
+        if match:
+            raise Failure(f"the output has {match[0]!r}, which matches {pattern!r}\n{tail(output)}")
+    if status != wanted_status:
+        raise Failure(f"exit status {status}, expected {wanted_status}\n{tail(output)}")
+
+
+def batch(files, status=0, has=(), has_not=(), limit=120, end="audit", options=()):
+    """A test that runs these domains in batch. `files` is called when the test runs: it makes them."""
+    def run():
+        arguments = ["run", "--batch", "--limit", str(limit), *options]
+        if end:
+            arguments += ["--at-end", end]
+        got, output = umbra(arguments + files(), limit)
+        # What runs to its end is audited, and so is the frame table when all is destroyed.
+        clean = has_not + ((r"audit: [1-9]\d* violations", r"hypervisor panicked") if end else ())
+        judge(got, output, status, has, clean)
+    return run
+
+
+def command(arguments, status, has=(), has_not=()):
+    """A test of the command itself."""
+    def run():
+        got, output = umbra(arguments() if callable(arguments) else arguments, 60)
+        judge(got, output, status, has, has_not)
+    return run
+
+
+def guest(name, paging, has=(), **more):
+    return batch(lambda: [bare(f"guest-{paging}", name, paging=paging)],
+                 has=(rf"{name}: ok$", r"audit: 0 violations", *has), has_not=("FAILED",), limit=60, **more)
+
+
+def selftest(name, status, has, has_not=()):
+    return command(["run", "--batch", "--limit", "60", "--append", f"selftest={name}"], status, has, has_not)
+
+
+# ---- broken kernels ----
+
+def unpacked_kernel():
+    """The ELF that ./umbra keeps of Debian's kernel."""
+    import sys
+    sys.path.insert(0, "tools")
+    import bzimage
+    with open(KERNEL, "rb") as f:
+        return bzimage.unpack(f.read())
+
+
+def kernel_file(test, data, **keys):
+    return config(test, test, write(f"{test}.bin", data), **{"paging": "shadow", **keys})
+
+
+def without_note():
+    """A bare guest whose note has another name."""
+    with open("build/test/guests/paging-basics.elf", "rb") as f:
+        data = f.read()
+    note = struct.pack("<III", 4, 4, 18) + b"Xen\0"
+    if data.count(note) != 1:
+        raise RuntimeError("the bare guest has no such note: this test is out of date")
+    return data.replace(note, note[:12] + b"Zen\0")
+
+
+def broken_kernel(name, make, message, **keys):
+    """It is refused with a reason, and a domain beside it runs as if nothing were."""
+    return batch(lambda: [kernel_file(name, make(), **keys), bare(name, "paging-basics", name="healthy")],
+                 status=1, has=(message, r"paging-basics: ok$", "healthy powered off"), end="domains", limit=60)
+
+
+# ---- a person at the terminal ----
+
+class Session:
+    """./umbra with a terminal of its own; what it prints is waited for, and typed at."""
+
+    def __init__(self, arguments):
+        self.master, slave = pty.openpty()
+        self.process = subprocess.Popen(["./umbra", *arguments], stdin=slave, stdout=slave, stderr=slave,
+                                        start_new_session=True)
+        os.close(slave)
+        self.output = ""
+        self.seen = 0
+
+    def read(self, seconds):
+        if not select.select([self.master], [], [], seconds)[0]:
+            return
+        try:
+            self.output += os.read(self.master, 65536).decode(errors="replace").replace("\r", "")
+        except OSError:
+            time.sleep(seconds)
+
+    def expect(self, pattern, seconds=60):
+        """Waits for the pattern after what was matched before."""
+        deadline = time.monotonic() + seconds
+        while True:
+            match = re.compile(pattern, re.MULTILINE).search(self.output, self.seen)
+            if match:
+                self.seen = match.end()
+                return match
+            if time.monotonic() > deadline:
+                raise Failure(f"no {pattern!r} within {seconds} s\n{tail(self.output)}")
+            self.read(0.2)
+
+    def type(self, keys):
+        os.write(self.master, keys.encode())
+
+    def close(self, seconds=60):
+        """Status and all output."""
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None:
+            if time.monotonic() > deadline:
+                raise Failure(f"./umbra does not end within {seconds} s\n{tail(self.output)}")
+            self.read(0.2)
+        self.read(0.2)
+        return self.process.returncode
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(20)
+        os.close(self.master)
+
+
+def interactive():
+    switch = "\x01\x01\x01"
+    with Session(["run", "--limit", "240", linux("interactive", run=None)]) as s:
+        s.expect(r"# ", 120)
+        s.type("echo $((6 * 7)) from $(uname -s)\n")
+        s.expect(r"^42 from Linux")
+        s.expect(r"# ")
+        s.type("sleep 1000\n")
+        time.sleep(1)
+        s.type("\x03")
+        s.expect(r"# ")
+        s.type(switch)
+        s.expect(r"input to the monitor")
+        s.type("domains\r")
+        s.expect(r"linux .*paging: shadow")
+        s.type("walk linux 0xffffffff81000000\r")
+        s.expect(r"^level +guest")
+        s.expect(r"^ *4 ")
+        s.type("audit\r")
+        s.expect(r"audit: 0 violations")
+        s.type(switch)
+        s.expect(r"input to linux")
+        s.type("\n")
+        s.expect(r"# ")
+        s.type("poweroff\n")
+        s.expect(r"linux powered off", 60)
+        status = s.close()
+        if status:
+            raise Failure(f"exit status {status}, expected 0\n{tail(s.output)}")
+
+
+def terminal_is_restored():
+    """A killed session leaves the terminal as it was."""
+    master, slave = pty.openpty()
+    try:
+        import termios
+        before = termios.tcgetattr(slave)
+        process = subprocess.Popen(["./umbra", "run", "--limit", "6", linux("terminal", run=None)], stdin=slave,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(3)
+        during = termios.tcgetattr(slave)
+        process.terminate()
+        process.wait(20)
+        after = termios.tcgetattr(slave)
+    finally:
+        os.close(master)
+        os.close(slave)
+    if during == before:
+        raise RuntimeError("the terminal was never changed: this test shows nothing")
+    if after != before:
+        raise Failure(f"terminal attributes before {before} and after {after}")
+
+
+def reference(name):
+    """The guest on the processor that QEMU emulates, without us: is the test itself right?"""
+    def run():
+        if not shutil.which("qemu-system-x86_64"):
+            raise Skip("there is no qemu-system-x86_64")
+        done = subprocess.run(
+            ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "EPYC,-svm,check=off", "-m", "64", "-display", "none",
+             "-nodefaults", "-no-reboot", "-debugcon", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
+             "-kernel", f"build/test/guests/{name}.elf"], stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
+            check=False)
+        judge(done.returncode, done.stdout.decode(errors="replace"), 1, (rf"^{name}: ok$",))
+    return run
+
+
+def two_with_one_killed():
+    """Two domains, of which one panics; the other's output is complete."""
+    return [linux("beside", run="/crash.sh", name="crash"), linux("beside", name="linux")]
+
+
+def tests(patterns):
+    """The pairs (name, function) whose name has one of the patterns; all without patterns."""
+    os.makedirs(WORK, exist_ok=True)
+    chosen = [test for test in TESTS if not patterns or any(p in test[0] for p in patterns)]
+    if not chosen:
+        raise SystemExit(f"no test has one of {patterns} in its name")
+    return chosen
+
+
+WORKED = (VERSION, r"memwork: ok \(\d+ rounds\)$", r"/work\.sh ended with status 0$", r"linux powered off",
+          r"^audit: 0 violations \(\d+ frames, \d+ shadows, \d+ entries\)$",
+          r"^audit: 0 violations .* after destruction$")
+UNKNOWN_KEY = 'name = "a"\ntype = "pvh"\ncolour = 3\n'
+
+TESTS = (
+    ("the command explains itself", command(["--help"], 0, ("usage: umbra", "exit status:"))),
+    ("a wrong option is a wrong command line", command(["run", "--colour"], 2, ("--colour", "usage: umbra"))),
+    ("a limit that is no number is a wrong command line", command(["run", "--limit", "soon", "a"], 2, ("--limit",))),
+    ("a run without a configuration is a wrong command line", command(["run"], 2, ("no configuration",))),
+    ("a configuration that is not there is said so",
+     command(["run", "nowhere.cfg"], 2, (r"nowhere\.cfg: No such file",))),
+    ("an unknown key is named with its file and line",
+     command(lambda: ["run", write("unknown-key.cfg", UNKNOWN_KEY)], 2,
+             (r'unknown-key\.cfg:3: unknown key "colour" \(known: .*kernel.*\)',))),
+    ("a value of the wrong type is named with its file and line, and what was expected",
+     command(lambda: ["run", write("wrong-type.cfg", 'memory = "much"\n')], 2,
+             (r'wrong-type\.cfg:1: "memory" must be a number of MiB, .*32 to 65536',))),
+    ("a kernel that is not there is said so",
+     command(lambda: ["run", config("no-kernel", "a", "build/nowhere")], 2, ('kernel "build/nowhere": no such file',))),
+    ("a bzImage that is truncated is refused before anything starts",
+     command(lambda: ["run", kernel_file("short-bzimage", open(KERNEL, "rb").read()[:9000000], memory=512)], 2,
+             ("the bzImage is truncated",))),
+    ("two domains of one name are refused",
+     command(lambda: ["run", linux("same-name-a"), linux("same-name-b")], 2, ('the name "linux" is taken',))),
+    ("the examples are all accepted",
+     command(lambda: ["check", *(f"examples/{f}" for f in sorted(os.listdir("examples")) if f.endswith(".cfg"))], 0)),
+
+    ("paging-basics is right about the processor", reference("paging-basics")),
+
+    ("Debian boots under shadow paging, works its memory and powers off",
+     batch(lambda: ["examples/linux-shadow.cfg"], has=(*WORKED, "paging: shadow"), end="domains; shadow; audit")),
+    ("Debian boots under nested paging, works its memory and powers off",
+     batch(lambda: [linux("nested", paging="nested")], has=(*WORKED, "paging: nested"), end="domains; audit")),
+    ("two domains run side by side and both power off",
+     batch(lambda: [linux("pair"), linux("pair", name="second")], limit=240,
+           has=(r"linux.*memwork: ok", r"second.*memwork: ok", "linux powered off", "second powered off",
+                r"audit: 0 violations"))),
+    ("a domain that panics leaves the one beside it alone",
+     batch(two_with_one_killed, status=1, limit=240,
+           has=(r"crash crashed: ", r"linux.*memwork: ok", r"linux.*/work\.sh ended with status 0",
+                "linux powered off", "audit: 0 violations"), has_not=("crash: still here",))),
+    ("a person uses a domain over its console, and the monitor", interactive),
+    ("a session that is killed leaves the terminal as it was", terminal_is_restored),
+    ("the audit finds nothing while a domain works",
+     batch(lambda: [linux("audit-often")], has=WORKED, options=("--every", "500", "audit"), limit=240)),
+    ("the limit ends a run that goes on",
+     batch(lambda: [linux("limit", run=None)], status=124, has=("the limit of 5 seconds was reached",), limit=5,
+           end=None)),
+
+    ("paging keeps its promises under shadow paging", guest("paging-basics", "shadow")),
+    ("paging keeps its promises under nested paging", guest("paging-basics", "nested")),
+    ("reserved bits are faults under shadow paging", guest("reserved-bits", "shadow")),
+    ("a page table where there is no memory is a fault under shadow paging", guest("table-outside", "shadow")),
+    ("wrong hypercalls are errors under shadow paging", guest("bad-hypercall", "shadow")),
+    ("wrong hypercalls are errors under nested paging", guest("bad-hypercall", "nested")),
+    ("nothing is there outside of memory, under shadow paging", guest("bad-memory", "shadow")),
+    ("nothing is there outside of memory, under nested paging", guest("bad-memory", "nested")),
+    ("registers, ports and instructions that are not offered are not there",
+     guest("bad-msr", "shadow", has=("the machine is still there",))),
+    ("a triple fault crashes its domain and no other",
+     batch(lambda: [bare("triple", "triple-fault"), bare("triple", "paging-basics")], status=1, limit=60,
+           has=("about to fault", "triple-fault crashed: ", "paging-basics: ok$", "paging-basics powered off",
+                "audit: 0 violations"), has_not=("FAILED",))),
+
+    ("a kernel that is no ELF file is refused, and no other",
+     broken_kernel("not-elf", lambda: b"this is no kernel\n" * 1000, "not-elf cannot be built: .*not an ELF file")),
+    ("a kernel that is truncated is refused, and no other",
+     broken_kernel("truncated", lambda: unpacked_kernel()[:20000000], "truncated cannot be built: .*truncated",
+                   memory=512)),
+    ("a kernel without the PVH note is refused, and no other",
+     broken_kernel("no-note", without_note, "no-note cannot be built: .*no Xen PHYS32_ENTRY note")),
+    ("a kernel that is too large for its memory is refused, and no other",
+     broken_kernel("large", unpacked_kernel, "large cannot be built: .*does not fit into", memory=32)),
+
+    ("a panic prints registers and functions and ends the machine",
+     selftest("panic", 1, ("the hypervisor panicked", r"(?i)rip", r"test_panic"))),
+    ("a stack overflow is told as such", selftest("stack", 1, ("the hypervisor panicked", "(?i)stack"))),
+    ("nothing in the hypervisor is both writable and executable", selftest("wx", 0, (r"W\^X: ok",), ("FAILED",))),
+    ("an NMI in the exit path of a guest with TR at 0 is taken", selftest("svm-nmi", 0, (r"svm-nmi: ok",), ("FAILED",))),
+    ("a guest of a few instructions is entered and left", selftest("svm-guest", 0, (r"svm-guest: ok",), ("FAILED",))),
+)

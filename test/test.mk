@@ -1,0 +1,97 @@
+# Tests and linters. A hosted test X_test.c is linked with X.c, or with what a line of its own says instead:
+#     /* test: with paging/walk.c test/model/mmu.c */
+# and a test of x86/ with Zydis too. Everything of it is compiled for the host, under ASan and UBSan.
+.PHONY: test-long fuzz lint-clang
+
+hosted_test_src := $(wildcard paging/*_test.c hv/*_test.c x86/*_test.c x86/svm/*_test.c test/model/*_test.c)
+hosted_tests    := $(hosted_test_src:%.c=$B/test/%)
+fuzz_src        := $(wildcard paging/*_fuzz.c hv/*_fuzz.c x86/*_fuzz.c)
+fuzzers         := $(fuzz_src:%.c=$B/fuzz/%)
+bare_guests     := $(filter-out guest,$(basename $(notdir $(wildcard test/guests/*.c))))
+bare_guest_elf  := $(bare_guests:%=$B/test/guests/%.elf)
+FUZZ_SECONDS    := 60
+
+with     = $(or $(shell sed -n 's|^/\* test: with \(.*\) \*/|\1|p' $1),$(filter-out %_test.c %_fuzz.c,$(wildcard $(patsubst %_test.c,%.c,$(patsubst %_fuzz.c,%.c,$1)))))
+hosted_o = $(patsubst %.c,$B/host/%.o,$1 $(call with,$1))
+zydis_of = $(if $(filter x86/%,$1),$(zydis_host))
+
+# ---- hosted tests ----
+HOSTED_CPPFLAGS = -I. $(ZYDIS_CPPFLAGS)
+
+$B/host/%.o: %.c | $B/.packages $B/zydis/.fetched
+	@mkdir -p $(@D)
+	$(CC) $(HOSTED) $(HOSTED_CPPFLAGS) -MMD -MP -c -o $@ $<
+
+define hosted_rule
+$B/test/$(1:%.c=%): $(call hosted_o,$1) $(call zydis_of,$1)
+	@mkdir -p $$(@D)
+	$$(CC) $$(HOSTED) -o $$@ $$^ -lcmocka
+endef
+$(foreach t,$(hosted_test_src),$(eval $(call hosted_rule,$t)))
+
+-include $(patsubst %.c,$B/host/%.d,$(sort $(foreach t,$(hosted_test_src),$t $(call with,$t))))
+
+# ---- bare guests ----
+GUEST_CFLAGS := -std=gnu11 -O2 -g $(WARN) -ffreestanding -fno-pic -mgeneral-regs-only -mno-red-zone \
+    -fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables -I.
+
+$B/test/guests/%.o: test/guests/%.c | $B/.packages
+	@mkdir -p $(@D)
+	$(CC) $(GUEST_CFLAGS) -MMD -MP -c -o $@ $<
+$B/test/guests/%.o: test/guests/%.S | $B/.packages
+	@mkdir -p $(@D)
+	$(CC) -c -o $@ $<
+$(bare_guest_elf): $B/test/guests/%.elf: $B/test/guests/%.o $B/test/guests/start.o $B/test/guests/guest.o test/guests/guest.lds
+	ld -static -nostdlib -z noexecstack --no-warn-rwx-segments -z max-page-size=4096 -T test/guests/guest.lds \
+	    -o $@ $(filter %.o,$^)
+.SECONDARY: $(bare_guests:%=$B/test/guests/%.o)
+
+-include $(wildcard $B/test/guests/*.d)
+
+# ---- what a person calls ----
+check: $(hosted_tests)
+	@test/run.py hosted $(hosted_tests)
+
+test: image tools guest $(hosted_tests) $(bare_guest_elf)
+	@test/run.py hosted $(hosted_tests) lint system
+
+test-long: image tools guest $(hosted_tests) $(bare_guest_elf) $(fuzzers)
+	@LONG=1 test/run.py hosted $(hosted_tests) lint fuzz $(fuzzers) system
+
+$B/fuzz/%: %.c | $B/.packages $B/zydis/.fetched
+	@mkdir -p $(@D)
+	$(CLANG) $(HOSTED) -fsanitize=fuzzer $(HOSTED_CPPFLAGS) -o $@ $< $(call with,$<) $(call zydis_of,$<)
+
+fuzz: $(fuzzers)
+	@test/run.py fuzz $(fuzzers)
+
+# ---- linters ----
+lint_src := $(paging_src) $(hv_src) $(x86_src)
+all_c    := $(wildcard paging/*.[ch] hv/*.[ch] x86/*.[ch] x86/svm/*.[ch] x86/hw/*.h tools/*.c test/*/*.[ch])
+LINT_CPPFLAGS := -I. $(ZYDIS_CPPFLAGS)
+
+lint: lint-clang $B/lint/tidy $B/lint/cppcheck
+	@tools/layers.sh $(all_c)
+	@$(CLANG)-format --dry-run --Werror $(all_c)
+	@echo "lint: no complaint about $(words $(all_c)) files"
+
+# The image's sources by the other compiler, which warns of other things.
+lint-clang: $(lint_src:%.c=$B/lint/%.o)
+$B/lint/%.o: %.c | $B/.packages $B/zydis/.fetched
+	@mkdir -p $(@D)
+	@$(CLANG) $(CFLAGS) $(FREESTANDING) $(LINT_CPPFLAGS) -MMD -MP -c -o $@ $<
+-include $(lint_src:%.c=$B/lint/%.d)
+
+$B/lint/tidy: $(all_c) .clang-tidy
+	@mkdir -p $(@D)
+	@clang-tidy --quiet --warnings-as-errors='*' $(lint_src) -- -std=gnu11 $(FREESTANDING) $(LINT_CPPFLAGS) 2> $@.log || { cat $@.log; exit 1; }
+	@touch $@
+
+$B/lint/cppcheck: $(all_c)
+	@mkdir -p $(@D)
+	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability --inline-suppr \
+	    --suppress=missingIncludeSystem --suppress='*:$B/*' -j2 -I. $(lint_src)
+	@touch $@
+
+format:
+	$(CLANG)-format -i $(all_c)

@@ -1,0 +1,71 @@
+/*
+ * Where interrupts and exceptions enter, and the change of stacks at the end of boot.
+ *
+ * While guests run, TR, FS, GS and LDTR may hold a guest's values: nothing here uses them,
+ * and no gate of the IDT in use then switches stacks. The hypervisor runs at CPL 0 always.
+ */
+        .text
+
+/* A stub of 16 bytes per vector. The processor pushes an error code for some: APM vol. 2, 8.2. */
+        .global trap_stubs
+        .balign 16
+trap_stubs:
+        .set vector, 0
+        .rept 256
+        .balign 16
+        .if (vector == 8) || ((vector >= 10) && (vector <= 14)) || (vector == 17) || \
+            (vector == 21) || (vector == 29) || (vector == 30)
+        .else
+        pushq   $0
+        .endif
+        pushq   $vector
+        jmp     trap_common
+        .set vector, vector + 1
+        .endr
+
+        .balign 16
+trap_common:
+        pushq   %rax
+        pushq   %rcx
+        pushq   %rdx
+        pushq   %rbx
+        pushq   %rbp
+        pushq   %rsi
+        pushq   %rdi
+        pushq   %r8
+        pushq   %r9
+        pushq   %r10
+        pushq   %r11
+        pushq   %r12
+        pushq   %r13
+        pushq   %r14
+        pushq   %r15
+        cld
+        movq    %rsp, %rdi
+        /* The frame is 22 words, and the processor aligned the stack to 16 before it. */
+        call    trap_handle
+        popq    %r15
+        popq    %r14
+        popq    %r13
+        popq    %r12
+        popq    %r11
+        popq    %r10
+        popq    %r9
+        popq    %r8
+        popq    %rdi
+        popq    %rsi
+        popq    %rbp
+        popq    %rbx
+        popq    %rdx
+        popq    %rcx
+        popq    %rax
+        addq    $16, %rsp
+        iretq
+
+/* void stack_switch(uint64_t top, void (*function)(void)): never returns. */
+        .global stack_switch
+stack_switch:
+        movq    %rdi, %rsp
+        xorl    %ebp, %ebp
+        call    *%rsi
+        ud2

@@ -1,0 +1,154 @@
+/*
+ * Why the guest was left, and who deals with it. A table from exit code to handler; the kind
+ * is what the monitor counts. APM vol. 2, appendix C.
+ */
+#include "x86/svm/svm.h"
+
+#include "hv/print.h"
+#include "x86/traps.h"
+
+struct row {
+    enum svm_kind kind;
+    void (*handle)(struct machine_vcpu *m);
+};
+
+static void take_interrupt(struct machine_vcpu *m)
+{
+    (void)m;
+    machine_take_interrupts();
+}
+
+/* The NMI itself was taken when STGI opened the way for it. */
+static void nothing(struct machine_vcpu *m)
+{
+    (void)m;
+}
+
+/* An exception of the guest's own that we only looked at. */
+static void reflect(struct machine_vcpu *m)
+{
+    uint8_t vector = (uint8_t)(m->vmcb->exitcode - SVM_EXIT_EXCEPTION);
+
+    if (vector == VECTOR_AC)
+        inject_error(m, vector, 0);
+    else
+        inject_exception(m, vector);
+}
+
+static void machine_check(struct machine_vcpu *m)
+{
+    (void)m;
+    panic("machine check while a guest ran");
+}
+
+/* What needs a feature that CPUID does not offer. */
+static void undefined(struct machine_vcpu *m)
+{
+    inject_exception(m, VECTOR_UD);
+}
+
+/* There are no performance counters, so no number of one is valid. */
+static void refused(struct machine_vcpu *m)
+{
+    inject_error(m, VECTOR_GP, 0);
+}
+
+/* A trap: RIP is past the instruction when it is delivered. */
+static void icebp(struct machine_vcpu *m)
+{
+    unsigned length = insn_plain(m, INSN_ICEBP);
+
+    if (!length)
+        return;
+    insn_retire(m, length);
+    inject_exception(m, VECTOR_DB);
+}
+
+/* Memory of a guest is always coherent: there is nothing to write back or to forget. */
+static void cache_control(struct machine_vcpu *m)
+{
+    unsigned length = insn_plain(m, m->vmcb->exitcode == SVM_EXIT_INVD ? INSN_INVD : INSN_WBINVD);
+
+    if (length)
+        insn_retire(m, length);
+}
+
+static void task_switch(struct machine_vcpu *m)
+{
+    domain_crash(m->vcpu->domain, "task switch at rip 0x%lx: not supported", m->vmcb->rip);
+}
+
+static void shutdown(struct machine_vcpu *m)
+{
+    domain_crash(m->vcpu->domain, "triple fault at rip 0x%lx", m->vmcb->rip);
+}
+
+static const struct row low[SVM_EXIT_LOW_END] = {
+    [SVM_EXIT_CR_READ ... SVM_EXIT_DR_READ - 1] = { KIND_CR, virtual_cr },
+    [SVM_EXIT_DR_READ ... SVM_EXIT_EXCEPTION - 1] = { KIND_DR, virtual_dr },
+    [SVM_EXIT_EXCEPTION + VECTOR_DB] = { KIND_EXCEPTION, reflect },
+    [SVM_EXIT_EXCEPTION + VECTOR_PF] = { KIND_PAGE_FAULT, memory_page_fault },
+    [SVM_EXIT_EXCEPTION + VECTOR_AC] = { KIND_EXCEPTION, reflect },
+    [SVM_EXIT_EXCEPTION + VECTOR_MC] = { KIND_EXCEPTION, machine_check },
+    [SVM_EXIT_INTR] = { KIND_INTERRUPT, take_interrupt },
+    [SVM_EXIT_NMI] = { KIND_NMI, nothing },
+    [SVM_EXIT_INIT] = { KIND_OTHER, nothing },
+    [SVM_EXIT_VINTR] = { KIND_WINDOW, inject_window },
+    [SVM_EXIT_RDPMC] = { KIND_REFUSED, refused },
+    [SVM_EXIT_CPUID] = { KIND_CPUID, virtual_cpuid },
+    [SVM_EXIT_INVD] = { KIND_WBINVD, cache_control },
+    [SVM_EXIT_HLT] = { KIND_HLT, virtual_hlt },
+    [SVM_EXIT_INVLPG] = { KIND_INVLPG, memory_invlpg },
+    [SVM_EXIT_INVLPGA] = { KIND_REFUSED, undefined },
+    [SVM_EXIT_IOIO] = { KIND_IO, virtual_io },
+    [SVM_EXIT_MSR] = { KIND_MSR, virtual_msr },
+    [SVM_EXIT_TASK_SWITCH] = { KIND_OTHER, task_switch },
+    [SVM_EXIT_SHUTDOWN] = { KIND_SHUTDOWN, shutdown },
+    [SVM_EXIT_VMRUN] = { KIND_REFUSED, undefined },
+    [SVM_EXIT_VMMCALL] = { KIND_HYPERCALL, virtual_hypercall },
+    [SVM_EXIT_VMLOAD ... SVM_EXIT_SKINIT] = { KIND_REFUSED, undefined },
+    [SVM_EXIT_ICEBP] = { KIND_EXCEPTION, icebp },
+    [SVM_EXIT_WBINVD] = { KIND_WBINVD, cache_control },
+    [SVM_EXIT_MONITOR ... SVM_EXIT_RDPRU] = { KIND_REFUSED, undefined },
+};
+
+static const char *const names[KINDS] = {
+    [KIND_OTHER] = "other", [KIND_PAGE_FAULT] = "page fault", [KIND_NESTED_FAULT] = "nested fault",
+    [KIND_EXCEPTION] = "exception", [KIND_INTERRUPT] = "interrupt", [KIND_NMI] = "nmi",
+    [KIND_WINDOW] = "interrupt window", [KIND_CR] = "control register",
+    [KIND_DR] = "debug register", [KIND_CPUID] = "cpuid", [KIND_MSR] = "msr", [KIND_IO] = "port",
+    [KIND_HLT] = "hlt", [KIND_INVLPG] = "invlpg", [KIND_HYPERCALL] = "hypercall",
+    [KIND_WBINVD] = "wbinvd", [KIND_REFUSED] = "refused instruction", [KIND_SHUTDOWN] = "shutdown",
+};
+
+const char *svm_kind_name(enum svm_kind kind)
+{
+    return names[kind];
+}
+
+/* An invalid VMCB or a code that was never asked for: ours to explain, the domain's to bear. */
+static void unexpected(struct machine_vcpu *m)
+{
+    const struct vmcb *b = m->vmcb;
+
+    domain_crash(m->vcpu->domain,
+                 "%s 0x%lx: rip 0x%lx cr0 0x%lx cr3 0x%lx cr4 0x%lx efer 0x%lx info 0x%lx 0x%lx",
+                 b->exitcode == SVM_EXIT_INVALID ? "invalid guest state" : "unexpected exit",
+                 b->exitcode, b->rip, b->cr0, b->cr3, b->cr4, b->efer, b->exitinfo1, b->exitinfo2);
+}
+
+enum svm_kind svm_exit(struct machine_vcpu *m)
+{
+    uint64_t code = m->vmcb->exitcode;
+
+    if (code < SVM_EXIT_LOW_END && low[code].handle) {
+        low[code].handle(m);
+        return low[code].kind;
+    }
+    if (code == SVM_EXIT_NPF && m->nested) {
+        memory_nested_fault(m);
+        return KIND_NESTED_FAULT;
+    }
+    unexpected(m);
+    return KIND_OTHER;
+}

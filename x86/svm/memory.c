@@ -1,0 +1,113 @@
+/*
+ * Faults on memory, from the exit to the verdict and what it asks for. Nothing is decided
+ * here. APM vol. 2, 15.12.15 (#PF exits), 15.25.6 (nested faults).
+ */
+#include "x86/svm/svm.h"
+
+#include "hv/guest.h"
+
+/* Pure: bits in, meaning out. P is not looked at together with RSVD: not all processors agree. */
+static struct fault page_fault_of(const struct vmcb *b)
+{
+    uint64_t pfec = b->exitinfo1;
+    bool     user = pfec & PFEC_U;
+
+    return (struct fault){
+        .va = gva_of(b->exitinfo2),
+        .present = pfec & PFEC_P,
+        .acc = (pfec & PFEC_W ? ACC_WRITE : 0u) | (user ? ACC_USER : 0u) |
+               (pfec & PFEC_FETCH ? ACC_FETCH : 0u) |
+               /* At CPL 3 a supervisor access is an implicit one, which AC does not concern. */
+               ((b->rflags & RFLAGS_AC) && (user || b->cpl < 3) ? ACC_AC : 0u),
+    };
+}
+
+static struct fault nested_fault_of(const struct vmcb *b)
+{
+    uint64_t bits = b->exitinfo1;
+
+    return (struct fault){
+        .va = gva_of(b->exitinfo2),
+        .present = bits & SVM_NPF_PRESENT,
+        .acc = (bits & SVM_NPF_WRITE ? ACC_WRITE : 0u) | (bits & SVM_NPF_FETCH ? ACC_FETCH : 0u),
+    };
+}
+
+/*
+ * An event was being delivered, so no instruction made this access: if it hit a table, that
+ * one is left alone from now on and the event is delivered again.
+ */
+static void interrupted_delivery(struct machine_vcpu *m, const struct verdict *verdict)
+{
+    struct domain       *d = m->vcpu->domain;
+    struct paging_locked lock = domain_lock(d);
+    struct paging_reach  reach = paging_reach_gpa(lock, verdict->gpa);
+    struct verdict       done;
+
+    if (verdict->kind == VERDICT_DEVICE || reach.kind != REACH_RAM) {
+        domain_crash(d, "event 0x%x delivered at rip 0x%lx through 0x%lx, where no memory is",
+                     (unsigned)(m->vmcb->exitintinfo & SVM_EVENT_VECTOR), m->vmcb->rip, verdict->gpa);
+        return;
+    }
+    done = paging_unshadow(lock, reach.mfn);
+    vcpu_flush(d, &done);
+    if (done.kind == VERDICT_CRASH)
+        domain_crash(d, "%s", done.why);
+}
+
+static void fault(struct machine_vcpu *m, const struct fault *f)
+{
+    struct domain *d = m->vcpu->domain;
+    struct verdict verdict = paging_fault(domain_lock(d), &m->vcpu->paging, f);
+
+    vcpu_flush(d, &verdict);
+    switch (verdict.kind) {
+    case VERDICT_RETRY: return;
+    case VERDICT_INJECT: inject_page_fault(m, verdict.va, verdict.pfec); return;
+    case VERDICT_EMULATE:
+    case VERDICT_DEVICE:
+        if (m->delivering)
+            interrupted_delivery(m, &verdict);
+        else
+            insn_emulate(m, &verdict);
+        return;
+    case VERDICT_CRASH: domain_crash(d, "%s", verdict.why); return;
+    }
+    __builtin_unreachable();
+}
+
+void memory_page_fault(struct machine_vcpu *m)
+{
+    struct fault f = page_fault_of(m->vmcb);
+
+    fault(m, &f);
+}
+
+void memory_nested_fault(struct machine_vcpu *m)
+{
+    struct fault f = nested_fault_of(m->vmcb);
+
+    fault(m, &f);
+}
+
+void memory_invlpg(struct machine_vcpu *m)
+{
+    struct domain     *d = m->vcpu->domain;
+    const struct insn *insn = insn_at(m);
+    struct emu_address at;
+    struct verdict     verdict;
+
+    if (!insn || insn->kind != INSN_INVLPG || m->vmcb->cpl)
+        return;
+    at = insn_address(insn, &m->cpu, 0, EMU_NONE);
+    if (!at.ok) { /* a non-canonical address is no fault of INVLPG: nothing is cached for it */
+        insn_retire(m, insn->length);
+        return;
+    }
+    verdict = paging_invlpg(domain_lock(d), &m->vcpu->paging, gva_of(at.linear));
+    vcpu_flush(d, &verdict);
+    if (verdict.kind == VERDICT_CRASH)
+        domain_crash(d, "%s", verdict.why);
+    else
+        insn_retire(m, insn->length);
+}

@@ -1,0 +1,175 @@
+/*
+ * CR0, CR3, CR4 and EFER: the guest's values live in v->paging.regs, the real ones are made
+ * from them here, and so are the intercepts of reads: a register is intercepted for reading
+ * exactly while the two differ. APM vol. 2, 3.1, 15.5.1 (consistency checks), 15.19 (paged
+ * real mode: CR0.PG without CR0.PE is good in a guest), 15.25.
+ */
+#include "x86/svm/svm.h"
+
+#include "hv/guest.h"
+#include "hv/print.h"
+
+bool regs_is_64bit(const struct machine_vcpu *m)
+{
+    return (m->vmcb->efer & EFER_LMA) && (m->vmcb->cs.attributes & SVM_SEG_L);
+}
+
+static void load_shadow(struct vmcb *b, const struct paging_regs *r)
+{
+    b->cr0 = (r->cr0 | CR0_WP | CR0_PG) & ~(CR0_CD | CR0_NW);
+    b->cr4 = r->cr4 | CR4_PAE;
+    if (!(r->cr0 & CR0_PG))
+        b->cr4 &= ~(CR4_SMEP | CR4_SMAP);
+    b->efer = EFER_SVME | EFER_NXE | (r->efer & EFER_SCE);
+    if (r->efer & EFER_LMA)
+        b->efer |= EFER_LMA | EFER_LME;
+}
+
+/* Caching disabled by the guest would be paid for by us, so CD and NW never get through. */
+static void load_nested(struct vmcb *b, const struct paging_regs *r)
+{
+    b->cr0 = r->cr0 & ~(CR0_CD | CR0_NW);
+    b->cr3 = r->cr3;
+    b->cr4 = r->cr4;
+    b->efer = r->efer | EFER_SVME;
+}
+
+void regs_load(struct machine_vcpu *m)
+{
+    const struct paging_regs *r = &m->vcpu->paging.regs;
+    struct vmcb              *b = m->vmcb;
+
+    m->msrs.efer = r->efer;
+    if (m->nested) {
+        load_nested(b, r);
+        b->g_pat = m->msrs.pat;
+    } else {
+        load_shadow(b, r);
+    }
+    b->intercept_cr &= ~(SVM_CR_READ(0) | SVM_CR_READ(4));
+    if (b->cr0 != r->cr0)
+        b->intercept_cr |= SVM_CR_READ(0);
+    if (b->cr4 != r->cr4)
+        b->intercept_cr |= SVM_CR_READ(4);
+}
+
+void regs_sync(struct machine_vcpu *m)
+{
+    struct paging_vcpu *p = &m->vcpu->paging;
+    struct domain      *d = m->vcpu->domain;
+    struct paging_regs  r = p->regs;
+    struct verdict      verdict;
+
+    if (!m->nested || m->vmcb->cr3 == r.cr3)
+        return;
+    r.cr3 = m->vmcb->cr3;
+    verdict = paging_set_regs(domain_lock(d), p, &r);
+    vcpu_flush(d, &verdict);
+}
+
+/* True when the registers are in force. */
+static bool apply(struct machine_vcpu *m, const struct paging_regs *regs)
+{
+    struct domain *d = m->vcpu->domain;
+    struct verdict verdict = paging_set_regs(domain_lock(d), &m->vcpu->paging, regs);
+
+    vcpu_flush(d, &verdict);
+    switch (verdict.kind) {
+    case VERDICT_RETRY: regs_load(m); return true;
+    case VERDICT_INJECT: inject_error(m, VECTOR_GP, 0); return false;
+    case VERDICT_CRASH: domain_crash(d, "%s", verdict.why); return false;
+    case VERDICT_EMULATE:
+    case VERDICT_DEVICE: break;
+    }
+    panic("bug: verdict %d for a write to a control register", verdict.kind);
+}
+
+static bool checked(struct machine_vcpu *m, bool good, const struct paging_regs *regs)
+{
+    if (!good) {
+        inject_error(m, VECTOR_GP, 0);
+        return false;
+    }
+    return apply(m, regs);
+}
+
+bool regs_write_cr0(struct machine_vcpu *m, uint64_t value)
+{
+    struct paging_regs r = m->vcpu->paging.regs;
+    bool good = control_write_cr0(&r, value, m->vmcb->cs.attributes & SVM_SEG_L);
+
+    return checked(m, good, &r);
+}
+
+bool regs_write_cr3(struct machine_vcpu *m, uint64_t value)
+{
+    struct paging_regs r = m->vcpu->paging.regs;
+    bool good = control_write_cr3(&cpuid_machine_policy()->control, &r, value);
+
+    return checked(m, good, &r);
+}
+
+bool regs_write_cr4(struct machine_vcpu *m, uint64_t value)
+{
+    struct paging_regs r = m->vcpu->paging.regs;
+    bool good = control_write_cr4(&cpuid_machine_policy()->control, &r, value);
+
+    return checked(m, good, &r);
+}
+
+bool regs_write_efer(struct machine_vcpu *m, uint64_t value)
+{
+    struct paging_regs r = m->vcpu->paging.regs;
+    bool good = control_write_efer(&cpuid_machine_policy()->control, &r, value);
+
+    return checked(m, good, &r);
+}
+
+/*
+ * An ASID is kept as long as its root is the same and nothing was lowered since its
+ * translations were last complete; else a fresh one is taken, which costs no flush.
+ */
+void regs_root(struct machine_vcpu *m)
+{
+    struct paging_hw hw = paging_hw(&m->vcpu->paging);
+    struct svm_asid *a = &m->asid[hw.slot];
+    struct vmcb     *b = m->vmcb;
+
+    if (!svm_asid_valid(a) || a->serial != hw.serial || a->lowered < hw.lowered) {
+        svm_asid_take(a);
+        a->serial = hw.serial;
+        a->lowered = hw.lowered;
+    }
+    m->running = a;
+    b->asid = a->asid;
+    if (m->nested) {
+        b->ncr3 = hw.cr3;
+        return;
+    }
+    BUG_ON(hw.pae != !(b->efer & EFER_LMA));
+    b->cr3 = hw.cr3;
+    if (hw.intercept_invlpg)
+        b->intercept_misc1 |= SVM_INVLPG;
+    else
+        b->intercept_misc1 &= ~SVM_INVLPG;
+}
+
+/*
+ * Only the vCPU that is in the guest on this CPU can hold translations that its next entry
+ * does not look at: all others compare the domain's counter when they enter (regs_root).
+ * INVLPGA knows no guest-physical addresses, so under nested paging the ASID goes.
+ */
+void vcpu_flush(struct domain *d, const struct verdict *verdict)
+{
+    struct vcpu     *v = this_cpu()->current;
+    struct svm_asid *a = v && v->domain == d && v->machine ? v->machine->running : NULL;
+
+    if (verdict->flush == FLUSH_NONE || !a)
+        return;
+    if (verdict->flush == FLUSH_ALL || v->machine->nested) {
+        a->asid = 0;
+    } else if (svm_asid_valid(a)) {
+        __asm__ volatile("invlpga %0, %1" ::"a"(verdict->va.raw), "c"(a->asid) : "memory");
+        a->lowered = d->paging.lowered;
+    }
+}

@@ -1,0 +1,226 @@
+/*
+ * A vCPU from creation to destruction, and the loop that runs it: what hv/machine.h asks for.
+ *
+ * Ticks are counted from one VMRUN to the next: what lies between an exit and the entry that
+ * follows belongs to the kind of that exit.
+ */
+#include "x86/svm/svm.h"
+
+#include "hv/alloc.h"
+#include "hv/print.h"
+#include "x86/traps.h"
+
+bool machine_vcpu_uses_nested(const struct vcpu *v)
+{
+    return v->machine->vmcb->np_enable & SVM_NP_ENABLE;
+}
+
+struct pt_features machine_guest_features(void)
+{
+    return cpuid_machine_policy()->paging;
+}
+
+/* The registers of a processor that has just entered protected mode; paging is off. */
+static bool first_regs(struct machine_vcpu *m)
+{
+    struct paging_regs r = { .cr0 = CR0_PE | CR0_ET };
+    struct domain     *d = m->vcpu->domain;
+    struct verdict     verdict = paging_set_regs(domain_lock(d), &m->vcpu->paging, &r);
+
+    if (verdict.kind != VERDICT_RETRY)
+        return false;
+    regs_load(m);
+    return true;
+}
+
+bool machine_vcpu_create(struct vcpu *v, const struct machine_start *start)
+{
+    struct machine_vcpu *m = alloc_bytes(sizeof(*m));
+    mfn_t                frame = alloc_frames(0, ALLOC_ANY);
+
+    if (!m || !mfn_valid(frame)) {
+        if (m)
+            free_bytes(m, sizeof(*m));
+        if (mfn_valid(frame))
+            free_frames(frame, 0);
+        return false;
+    }
+    m->vmcb = phys_ptr(&machine_phys, frame);
+    __builtin_memset(m->vmcb, 0, sizeof(*m->vmcb));
+    m->vmcb_pa = frame.raw << PAGE_SHIFT;
+    m->vcpu = v;
+    m->nested = v->domain->paging.kind == PAGING_NESTED;
+    m->apic_timer = (struct timer){ .run = virtual_apic_timer, .arg = m };
+    msr_init(&m->msrs, cpuid_apic_id(v->id), v->id == 0);
+    v->machine = m;
+    vmcb_build(m, start);
+    if (!first_regs(m)) {
+        machine_vcpu_destroy(v);
+        return false;
+    }
+    return true;
+}
+
+void machine_vcpu_destroy(struct vcpu *v)
+{
+    struct machine_vcpu *m = v->machine;
+
+    if (!m)
+        return;
+    svm_cpu_unload(v);
+    timer_cancel(&m->apic_timer);
+    free_frames(mfn_of(m->vmcb_pa >> PAGE_SHIFT), 0);
+    free_bytes(m, sizeof(*m));
+    v->machine = NULL;
+}
+
+/* ---- the loop ---- */
+
+/* False while HLT holds the vCPU back. */
+static bool awake(struct machine_vcpu *m)
+{
+    if (!m->halted)
+        return true;
+    if ((m->vmcb->rflags & RFLAGS_IF) && inject_has_interrupt(m)) {
+        m->halted = false;
+        return true;
+    }
+    vcpu_block(m->vcpu);
+    /* It stays runnable if an event is there that it does not take; others must get in. */
+    machine_take_interrupts();
+    return false;
+}
+
+static void enter(struct machine_vcpu *m)
+{
+    struct svm_cpu *c = svm_this_cpu();
+    struct vmcb    *b = m->vmcb;
+
+    b->tlb_control = SVM_TLB_KEEP;
+    if (c->flush_all) {
+        b->tlb_control = SVM_TLB_FLUSH_ALL;
+        c->flush_all = false;
+        c->tlb_flushes++;
+    }
+    b->rax = m->cpu.gpr[REG_RAX];
+    b->rsp = m->cpu.gpr[REG_RSP];
+    svm_enter(m->cpu.gpr, m->vmcb_pa);
+    m->cpu.gpr[REG_RAX] = b->rax;
+    m->cpu.gpr[REG_RSP] = b->rsp;
+}
+
+/* The stretch of hypervisor work that ends now. */
+static uint64_t end_stretch(struct cpu *cpu)
+{
+    uint64_t now = machine_ticks();
+    uint64_t stretch = now - cpu->stretch_start;
+
+    if (stretch > cpu->stretch_max)
+        cpu->stretch_max = stretch;
+    return now;
+}
+
+void machine_vcpu_run(struct vcpu *v)
+{
+    struct machine_vcpu *m = v->machine;
+    struct cpu          *cpu = this_cpu();
+    struct svm_stat     *stat = NULL; /* of the exit whose work goes on */
+    uint64_t             now;
+
+    cpu->current = v;
+    m->running = NULL; /* others of the domain may have lowered something meanwhile */
+    svm_cpu_load(v);
+    while (vcpu_may_run(v) && awake(m)) {
+        vcpu_before_entry(v);
+        inject_prepare(m);
+        regs_root(m);
+        now = end_stretch(cpu);
+        if (stat)
+            stat->ticks += now - cpu->stretch_start;
+        cpu->entries++;
+        enter(m);
+        cpu->stretch_start = machine_ticks();
+        inject_interrupted(m);
+        regs_sync(m);
+        stat = &m->stat[svm_exit(m)];
+        stat->count++;
+    }
+    now = end_stretch(cpu);
+    if (stat)
+        stat->ticks += now - cpu->stretch_start;
+    cpu->stretch_start = now;
+    m->running = NULL;
+}
+
+/* ---- looking at it ---- */
+
+bool machine_vcpu_has_interrupt(const struct vcpu *v)
+{
+    uint8_t vector;
+
+    return v->machine && lapic_pending(&v->machine->msrs.lapic, &vector);
+}
+
+uint64_t machine_vcpu_tsc_offset(const struct vcpu *v)
+{
+    return v->machine->msrs.tsc_offset;
+}
+
+bool machine_vcpu_is_64bit(const struct vcpu *v)
+{
+    return regs_is_64bit(v->machine);
+}
+
+bool machine_vcpu_exit_stat(const struct vcpu *v, unsigned i, struct machine_exit_stat *stat)
+{
+    if (i >= KINDS || !v->machine)
+        return false;
+    *stat = (struct machine_exit_stat){
+        .name = svm_kind_name(i),
+        .count = v->machine->stat[i].count,
+        .ticks = v->machine->stat[i].ticks,
+    };
+    return true;
+}
+
+static void show_segment(const char *name, const struct svm_segment *s)
+{
+    print("  %-4s %04x base %016lx limit %08x attributes %03x\n", name, s->selector, s->base, s->limit,
+          s->attributes);
+}
+
+static void show_segments(const struct vmcb *b)
+{
+    show_segment("cs", &b->cs);
+    show_segment("ss", &b->ss);
+    show_segment("ds", &b->ds);
+    show_segment("es", &b->es);
+    show_segment("fs", &b->fs);
+    show_segment("gs", &b->gs);
+    show_segment("ldtr", &b->ldtr);
+    show_segment("tr", &b->tr);
+    show_segment("gdtr", &b->gdtr);
+    show_segment("idtr", &b->idtr);
+}
+
+void machine_vcpu_show(const struct vcpu *v)
+{
+    static const char *const names[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                           "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15" };
+    const struct machine_vcpu *m = v->machine;
+    const struct vmcb         *b = m->vmcb;
+    const struct paging_regs  *r = &v->paging.regs;
+
+    svm_cpu_save_segments(v);
+    for (unsigned i = 0; i < 16; i++)
+        print("  %-3s %016lx%s", names[i], m->cpu.gpr[i], i % 4 == 3 ? "\n" : "");
+    print("  rip %016lx  rflags %lx  cpl %u  %s%s\n", b->rip, b->rflags, b->cpl,
+          regs_is_64bit(m) ? "64-bit" : "not 64-bit", m->halted ? "  halted" : "");
+    print("  guest: cr0 %lx  cr2 %lx  cr3 %lx  cr4 %lx  efer %lx  cr8 %lx\n", r->cr0, b->cr2, r->cr3,
+          r->cr4, r->efer, lapic_cr8(&m->msrs.lapic));
+    print("  real:  cr0 %lx  cr3 %lx  cr4 %lx  efer %lx  asid %u  np_enable %lu  ncr3 %lx\n", b->cr0,
+          b->cr3, b->cr4, b->efer, b->asid, b->np_enable, b->ncr3);
+    show_segments(b);
+    print("  last exit 0x%lx  info 0x%lx 0x%lx  interrupted 0x%lx  to inject 0x%lx\n", b->exitcode,
+          b->exitinfo1, b->exitinfo2, b->exitintinfo, b->eventinj);
+}
