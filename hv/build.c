@@ -178,7 +178,7 @@ static bool build_vcpu(struct domain *d, struct failure *f)
 
 static bool build_vcpus(struct domain *d, struct failure *f)
 {
-    _Static_assert(DOMAIN_VCPUS_MAX <= XEN_LEGACY_MAX_VCPUS, "shared_info has a vcpu_info for each");
+    _Static_assert(DOMAIN_VCPUS_MAX <= XEN_LEGACY_MAX_VCPUS, "a vcpu_info for each");
     while (d->nr_vcpus < d->config.vcpus)
         if (!build_vcpu(d, f))
             return false;
@@ -206,7 +206,7 @@ static bool start_vcpus(struct domain *d, const struct machine_start *start, str
 {
     for (unsigned i = 0; i < d->nr_vcpus; i++)
         if (!machine_vcpu_create(d->vcpu[i], start))
-            return FAIL(f, "no memory is left for the processor's side of vCPU %u: lower vcpus=", i);
+            return FAIL(f, "no memory is left for the machine's side of vCPU %u: lower vcpus=", i);
     d->vcpu[0]->state = VCPU_RUNNABLE; /* the others wait to be started by the guest */
     time_runstate(d->vcpu[0], RUNSTATE_runnable);
     return true;
@@ -230,8 +230,8 @@ static bool check(const struct config *config, const struct domain_images *image
         return FAIL(f, "it has no kernel: write kernel=");
     needed = (uint64_t)config->memory * FRAMES_PER_MB + pool_frames(config) + FRAMES_SPARE;
     if (needed > available)
-        return FAIL(f, "it needs %llu MiB with its tables, %llu MiB are free: lower memory= or give "
-                    "the machine more", (unsigned long long)(needed / FRAMES_PER_MB + 1),
+        return FAIL(f, "it needs %llu MiB with its tables, %llu MiB are free: lower memory= or "
+                    "give the machine more", (unsigned long long)(needed / FRAMES_PER_MB + 1),
                     (unsigned long long)(available / FRAMES_PER_MB));
     return true;
 }

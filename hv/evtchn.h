@@ -49,7 +49,8 @@ must_check bool evtchn_init(struct domain *d);
 /* Closes all ports and gives the table back. Does nothing the second time. */
 void evtchn_destroy(struct domain *d);
 
-must_check enum evtchn_result evtchn_alloc_unbound(struct domain *d, uint16_t remote, unsigned *port);
+must_check enum evtchn_result evtchn_alloc_unbound(struct domain *d, uint16_t remote,
+                                                   unsigned *port);
 must_check enum evtchn_result evtchn_bind_interdomain(struct domain *d, uint16_t remote,
                                                       unsigned remote_port, unsigned *port);
 must_check enum evtchn_result evtchn_bind_virq(struct domain *d, unsigned vcpu, unsigned virq,

@@ -139,7 +139,8 @@ static const struct event_op {
     uint8_t size;
     bool    answers; /* the structure goes back to the guest */
 } ops[] = {
-    [EVTCHNOP_bind_interdomain] = { bind_interdomain, sizeof(struct evtchn_bind_interdomain), true },
+    [EVTCHNOP_bind_interdomain] = { bind_interdomain, sizeof(struct evtchn_bind_interdomain),
+                                    true },
     [EVTCHNOP_bind_virq] = { bind_virq, sizeof(struct evtchn_bind_virq), true },
     [EVTCHNOP_close] = { close_port, sizeof(struct evtchn_close), false },
     [EVTCHNOP_send] = { send_port, sizeof(struct evtchn_send), false },

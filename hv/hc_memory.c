@@ -175,9 +175,9 @@ struct e820_entry {
 
 static int64_t memory_map(struct vcpu *v, uint64_t va)
 {
-    struct xen_memory_map              arg;
-    struct hvm_memmap_table_entry      map[PVH_MAP_MAX];
-    unsigned                           count = pvh_memory_map(v->domain, map);
+    struct xen_memory_map         arg;
+    struct hvm_memmap_table_entry map[PVH_MAP_MAX];
+    unsigned                      count = pvh_memory_map(v->domain, map);
 
     if (!guest_copy_in(v, &arg, va, sizeof(arg)))
         return -XEN_EFAULT;
@@ -205,9 +205,10 @@ static bool take_away(struct domain *d, uint64_t gfn)
 static bool bring(struct domain *d, uint64_t gfn)
 {
     struct p2m_entry entry = { .type = P2M_RAM };
+    uint64_t         spoken_for = DOMAIN_GRANT_FRAMES - d->grant_frames;
 
     if (!gfn_in_range(gfn) || p2m_get(&d->paging.p2m, gfn_of(gfn)).type != P2M_HOLE ||
-        d->pages >= d->max_pages)
+        d->pages + spoken_for >= d->max_pages)
         return false;
     entry.mfn = domain_alloc_frame(d);
     if (!mfn_valid(entry.mfn))
@@ -217,7 +218,8 @@ static bool bring(struct domain *d, uint64_t gfn)
 }
 
 /* Answers how many extents were done: fewer than asked for says that one could not be. */
-static int64_t reservation(struct vcpu *v, struct hypercall *h, bool (*one)(struct domain *, uint64_t))
+static int64_t reservation(struct vcpu *v, struct hypercall *h,
+                           bool (*one)(struct domain *d, uint64_t gfn))
 {
     struct xen_memory_reservation arg;
     uint64_t                      start = h->arg[0] >> EXTENT_SHIFT;
@@ -240,7 +242,7 @@ static int64_t reservation(struct vcpu *v, struct hypercall *h, bool (*one)(stru
             h->arg[0] = (h->arg[0] & ((1u << EXTENT_SHIFT) - 1)) | i << EXTENT_SHIFT;
             return HC_AGAIN;
         }
-        if (!guest_copy_in(v, &gfn, hc_address(arg.extent_start.p) + i * sizeof(gfn), sizeof(gfn)) ||
+        if (!guest_copy_in(v, &gfn, hc_address(arg.extent_start.p) + i * sizeof(gfn), 8) ||
             !one(v->domain, gfn))
             break;
     }

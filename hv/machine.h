@@ -77,9 +77,10 @@ _Noreturn void hv_main(void);
 
 /*
  * Checks of the platform itself, by name (command line word selftest=NAME): "panic" and
- * "stack" stop the machine on purpose, "wx" prints what it found. An unknown name is said.
+ * "stack" stop the machine on purpose, the others print what they found. False: not as it should
+ * be, or no such name.
  */
-void machine_selftest(const char *name);
+bool machine_selftest(const char *name);
 
 /* ---- memory ---- */
 extern struct phys machine_phys; /* the direct map and the frame table */

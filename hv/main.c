@@ -126,8 +126,7 @@ static void run_selftest(void)
             print("umbra: %s: expected the name of a test\n", key);
             machine_exit(EXIT_CONFIG);
         }
-        machine_selftest(name);
-        machine_exit(EXIT_WELL);
+        machine_exit(machine_selftest(name) ? EXIT_WELL : EXIT_CRASHED);
     }
 }
 

@@ -136,6 +136,7 @@ static struct verdict outcome(struct change *c, const struct paging_vcpu *v, con
         struct verdict verdict = verdict_of(c, VERDICT_EMULATE);
 
         verdict.gpa = w->gfn.raw << PAGE_SHIFT | (f->va.raw & PAGE_MASK);
+        verdict.mfn = p->mfn;
         c->d->stats.emulated++;
         return verdict;
     }

@@ -36,6 +36,7 @@ struct verdict {
     gva_t             va;   /* of FLUSH_PAGE, and of the fault that is injected */
     uint32_t          pfec; /* error code of the #PF, APM vol. 2, 8.4.2          */
     uint64_t          gpa;  /* of VERDICT_DEVICE and VERDICT_EMULATE             */
+    mfn_t             mfn;  /* of VERDICT_EMULATE: the frame behind gpa; A and D are set */
     const char       *why;
 };
 

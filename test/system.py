@@ -316,7 +316,7 @@ TESTS = (
     ("a person uses a domain over its console, and the monitor", interactive),
     ("a session that is killed leaves the terminal as it was", terminal_is_restored),
     ("the audit finds nothing while a domain works",
-     batch(lambda: [linux("audit-often")], has=WORKED, options=("--every", "500", "audit"), limit=240)),
+     batch(lambda: [linux("audit-often")], has=WORKED, options=("--every", "1000", "audit"), limit=240)),
     ("the limit ends a run that goes on",
      batch(lambda: [linux("limit", run=None)], status=124, has=("the limit of 5 seconds was reached",), limit=5,
            end=None)),

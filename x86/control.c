@@ -3,9 +3,9 @@
 
 #include "x86/hw/cpu.h"
 
-#define CR0_DEFINED                                                                      \
-    (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW |    \
-     CR0_CD | CR0_PG)
+#define CR0_DEFINED                                                                                \
+    (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD |     \
+     CR0_PG)
 #define LMSW_BITS (CR0_PE | CR0_MP | CR0_EM | CR0_TS)
 
 bool control_write_cr0(struct paging_regs *regs, uint64_t value, bool long_code)
@@ -32,7 +32,8 @@ bool control_write_cr0(struct paging_regs *regs, uint64_t value, bool long_code)
     return true;
 }
 
-bool control_write_cr3(const struct control_policy *policy, struct paging_regs *regs, uint64_t value)
+bool control_write_cr3(const struct control_policy *policy, struct paging_regs *regs,
+                       uint64_t value)
 {
     if (value >> policy->maxphys)
         return false;
@@ -40,7 +41,8 @@ bool control_write_cr3(const struct control_policy *policy, struct paging_regs *
     return true;
 }
 
-bool control_write_cr4(const struct control_policy *policy, struct paging_regs *regs, uint64_t value)
+bool control_write_cr4(const struct control_policy *policy, struct paging_regs *regs,
+                       uint64_t value)
 {
     if (value & ~policy->cr4_valid)
         return false;
@@ -50,7 +52,8 @@ bool control_write_cr4(const struct control_policy *policy, struct paging_regs *
     return true;
 }
 
-bool control_write_efer(const struct control_policy *policy, struct paging_regs *regs, uint64_t value)
+bool control_write_efer(const struct control_policy *policy, struct paging_regs *regs,
+                        uint64_t value)
 {
     if (value & ~policy->efer_valid)
         return false;

@@ -9,13 +9,13 @@
 #include "hv/abi.h"
 #include "x86/hw/cpuid.h"
 
-#define XEN_MAJOR 4
-#define XEN_MINOR 17
-#define XEN_LAST  (LEAF_HYPERVISOR + 4)
+#define XEN_MAJOR         4
+#define XEN_MINOR         17
+#define XEN_LAST          (LEAF_HYPERVISOR + 4)
 #define XEN_HYPERCALL_MSR 0x40000000u
 
-#define MAXVIRT   48u
-#define ONE_CPU   (1u << 16)   /* logical processors in the package: 1, EBX */
+#define MAXVIRT      48u
+#define ONE_CPU      (1u << 16)  /* logical processors in the package: 1, EBX */
 #define CLFLUSH_SIZE 0x0000ff00u /* 1, EBX */
 
 static const struct cpuid allow_features = {
@@ -132,7 +132,9 @@ static struct cpuid xen_time(const struct cpuid_vcpu *v, uint32_t subleaf)
     int      shift = 0;
 
     switch (subleaf) {
-    case 0: return (struct cpuid){ 1u << 1 /* host TSC is safe */, 2 /* never emulated */, v->tsc_khz, 0 };
+    case 0:
+        return (struct cpuid){ 1u << 1 /* host TSC is safe */, 2 /* never emulated */, v->tsc_khz,
+                               0 };
     case 1:
         while (mul >> 32) {
             mul >>= 1;
@@ -140,8 +142,10 @@ static struct cpuid xen_time(const struct cpuid_vcpu *v, uint32_t subleaf)
         }
         return (struct cpuid){ (uint32_t)v->tsc_offset, (uint32_t)(v->tsc_offset >> 32),
                                (uint32_t)mul, (uint32_t)shift };
-    case 2: return (struct cpuid){ .eax = v->tsc_khz };
-    default: return (struct cpuid){ 0 };
+    case 2:
+        return (struct cpuid){ .eax = v->tsc_khz };
+    default:
+        return (struct cpuid){ 0 };
     }
 }
 
@@ -151,14 +155,19 @@ static struct cpuid xen_leaf(const struct cpuid_vcpu *v, uint32_t leaf, uint32_t
     case LEAF_HYPERVISOR:
         return (struct cpuid){ XEN_LAST, XEN_CPUID_SIGNATURE_EBX, XEN_CPUID_SIGNATURE_ECX,
                                XEN_CPUID_SIGNATURE_EDX };
-    case LEAF_HYPERVISOR + 1: return (struct cpuid){ .eax = XEN_MAJOR << 16 | XEN_MINOR };
-    case LEAF_HYPERVISOR + 2: return (struct cpuid){ .eax = 1, .ebx = XEN_HYPERCALL_MSR };
-    case LEAF_HYPERVISOR + 3: return xen_time(v, subleaf);
+    case LEAF_HYPERVISOR + 1:
+        return (struct cpuid){ .eax = XEN_MAJOR << 16 | XEN_MINOR };
+    case LEAF_HYPERVISOR + 2:
+        return (struct cpuid){ .eax = 1, .ebx = XEN_HYPERCALL_MSR };
+    case LEAF_HYPERVISOR + 3:
+        return xen_time(v, subleaf);
     case LEAF_HYPERVISOR + 4:
-        return subleaf ? (struct cpuid){ 0 }
-                       : (struct cpuid){ XEN_HVM_CPUID_VCPU_ID_PRESENT | XEN_HVM_CPUID_DOMID_PRESENT,
-                                         v->vcpu, v->domain, 0 };
-    default: return (struct cpuid){ 0 };
+        return subleaf
+                   ? (struct cpuid){ 0 }
+                   : (struct cpuid){ XEN_HVM_CPUID_VCPU_ID_PRESENT | XEN_HVM_CPUID_DOMID_PRESENT,
+                                     v->vcpu, v->domain, 0 };
+    default:
+        return (struct cpuid){ 0 };
     }
 }
 

@@ -16,9 +16,9 @@ typedef struct cpuid (*cpuid_source)(uint32_t leaf, uint32_t subleaf);
 
 /* The same for all guests; made once. */
 struct cpuid_policy {
-    struct cpuid       basic[CPUID_BASIC_LEAVES];
-    struct cpuid       extended[CPUID_EXTENDED_LEAVES];
-    struct pt_features paging;
+    struct cpuid          basic[CPUID_BASIC_LEAVES];
+    struct cpuid          extended[CPUID_EXTENDED_LEAVES];
+    struct pt_features    paging;
     struct control_policy control;
 };
 

@@ -212,6 +212,16 @@ static void fill_operand(struct insn_operand *op, const ZydisDecodedOperand *zo)
     }
 }
 
+/*
+ * No base, but 32 bits of displacement, whatever REX.B says: APM vol. 3, table 1-16. Zydis 4.0
+ * makes it R13D without displacement when the address size is 32 and REX.B is set.
+ */
+static bool sib_without_base(const ZydisDecodedInstruction *zi)
+{
+    return (zi->attributes & ZYDIS_ATTRIB_HAS_SIB) && zi->raw.modrm.mod == 0 &&
+           zi->raw.sib.base == 5;
+}
+
 static void fill_operands(struct insn *out, const ZydisDecodedInstruction *zi,
                           const ZydisDecodedOperand *zo)
 {
@@ -224,6 +234,10 @@ static void fill_operands(struct insn *out, const ZydisDecodedInstruction *zi,
         else
             out->operand[i] = (struct insn_operand){ .type = OPERAND_NONE, .base = REG_NONE,
                                                      .index = REG_NONE };
+        if (out->operand[i].type == OPERAND_MEMORY && sib_without_base(zi)) {
+            out->operand[i].base = REG_NONE;
+            out->operand[i].value = zi->raw.disp.value;
+        }
     }
     if (out->kind == INSN_INVLPG)
         out->operand[0].bytes = 0;

@@ -290,7 +290,8 @@ static void put_modrm(struct maker *m)
     if (m->memory)
         put_memory(m, mod == 3 ? 0 : mod, (unsigned)random_below(8));
     else
-        put(m, 0xc0 | digit << 3 | random_below(8), 1);
+        /* A branch through RSP would take the stack to the code. */
+        put(m, 0xc0 | digit << 3 | random_below(m->form->flags & F_BRANCH ? 4 : 8), 1);
 }
 
 static void put_immediate(struct maker *m)
@@ -326,7 +327,7 @@ static void put_immediate(struct maker *m)
 static void choose_target(struct maker *m)
 {
     static const uint64_t wild[] = { 0x7fffffffffff, 0x800000000000, 0xffff7ffffffffff8,
-                                     0xfffffffffffffff8, 0x23000000, 0 };
+                                     0xfffffffffffffff8, UNMAPPED, 0 };
 
     m->target = SANDBOX + random_below(SANDBOX_BYTES - 64) + 16;
     if (one_in(20)) /* across an end of the sandbox, perhaps */

@@ -10,6 +10,7 @@
 #define SANDBOX_BYTES 8192ul
 #define CODE          0x22000000ul
 #define CODE_BYTES    4096ul
+#define UNMAPPED      0x23000000ul /* nothing is there */
 #define BRANCH_TARGET (CODE + 0x800)
 #define GS_BASE       (SANDBOX - 0x12345)
 

@@ -68,7 +68,8 @@ static void on_signal(int number, siginfo_t *info, void *context)
 
     (void)info;
     if ((uint64_t)regs[REG_RIP] - CODE >= CODE_BYTES) {
-        signal(number, SIG_DFL); /* not the tested instruction: a fault of this program */
+        /* Not the tested instruction: a fault of this program, taken again at the return. */
+        signal(number, SIG_DFL);
         return;
     }
     native->vector = regs[REG_TRAPNO];

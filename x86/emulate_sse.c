@@ -47,13 +47,15 @@ static bool transfer(struct emu *e, unsigned memory, unsigned from, bool clear)
     bool aligned = e->insn->kind == INSN_MOVXMMA;
     struct emu_span span;
 
-    if (!sse_usable(e) ||
-        !emu_span_of(e, memory, memory == 0 ? EMU_WRITE : EMU_READ, &span))
+    if (!sse_usable(e))
+        return false;
+    /* Before the other checks: a bad stack address that is misaligned too is #GP, not #SS. */
+    if (aligned && insn_address(e->insn, e->cpu, memory, EMU_NONE).linear % XMM_BYTES != 0)
+        return emu_raise(e, VECTOR_GP);
+    if (!emu_span_of(e, memory, memory == 0 ? EMU_WRITE : EMU_READ, &span))
         return false;
     if (from + span.bytes > XMM_BYTES)
         return emu_unknown(e);
-    if (aligned && (span.linear & (XMM_BYTES - 1)))
-        return emu_raise(e, VECTOR_GP);
     if (memory == 0) {
         get_xmm(e, 1, value);
         return emu_write(e, span, value + from);

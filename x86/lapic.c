@@ -11,9 +11,9 @@ enum { ERROR_SEND_VECTOR = 1u << 5, ERROR_RECEIVE_VECTOR = 1u << 6 };
 
 /* Bits of each entry of the local vector table that may be set; APM vol. 2, 16.4. */
 static const uint32_t lvt_valid[LAPIC_LVTS] = {
-    [LAPIC_LVT_TIMER - LAPIC_LVT_TIMER] = 0x300ff,   [LAPIC_LVT_THERMAL - LAPIC_LVT_TIMER] = 0x107ff,
-    [LAPIC_LVT_PERF - LAPIC_LVT_TIMER] = 0x107ff,    [LAPIC_LVT_LINT0 - LAPIC_LVT_TIMER] = 0x1a7ff,
-    [LAPIC_LVT_LINT1 - LAPIC_LVT_TIMER] = 0x1a7ff,   [LAPIC_LVT_ERROR - LAPIC_LVT_TIMER] = 0x100ff,
+    [LAPIC_LVT_TIMER - LAPIC_LVT_TIMER] = 0x300ff, [LAPIC_LVT_THERMAL - LAPIC_LVT_TIMER] = 0x107ff,
+    [LAPIC_LVT_PERF - LAPIC_LVT_TIMER] = 0x107ff,  [LAPIC_LVT_LINT0 - LAPIC_LVT_TIMER] = 0x1a7ff,
+    [LAPIC_LVT_LINT1 - LAPIC_LVT_TIMER] = 0x1a7ff, [LAPIC_LVT_ERROR - LAPIC_LVT_TIMER] = 0x100ff,
 };
 
 void lapic_init(struct lapic *apic, uint32_t id, bool bsp)
@@ -139,24 +139,53 @@ bool lapic_read(const struct lapic *apic, unsigned reg, uint64_t now, uint64_t *
     if (!(apic->base & LAPIC_BASE_X2APIC))
         return false;
     switch (reg) {
-    case LAPIC_ID: *value = apic->id; return true;
-    case LAPIC_VERSION: *value = VERSION; return true;
-    case LAPIC_TPR: *value = apic->tpr; return true;
-    case LAPIC_PPR: *value = ppr(apic); return true;
-    case LAPIC_LDR: *value = lapic_logical(apic->id); return true;
-    case LAPIC_SVR: *value = apic->svr; return true;
-    case LAPIC_ISR ... LAPIC_ISR + 7: *value = apic->isr[reg - LAPIC_ISR]; return true;
-    case LAPIC_TMR ... LAPIC_TMR + 7: *value = 0; return true; /* all are edge triggered */
-    case LAPIC_IRR ... LAPIC_IRR + 7: *value = apic->irr[reg - LAPIC_IRR]; return true;
-    case LAPIC_ESR: *value = apic->esr_latched; return true;
-    case LAPIC_ICR: *value = apic->icr; return true;
+    case LAPIC_ID:
+        *value = apic->id;
+        return true;
+    case LAPIC_VERSION:
+        *value = VERSION;
+        return true;
+    case LAPIC_TPR:
+        *value = apic->tpr;
+        return true;
+    case LAPIC_PPR:
+        *value = ppr(apic);
+        return true;
+    case LAPIC_LDR:
+        *value = lapic_logical(apic->id);
+        return true;
+    case LAPIC_SVR:
+        *value = apic->svr;
+        return true;
+    case LAPIC_ISR ... LAPIC_ISR + 7:
+        *value = apic->isr[reg - LAPIC_ISR];
+        return true;
+    case LAPIC_TMR ... LAPIC_TMR + 7:
+        *value = 0;
+        return true; /* all are edge triggered */
+    case LAPIC_IRR ... LAPIC_IRR + 7:
+        *value = apic->irr[reg - LAPIC_IRR];
+        return true;
+    case LAPIC_ESR:
+        *value = apic->esr_latched;
+        return true;
+    case LAPIC_ICR:
+        *value = apic->icr;
+        return true;
     case LAPIC_LVT_TIMER ... LAPIC_LVT_ERROR:
         *value = apic->lvt[reg - LAPIC_LVT_TIMER];
         return true;
-    case LAPIC_INITIAL_COUNT: *value = apic->initial; return true;
-    case LAPIC_CURRENT_COUNT: *value = timer_count(apic, now); return true;
-    case LAPIC_DIVIDE: *value = apic->divide; return true;
-    default: return false; /* EOI and SELF_IPI are write-only */
+    case LAPIC_INITIAL_COUNT:
+        *value = apic->initial;
+        return true;
+    case LAPIC_CURRENT_COUNT:
+        *value = timer_count(apic, now);
+        return true;
+    case LAPIC_DIVIDE:
+        *value = apic->divide;
+        return true;
+    default:
+        return false; /* EOI and SELF_IPI are write-only */
     }
 }
 
@@ -238,23 +267,28 @@ bool lapic_write(struct lapic *apic, unsigned reg, uint64_t value, uint64_t now,
             return false;
         end_of_interrupt(apic);
         return true;
-    case LAPIC_SVR: return write_svr(apic, value);
+    case LAPIC_SVR:
+        return write_svr(apic, value);
     case LAPIC_ESR:
         if (value)
             return false;
         apic->esr_latched = apic->esr;
         apic->esr = 0;
         return true;
-    case LAPIC_ICR: return write_icr(apic, value, effect);
-    case LAPIC_LVT_TIMER ... LAPIC_LVT_ERROR: return write_lvt(apic, reg - LAPIC_LVT_TIMER, value);
+    case LAPIC_ICR:
+        return write_icr(apic, value, effect);
+    case LAPIC_LVT_TIMER ... LAPIC_LVT_ERROR:
+        return write_lvt(apic, reg - LAPIC_LVT_TIMER, value);
     case LAPIC_INITIAL_COUNT:
-    case LAPIC_DIVIDE: return write_timer(apic, reg, value, now, effect);
+    case LAPIC_DIVIDE:
+        return write_timer(apic, reg, value, now, effect);
     case LAPIC_SELF_IPI:
         if (value > 0xff)
             return false;
         lapic_raise(apic, (uint8_t)value);
         return true;
-    default: return false;
+    default:
+        return false;
     }
 }
 
@@ -284,10 +318,14 @@ bool lapic_addresses(const struct lapic *apic, uint32_t from, uint64_t icr)
     uint32_t logical = lapic_logical(apic->id);
 
     switch ((enum lapic_shorthand)(icr >> LAPIC_ICR_SHORT_SHIFT & 3)) {
-    case LAPIC_TO_SELF: return apic->id == from;
-    case LAPIC_TO_ALL: return true;
-    case LAPIC_TO_OTHERS: return apic->id != from;
-    case LAPIC_TO_DEST: break;
+    case LAPIC_TO_SELF:
+        return apic->id == from;
+    case LAPIC_TO_ALL:
+        return true;
+    case LAPIC_TO_OTHERS:
+        return apic->id != from;
+    case LAPIC_TO_DEST:
+        break;
     }
     if (dest == LAPIC_BROADCAST)
         return true;

@@ -14,7 +14,8 @@ struct access {
     struct msr_effect *effect;
 };
 
-static bool read_zero(const struct guest_msrs *msrs, uint32_t index, struct msr_time time, uint64_t *value)
+static bool read_zero(const struct guest_msrs *msrs, uint32_t index, struct msr_time time,
+                      uint64_t *value)
 {
     (void)msrs, (void)index, (void)time;
     *value = 0;
@@ -27,7 +28,8 @@ static bool write_lost(const struct access *a, uint64_t value)
     return true;
 }
 
-static bool read_tsc(const struct guest_msrs *msrs, uint32_t index, struct msr_time time, uint64_t *value)
+static bool read_tsc(const struct guest_msrs *msrs, uint32_t index, struct msr_time time,
+                     uint64_t *value)
 {
     (void)index;
     *value = time.ticks + msrs->tsc_offset;
@@ -56,7 +58,8 @@ static bool write_apic_base(const struct access *a, uint64_t value)
     return lapic_set_base(&a->msrs->lapic, value);
 }
 
-static bool read_apic(const struct guest_msrs *msrs, uint32_t index, struct msr_time time, uint64_t *value)
+static bool read_apic(const struct guest_msrs *msrs, uint32_t index, struct msr_time time,
+                      uint64_t *value)
 {
     return lapic_read(&msrs->lapic, index - MSR_X2APIC_FIRST, time.now, value);
 }
@@ -68,7 +71,8 @@ static bool write_apic(const struct access *a, uint64_t value)
                        &a->effect->apic);
 }
 
-static bool read_pat(const struct guest_msrs *msrs, uint32_t index, struct msr_time time, uint64_t *value)
+static bool read_pat(const struct guest_msrs *msrs, uint32_t index, struct msr_time time,
+                     uint64_t *value)
 {
     (void)index, (void)time;
     *value = msrs->pat;
@@ -89,7 +93,8 @@ static bool write_pat(const struct access *a, uint64_t value)
     return true;
 }
 
-static bool read_efer(const struct guest_msrs *msrs, uint32_t index, struct msr_time time, uint64_t *value)
+static bool read_efer(const struct guest_msrs *msrs, uint32_t index, struct msr_time time,
+                      uint64_t *value)
 {
     (void)index, (void)time;
     *value = msrs->efer;
@@ -103,7 +108,8 @@ static bool write_efer(const struct access *a, uint64_t value)
     return true;
 }
 
-static bool read_de_cfg(const struct guest_msrs *msrs, uint32_t index, struct msr_time time, uint64_t *value)
+static bool read_de_cfg(const struct guest_msrs *msrs, uint32_t index, struct msr_time time,
+                        uint64_t *value)
 {
     (void)msrs, (void)index, (void)time;
     *value = DE_CFG_LFENCE;

@@ -10,7 +10,7 @@
 /* The values behind them. */
 struct guest_msrs {
     struct lapic lapic;
-    uint64_t     efer;       /* as the guest reads it; written by the edge */
+    uint64_t     efer; /* as the guest reads it; written by the edge */
     uint64_t     pat;
     uint64_t     tsc_offset; /* guest's TSC minus the machine's */
 };

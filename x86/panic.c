@@ -14,7 +14,7 @@
 #include "x86/desc.h"
 #include "x86/mm.h"
 
-#define EXIT_STATUS_PANIC 1
+#define EXIT_STATUS_PANIC 0x13 /* what `umbra` knows as: the hypervisor panicked */
 #define BACKTRACE_MAX     32
 #define SAY_MAX           640 /* longer than what panic() makes */
 #define PORT_DEBUG_EXIT   0xf4 /* QEMU's isa-debug-exit */

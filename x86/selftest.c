@@ -8,6 +8,7 @@
 #include "paging/pte.h"
 #include "x86/desc.h"
 #include "x86/mm.h"
+#include "x86/svm/selftest.h"
 
 #define FAULTY_ADDRESS UINT64_C(0x1000) /* in the lower half, where nothing is mapped */
 
@@ -39,7 +40,7 @@ static void wx_page(const struct mm_page *page, void *arg)
     }
 }
 
-static void test_wx(void)
+static bool test_wx(void)
 {
     struct wx wx = { 0, 0 };
 
@@ -48,13 +49,15 @@ static void test_wx(void)
         print("umbra: W^X: ok (%lu pages)\n", wx.pages);
     else
         print("umbra: W^X: FAILED (%lu of %lu pages)\n", wx.bad, wx.pages);
+    return wx.bad == 0;
 }
 
 /* A page fault, so that the exception's path is seen, which does more than panic(). */
-static void test_panic(void)
+static bool test_panic(void)
 {
     *(volatile uint64_t *)FAULTY_ADDRESS = 0; /* NOLINT: meant to fault */
     print("umbra: selftest: the write to %lx did not fault\n", FAULTY_ADDRESS);
+    return false;
 }
 
 /* The compiler neither sees that this has no end nor turns it into a loop. */
@@ -69,19 +72,20 @@ static uint64_t recurse(volatile uint64_t *above)
 }
 
 /* The stack can be told to have overflowed only with ISTs, before a guest has run. */
-static void test_stack(void)
+static bool test_stack(void)
 {
     volatile uint64_t depth = 0;
 
     desc_load_idt_with_ists();
     print("umbra: selftest: recursion of depth %lu came back\n", recurse(&depth));
+    return false;
 }
 
-void machine_selftest(const char *name)
+bool machine_selftest(const char *name)
 {
     static const struct {
         const char *name;
-        void      (*run)(void);
+        bool      (*run)(void);
     } tests[] = {
         { "panic", test_panic },
         { "stack", test_stack },
@@ -89,9 +93,11 @@ void machine_selftest(const char *name)
     };
 
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-        if (strcmp(name, tests[i].name) == 0) {
-            tests[i].run();
-            return;
-        }
-    print("umbra: selftest: no such test: %s (there are panic, stack, wx)\n", name);
+        if (strcmp(name, tests[i].name) == 0)
+            return tests[i].run();
+    if (strncmp(name, "svm-", 4) == 0)
+        return svm_selftest(name);
+    print("umbra: selftest: no such test: %s (there are panic, stack, wx, svm-guest, svm-nmi)\n",
+          name);
+    return false;
 }

@@ -167,7 +167,7 @@ void script_shrink(struct script *s, unsigned seconds)
         while (again) {
             again = false;
             for (size_t i = 0; i + chunk <= s->count;) {
-                if (time(NULL) > end)
+                if (time(NULL) >= end)
                     return;
                 if (try_without(s, i, chunk))
                     again = chunk <= 2; /* what is left may now do without more */

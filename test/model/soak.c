@@ -3,6 +3,7 @@
  *
  *   soak [--seed N] [--ops N] [--runs N] [--modes 64,off,pae,32,la57] [--pairs N] [--gfns N]
  *        [--vcpus N] [--smp] [--audit N] [--tlbs N] [--save FILE]
+ *        [--shrink SECONDS]
  *   soak --replay FILE
  *
  * On failure it prints the seed and the step, and a script made as short as it still fails.
@@ -20,7 +21,7 @@
 
 struct options {
     uint64_t    seed, ops, runs;
-    unsigned    modes, vcpus;
+    unsigned    modes, vcpus, shrink;
     struct world_setup setup;
     const char *save, *replay;
 };
@@ -132,10 +133,10 @@ static void report(struct script *s, const struct options *o, uint64_t seed)
     script_print(s, s->count > 12 ? s->count - 12 : 0, stderr);
     s->setup.audit = s->setup.tlbs = 1;
     if (script_run_apart(s, true).failed) {
-        script_shrink(s, 60);
+        script_shrink(s, o->shrink);
     } else {
         s->setup = o->setup; /* more checks hide it */
-        script_shrink(s, 60);
+        script_shrink(s, o->shrink);
     }
     r = script_run_apart(s, false);
     fprintf(stderr, "# seed %" PRIu64 ", as short as it fails (%zu operations): step %zu: %s\n", seed, s->count,
@@ -239,6 +240,7 @@ static void parse_number(struct options *o, const char *name, const char *text)
         { "--pairs", NULL, &o->setup.pairs }, { "--gfns", NULL, &o->setup.gfns },
         { "--vcpus", NULL, &o->vcpus }, { "--audit", NULL, &o->setup.audit },
         { "--tlbs", NULL, &o->setup.tlbs }, { "--maxphys", NULL, &o->setup.maxphys },
+        { "--shrink", NULL, &o->shrink },
     };
 
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
@@ -305,7 +307,7 @@ static int replay(const char *file)
 int main(int argc, char **argv)
 {
     struct options o = {
-        .seed = 1, .ops = 50000, .runs = 1, .modes = GEN_64 | GEN_OFF, .vcpus = 1, .setup = usual,
+        .seed = 1, .ops = 50000, .runs = 1, .modes = GEN_64 | GEN_OFF, .vcpus = 1, .shrink = 60, .setup = usual,
     };
     bool good = true;
 

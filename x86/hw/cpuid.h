@@ -29,15 +29,15 @@
 #define F1C_HYPERVISOR (1u << 31)
 
 /* 1, EDX; those marked are in 80000001h, EDX, too */
-#define F1D_FPU     (1u << 0)  /* both */
-#define F1D_VME     (1u << 1)  /* both */
-#define F1D_DE      (1u << 2)  /* both */
-#define F1D_PSE     (1u << 3)  /* both */
-#define F1D_TSC     (1u << 4)  /* both */
-#define F1D_MSR     (1u << 5)  /* both */
-#define F1D_PAE     (1u << 6)  /* both */
-#define F1D_CX8     (1u << 8)  /* both */
-#define F1D_APIC    (1u << 9)  /* both */
+#define F1D_FPU     (1u << 0) /* both */
+#define F1D_VME     (1u << 1) /* both */
+#define F1D_DE      (1u << 2) /* both */
+#define F1D_PSE     (1u << 3) /* both */
+#define F1D_TSC     (1u << 4) /* both */
+#define F1D_MSR     (1u << 5) /* both */
+#define F1D_PAE     (1u << 6) /* both */
+#define F1D_CX8     (1u << 8) /* both */
+#define F1D_APIC    (1u << 9) /* both */
 #define F1D_SEP     (1u << 11)
 #define F1D_PGE     (1u << 13) /* both */
 #define F1D_CMOV    (1u << 15) /* both */
@@ -62,16 +62,16 @@
 #define F7D_FSRM       (1u << 4)
 
 /* 80000001h, ECX and EDX */
-#define FEC_LAHF       (1u << 0)
-#define FEC_ABM        (1u << 5)
-#define FEC_SSE4A      (1u << 6)
-#define FEC_MISALIGN   (1u << 7)
-#define FEC_PREFETCH   (1u << 8)
-#define FED_SYSCALL    (1u << 11)
-#define FED_NX         (1u << 20)
-#define FED_MMXEXT     (1u << 22)
-#define FED_GB1        (1u << 26)
-#define FED_LM         (1u << 29)
+#define FEC_LAHF     (1u << 0)
+#define FEC_ABM      (1u << 5)
+#define FEC_SSE4A    (1u << 6)
+#define FEC_MISALIGN (1u << 7)
+#define FEC_PREFETCH (1u << 8)
+#define FED_SYSCALL  (1u << 11)
+#define FED_NX       (1u << 20)
+#define FED_MMXEXT   (1u << 22)
+#define FED_GB1      (1u << 26)
+#define FED_LM       (1u << 29)
 
 /* 80000007h, EDX */
 #define FPD_INVARIANT_TSC (1u << 8)

@@ -1,4 +1,7 @@
-/* Names of AMD's secure virtual machine: the VMCB, intercepts, exit codes. APM vol. 2, chapter 15, appendices B and C. */
+/*
+ * Names of AMD's secure virtual machine: the VMCB, intercepts, exit codes.
+ * APM vol. 2, chapter 15, appendices B and C.
+ */
 #ifndef X86_HW_SVM_H
 #define X86_HW_SVM_H
 
@@ -150,61 +153,61 @@ struct __attribute__((may_alias)) svm_segment {
 
 /* The VMCB: control area (table B-1) and state save area (table B-2). */
 struct vmcb {
-    uint32_t intercept_cr;         /* 000h */
-    uint32_t intercept_dr;         /* 004h */
-    uint32_t intercept_exceptions; /* 008h */
-    uint32_t intercept_misc1;      /* 00Ch */
-    uint32_t intercept_misc2;      /* 010h */
-    uint32_t intercept_misc3;      /* 014h */
-    uint8_t  pad0[0x040 - 0x018];
-    uint64_t iopm;       /* 040h */
-    uint64_t msrpm;      /* 048h */
-    uint64_t tsc_offset; /* 050h */
-    uint32_t asid;       /* 058h */
-    uint8_t  tlb_control; /* 05Ch */
-    uint8_t  pad1[3];
-    uint64_t int_ctl;          /* 060h */
-    uint64_t interrupt_shadow; /* 068h */
-    uint64_t exitcode;         /* 070h */
-    uint64_t exitinfo1;        /* 078h */
-    uint64_t exitinfo2;        /* 080h */
-    uint64_t exitintinfo;      /* 088h */
-    uint64_t np_enable;        /* 090h */
-    uint8_t  pad2[0x0a8 - 0x098];
-    uint64_t eventinj; /* 0A8h */
-    uint64_t ncr3;     /* 0B0h */
-    uint64_t lbr_virt; /* 0B8h */
-    uint64_t clean;    /* 0C0h */
-    uint8_t  pad3[0x400 - 0x0c8];
+    uint32_t           intercept_cr;         /* 000h */
+    uint32_t           intercept_dr;         /* 004h */
+    uint32_t           intercept_exceptions; /* 008h */
+    uint32_t           intercept_misc1;      /* 00Ch */
+    uint32_t           intercept_misc2;      /* 010h */
+    uint32_t           intercept_misc3;      /* 014h */
+    uint8_t            pad0[0x040 - 0x018];
+    uint64_t           iopm;        /* 040h */
+    uint64_t           msrpm;       /* 048h */
+    uint64_t           tsc_offset;  /* 050h */
+    uint32_t           asid;        /* 058h */
+    uint8_t            tlb_control; /* 05Ch */
+    uint8_t            pad1[3];
+    uint64_t           int_ctl;          /* 060h */
+    uint64_t           interrupt_shadow; /* 068h */
+    uint64_t           exitcode;         /* 070h */
+    uint64_t           exitinfo1;        /* 078h */
+    uint64_t           exitinfo2;        /* 080h */
+    uint64_t           exitintinfo;      /* 088h */
+    uint64_t           np_enable;        /* 090h */
+    uint8_t            pad2[0x0a8 - 0x098];
+    uint64_t           eventinj; /* 0A8h */
+    uint64_t           ncr3;     /* 0B0h */
+    uint64_t           lbr_virt; /* 0B8h */
+    uint64_t           clean;    /* 0C0h */
+    uint8_t            pad3[0x400 - 0x0c8];
     struct svm_segment es, cs, ss, ds, fs, gs, gdtr, ldtr, idtr, tr; /* 400h */
-    uint8_t  pad4[0x4cb - 0x4a0];
-    uint8_t  cpl; /* 4CBh */
-    uint8_t  pad5[4];
-    uint64_t efer; /* 4D0h */
-    uint8_t  pad6[0x548 - 0x4d8];
-    uint64_t cr4; /* 548h */
-    uint64_t cr3;
-    uint64_t cr0;
-    uint64_t dr7;
-    uint64_t dr6;
-    uint64_t rflags;
-    uint64_t rip; /* 578h */
-    uint8_t  pad7[0x5d8 - 0x580];
-    uint64_t rsp; /* 5D8h */
-    uint8_t  pad8[0x5f8 - 0x5e0];
-    uint64_t rax; /* 5F8h */
-    uint64_t star;
-    uint64_t lstar;
-    uint64_t cstar;
-    uint64_t sfmask;
-    uint64_t kernel_gs_base; /* 620h */
-    uint64_t sysenter_cs;
-    uint64_t sysenter_esp;
-    uint64_t sysenter_eip;
-    uint64_t cr2; /* 640h */
-    uint8_t  pad9[0x668 - 0x648];
-    uint64_t g_pat; /* 668h */
-    uint8_t  pad10[0x1000 - 0x670];
+    uint8_t            pad4[0x4cb - 0x4a0];
+    uint8_t            cpl; /* 4CBh */
+    uint8_t            pad5[4];
+    uint64_t           efer; /* 4D0h */
+    uint8_t            pad6[0x548 - 0x4d8];
+    uint64_t           cr4; /* 548h */
+    uint64_t           cr3;
+    uint64_t           cr0;
+    uint64_t           dr7;
+    uint64_t           dr6;
+    uint64_t           rflags;
+    uint64_t           rip; /* 578h */
+    uint8_t            pad7[0x5d8 - 0x580];
+    uint64_t           rsp; /* 5D8h */
+    uint8_t            pad8[0x5f8 - 0x5e0];
+    uint64_t           rax; /* 5F8h */
+    uint64_t           star;
+    uint64_t           lstar;
+    uint64_t           cstar;
+    uint64_t           sfmask;
+    uint64_t           kernel_gs_base; /* 620h */
+    uint64_t           sysenter_cs;
+    uint64_t           sysenter_esp;
+    uint64_t           sysenter_eip;
+    uint64_t           cr2; /* 640h */
+    uint8_t            pad9[0x668 - 0x648];
+    uint64_t           g_pat; /* 668h */
+    uint8_t            pad10[0x1000 - 0x670];
 };
 _Static_assert(offsetof(struct vmcb, iopm) == 0x040, "APM table B-1");
 _Static_assert(offsetof(struct vmcb, asid) == 0x058, "APM table B-1");
@@ -228,7 +231,7 @@ _Static_assert(offsetof(struct vmcb, cr2) == 0x640, "APM table B-2");
 _Static_assert(offsetof(struct vmcb, g_pat) == 0x668, "APM table B-2");
 _Static_assert(sizeof(struct vmcb) == 0x1000, "a page");
 
-/* MSR permission map, APM vol. 2, 15.11: two bits per MSR, read then write, three ranges of 2 KiB. */
+/* MSR permission map, APM vol. 2, 15.11: two bits per MSR, read then write, in ranges of 2 KiB. */
 #define SVM_MSRPM_BYTES       0x2000u
 #define SVM_MSRPM_RANGE_BYTES 0x800u
 #define SVM_MSRPM_RANGE_MSRS  0x2000u

@@ -84,8 +84,8 @@ static void shutdown(struct machine_vcpu *m)
 }
 
 static const struct row low[SVM_EXIT_LOW_END] = {
-    [SVM_EXIT_CR_READ ... SVM_EXIT_DR_READ - 1] = { KIND_CR, virtual_cr },
-    [SVM_EXIT_DR_READ ... SVM_EXIT_EXCEPTION - 1] = { KIND_DR, virtual_dr },
+    [SVM_EXIT_CR_READ... SVM_EXIT_DR_READ - 1] = { KIND_CR, virtual_cr },
+    [SVM_EXIT_DR_READ... SVM_EXIT_EXCEPTION - 1] = { KIND_DR, virtual_dr },
     [SVM_EXIT_EXCEPTION + VECTOR_DB] = { KIND_EXCEPTION, reflect },
     [SVM_EXIT_EXCEPTION + VECTOR_PF] = { KIND_PAGE_FAULT, memory_page_fault },
     [SVM_EXIT_EXCEPTION + VECTOR_AC] = { KIND_EXCEPTION, reflect },
@@ -106,19 +106,31 @@ static const struct row low[SVM_EXIT_LOW_END] = {
     [SVM_EXIT_SHUTDOWN] = { KIND_SHUTDOWN, shutdown },
     [SVM_EXIT_VMRUN] = { KIND_REFUSED, undefined },
     [SVM_EXIT_VMMCALL] = { KIND_HYPERCALL, virtual_hypercall },
-    [SVM_EXIT_VMLOAD ... SVM_EXIT_SKINIT] = { KIND_REFUSED, undefined },
+    [SVM_EXIT_VMLOAD... SVM_EXIT_SKINIT] = { KIND_REFUSED, undefined },
     [SVM_EXIT_ICEBP] = { KIND_EXCEPTION, icebp },
     [SVM_EXIT_WBINVD] = { KIND_WBINVD, cache_control },
-    [SVM_EXIT_MONITOR ... SVM_EXIT_RDPRU] = { KIND_REFUSED, undefined },
+    [SVM_EXIT_MONITOR... SVM_EXIT_RDPRU] = { KIND_REFUSED, undefined },
 };
 
 static const char *const names[KINDS] = {
-    [KIND_OTHER] = "other", [KIND_PAGE_FAULT] = "page fault", [KIND_NESTED_FAULT] = "nested fault",
-    [KIND_EXCEPTION] = "exception", [KIND_INTERRUPT] = "interrupt", [KIND_NMI] = "nmi",
-    [KIND_WINDOW] = "interrupt window", [KIND_CR] = "control register",
-    [KIND_DR] = "debug register", [KIND_CPUID] = "cpuid", [KIND_MSR] = "msr", [KIND_IO] = "port",
-    [KIND_HLT] = "hlt", [KIND_INVLPG] = "invlpg", [KIND_HYPERCALL] = "hypercall",
-    [KIND_WBINVD] = "wbinvd", [KIND_REFUSED] = "refused instruction", [KIND_SHUTDOWN] = "shutdown",
+    [KIND_OTHER] = "other",
+    [KIND_PAGE_FAULT] = "page fault",
+    [KIND_NESTED_FAULT] = "nested fault",
+    [KIND_EXCEPTION] = "exception",
+    [KIND_INTERRUPT] = "interrupt",
+    [KIND_NMI] = "nmi",
+    [KIND_WINDOW] = "interrupt window",
+    [KIND_CR] = "control register",
+    [KIND_DR] = "debug register",
+    [KIND_CPUID] = "cpuid",
+    [KIND_MSR] = "msr",
+    [KIND_IO] = "port",
+    [KIND_HLT] = "hlt",
+    [KIND_INVLPG] = "invlpg",
+    [KIND_HYPERCALL] = "hypercall",
+    [KIND_WBINVD] = "wbinvd",
+    [KIND_REFUSED] = "refused instruction",
+    [KIND_SHUTDOWN] = "shutdown",
 };
 
 const char *svm_kind_name(enum svm_kind kind)

@@ -19,7 +19,7 @@
 #include "x86/svm/svm.h"
 
 #define SHUTDOWN_TEXT "triple fault at rip 0x%lx"
-#define WINDOW (SVM_V_IRQ | SVM_V_IGN_TPR)
+#define WINDOW        (SVM_V_IRQ | SVM_V_IGN_TPR)
 
 static uint64_t event_of(uint8_t vector, uint64_t type)
 {

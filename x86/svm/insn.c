@@ -34,8 +34,8 @@ static unsigned fetch_page(struct machine_vcpu *m, uint8_t *to, unsigned offset,
     struct vcpu        *v = m->vcpu;
     gva_t               va = code_address(m, offset);
     unsigned            at = (unsigned)(va.raw & PAGE_MASK);
-    struct paging_reach r = paging_reach(domain_lock(v->domain), &v->paging, va,
-                                         ACC_FETCH | user_access(m));
+    struct paging_reach r =
+        paging_reach(domain_lock(v->domain), &v->paging, va, ACC_FETCH | user_access(m));
 
     if (r.kind == REACH_FAULT)
         return 0;
@@ -60,7 +60,8 @@ static enum insn_mode mode_of(const struct machine_vcpu *m)
     return m->vmcb->cs.attributes & SVM_SEG_DB ? INSN_MODE_32 : INSN_MODE_16;
 }
 
-static const struct insn *decode(struct machine_vcpu *m, uint8_t bytes[INSN_BYTES_MAX], unsigned have)
+static const struct insn *decode(struct machine_vcpu *m, uint8_t bytes[INSN_BYTES_MAX],
+                                 unsigned have)
 {
     struct insn_cache *cache = &svm_this_cpu()->insns;
     enum insn_status   status;
@@ -125,7 +126,8 @@ static void load_cpu(struct machine_vcpu *m, const struct insn *insn)
 _Static_assert(sizeof(struct emu_segment) == sizeof(struct svm_segment) &&
                    offsetof(struct emu_segment, base) == offsetof(struct svm_segment, base) &&
                    offsetof(struct emu_segment, limit) == offsetof(struct svm_segment, limit) &&
-                   offsetof(struct vmcb, gs) == offsetof(struct vmcb, es) + SEG_GS * sizeof(struct svm_segment),
+                   offsetof(struct vmcb, gs) ==
+                       offsetof(struct vmcb, es) + SEG_GS * sizeof(struct svm_segment),
                "the emulator reads the segments in the VMCB");
 
 const struct insn *insn_at(struct machine_vcpu *m)
@@ -144,12 +146,18 @@ static unsigned plain_length(enum insn_kind kind, const uint8_t *b, unsigned hav
     bool escape = have >= 2 && b[0] == 0x0f;
 
     switch (kind) {
-    case INSN_CPUID: return escape && b[1] == 0xa2 ? 2 : 0;
-    case INSN_RDMSR: return escape && b[1] == 0x32 ? 2 : 0;
-    case INSN_WRMSR: return escape && b[1] == 0x30 ? 2 : 0;
-    case INSN_HLT: return have >= 1 && b[0] == 0xf4 ? 1 : 0;
-    case INSN_VMMCALL: return escape && have >= 3 && b[1] == 0x01 && b[2] == 0xd9 ? 3 : 0;
-    default: return 0;
+    case INSN_CPUID:
+        return escape && b[1] == 0xa2 ? 2 : 0;
+    case INSN_RDMSR:
+        return escape && b[1] == 0x32 ? 2 : 0;
+    case INSN_WRMSR:
+        return escape && b[1] == 0x30 ? 2 : 0;
+    case INSN_HLT:
+        return have >= 1 && b[0] == 0xf4 ? 1 : 0;
+    case INSN_VMMCALL:
+        return escape && have >= 3 && b[1] == 0x01 && b[2] == 0xd9 ? 3 : 0;
+    default:
+        return 0;
     }
 }
 
@@ -224,7 +232,8 @@ static enum emu_status memory_read(void *context, uint64_t linear, void *to, uns
     return finish(reach, r);
 }
 
-static enum emu_status memory_write(void *context, uint64_t linear, const void *from, unsigned length)
+static enum emu_status memory_write(void *context, uint64_t linear, const void *from,
+                                    unsigned length)
 {
     struct reach *reach = context;
 
@@ -232,8 +241,8 @@ static enum emu_status memory_write(void *context, uint64_t linear, const void *
                                      explicit_access(reach->m)));
 }
 
-static enum emu_status memory_cmpxchg(void *context, uint64_t linear, void *old, const void *desired,
-                                      unsigned length, bool *done)
+static enum emu_status memory_cmpxchg(void *context, uint64_t linear, void *old,
+                                      const void *desired, unsigned length, bool *done)
 {
     struct reach       *reach = context;
     uint8_t             ones[16];
@@ -270,8 +279,10 @@ static void give_up(struct machine_vcpu *m, const struct verdict *verdict)
             domain_crash(d, "%s", done.why);
         return;
     }
-    domain_crash(d, "the instruction at rip 0x%lx, which reaches for 0x%lx where no memory is, "
-                 "is not known to the emulator", m->vmcb->rip, verdict->gpa);
+    domain_crash(d,
+                 "the instruction at rip 0x%lx, which reaches for 0x%lx where no memory is, "
+                 "is not known to the emulator",
+                 m->vmcb->rip, verdict->gpa);
 }
 
 static void store_cpu(struct machine_vcpu *m, const struct emu_result *r)
@@ -317,13 +328,18 @@ void insn_emulate(struct machine_vcpu *m, const struct verdict *verdict)
     store_cpu(m, &r);
     switch (r.outcome) {
     case EMU_DONE:
-    case EMU_PARTIAL: return;
-    case EMU_EXCEPTION: inject_result(m, &r); return;
+    case EMU_PARTIAL:
+        return;
+    case EMU_EXCEPTION:
+        inject_result(m, &r);
+        return;
     case EMU_MEMORY:
         if (r.status == EMU_FAULT)
             inject_page_fault(m, reach.fault.va, reach.fault.pfec);
         return;
-    case EMU_UNKNOWN: give_up(m, verdict); return;
+    case EMU_UNKNOWN:
+        give_up(m, verdict);
+        return;
     }
     __builtin_unreachable();
 }
@@ -335,11 +351,11 @@ static bool string_io_once(struct machine_vcpu *m, const struct insn *insn, uint
     bool               in = insn->kind == INSN_INS;
     unsigned           pointer = in ? REG_RDI : REG_RSI, bytes = insn->operand_bytes;
     uint64_t           offset = emu_get_register(&m->cpu, pointer, insn->address_bytes);
-    struct emu_address at = emu_linear(&m->cpu, in ? SEG_ES : insn->segment, offset, bytes,
-                                       in ? EMU_WRITE : EMU_READ);
-    struct reach       reach = { .m = m };
-    uint32_t           value = 0;
-    enum emu_status    status;
+    struct emu_address at =
+        emu_linear(&m->cpu, in ? SEG_ES : insn->segment, offset, bytes, in ? EMU_WRITE : EMU_READ);
+    struct reach    reach = { .m = m };
+    uint32_t        value = 0;
+    enum emu_status status;
 
     if (!at.ok) {
         inject_error(m, at.vector, 0);
@@ -368,7 +384,8 @@ void insn_string_io(struct machine_vcpu *m, uint16_t port, unsigned bytes)
     uint64_t           left = 1;
     bool               rep;
 
-    if (!insn || (insn->kind != INSN_INS && insn->kind != INSN_OUTS) || insn->operand_bytes != bytes)
+    if (!insn || (insn->kind != INSN_INS && insn->kind != INSN_OUTS) ||
+        insn->operand_bytes != bytes)
         return;
     rep = insn->rep != INSN_REP_NONE;
     if (rep)

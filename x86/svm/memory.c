@@ -46,7 +46,8 @@ static void interrupted_delivery(struct machine_vcpu *m, const struct verdict *v
 
     if (verdict->kind == VERDICT_DEVICE || reach.kind != REACH_RAM) {
         domain_crash(d, "event 0x%x delivered at rip 0x%lx through 0x%lx, where no memory is",
-                     (unsigned)(m->vmcb->exitintinfo & SVM_EVENT_VECTOR), m->vmcb->rip, verdict->gpa);
+                     (unsigned)(m->vmcb->exitintinfo & SVM_EVENT_VECTOR), m->vmcb->rip,
+                     verdict->gpa);
         return;
     }
     done = paging_unshadow(lock, reach.mfn);
@@ -62,8 +63,11 @@ static void fault(struct machine_vcpu *m, const struct fault *f)
 
     vcpu_flush(d, &verdict);
     switch (verdict.kind) {
-    case VERDICT_RETRY: return;
-    case VERDICT_INJECT: inject_page_fault(m, verdict.va, verdict.pfec); return;
+    case VERDICT_RETRY:
+        return;
+    case VERDICT_INJECT:
+        inject_page_fault(m, verdict.va, verdict.pfec);
+        return;
     case VERDICT_EMULATE:
     case VERDICT_DEVICE:
         if (m->delivering)
@@ -71,7 +75,9 @@ static void fault(struct machine_vcpu *m, const struct fault *f)
         else
             insn_emulate(m, &verdict);
         return;
-    case VERDICT_CRASH: domain_crash(d, "%s", verdict.why); return;
+    case VERDICT_CRASH:
+        domain_crash(d, "%s", verdict.why);
+        return;
     }
     __builtin_unreachable();
 }

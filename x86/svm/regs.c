@@ -75,11 +75,18 @@ static bool apply(struct machine_vcpu *m, const struct paging_regs *regs)
 
     vcpu_flush(d, &verdict);
     switch (verdict.kind) {
-    case VERDICT_RETRY: regs_load(m); return true;
-    case VERDICT_INJECT: inject_error(m, VECTOR_GP, 0); return false;
-    case VERDICT_CRASH: domain_crash(d, "%s", verdict.why); return false;
+    case VERDICT_RETRY:
+        regs_load(m);
+        return true;
+    case VERDICT_INJECT:
+        inject_error(m, VECTOR_GP, 0);
+        return false;
+    case VERDICT_CRASH:
+        domain_crash(d, "%s", verdict.why);
+        return false;
     case VERDICT_EMULATE:
-    case VERDICT_DEVICE: break;
+    case VERDICT_DEVICE:
+        break;
     }
     panic("bug: verdict %d for a write to a control register", verdict.kind);
 }
@@ -96,7 +103,7 @@ static bool checked(struct machine_vcpu *m, bool good, const struct paging_regs 
 bool regs_write_cr0(struct machine_vcpu *m, uint64_t value)
 {
     struct paging_regs r = m->vcpu->paging.regs;
-    bool good = control_write_cr0(&r, value, m->vmcb->cs.attributes & SVM_SEG_L);
+    bool               good = control_write_cr0(&r, value, m->vmcb->cs.attributes & SVM_SEG_L);
 
     return checked(m, good, &r);
 }
@@ -104,7 +111,7 @@ bool regs_write_cr0(struct machine_vcpu *m, uint64_t value)
 bool regs_write_cr3(struct machine_vcpu *m, uint64_t value)
 {
     struct paging_regs r = m->vcpu->paging.regs;
-    bool good = control_write_cr3(&cpuid_machine_policy()->control, &r, value);
+    bool               good = control_write_cr3(&cpuid_machine_policy()->control, &r, value);
 
     return checked(m, good, &r);
 }
@@ -112,7 +119,7 @@ bool regs_write_cr3(struct machine_vcpu *m, uint64_t value)
 bool regs_write_cr4(struct machine_vcpu *m, uint64_t value)
 {
     struct paging_regs r = m->vcpu->paging.regs;
-    bool good = control_write_cr4(&cpuid_machine_policy()->control, &r, value);
+    bool               good = control_write_cr4(&cpuid_machine_policy()->control, &r, value);
 
     return checked(m, good, &r);
 }
@@ -120,7 +127,7 @@ bool regs_write_cr4(struct machine_vcpu *m, uint64_t value)
 bool regs_write_efer(struct machine_vcpu *m, uint64_t value)
 {
     struct paging_regs r = m->vcpu->paging.regs;
-    bool good = control_write_efer(&cpuid_machine_policy()->control, &r, value);
+    bool               good = control_write_efer(&cpuid_machine_policy()->control, &r, value);
 
     return checked(m, good, &r);
 }

@@ -79,7 +79,8 @@ static void build(struct tiny *t, const uint8_t *code, size_t length)
 
     memset(t, 0, sizeof(*t));
     b = t->vmcb = (struct vmcb *)(void *)page(&t->vmcb_pa);
-    b->intercept_misc1 = SVM_INTR | SVM_NMI | SVM_CPUID | SVM_HLT | SVM_IOIO | SVM_MSR | SVM_SHUTDOWN;
+    b->intercept_misc1 =
+        SVM_INTR | SVM_NMI | SVM_CPUID | SVM_HLT | SVM_IOIO | SVM_MSR | SVM_SHUTDOWN;
     b->intercept_misc2 = SVM_VMRUN;
     b->iopm = svm_iopm();
     b->msrpm = svm_msrpm();
@@ -127,9 +128,10 @@ static bool check(bool good, const char *what)
 static bool test_guest(void)
 {
     /* cpuid; mov %edx, %ebx; mov $LETTER, %al; out %al, $DEBUG_PORT; hlt */
-    static const uint8_t code[] = { 0x0f, 0xa2, 0x66, 0x89, 0xd3, 0xb0, LETTER, 0xe6, DEBUG_PORT, 0xf4 };
-    struct tiny t;
-    uint64_t    io = (uint64_t)DEBUG_PORT << SVM_IO_PORT_SHIFT | 1u << SVM_IO_SIZE_SHIFT;
+    static const uint8_t code[] = { 0x0f, 0xa2,   0x66, 0x89,       0xd3,
+                                    0xb0, LETTER, 0xe6, DEBUG_PORT, 0xf4 };
+    struct tiny          t;
+    uint64_t             io = (uint64_t)DEBUG_PORT << SVM_IO_PORT_SHIFT | 1u << SVM_IO_SIZE_SHIFT;
 
     build(&t, code, sizeof(code));
     t.gpr[REG_RDI] = t.gpr[15] = SOME_BITS;

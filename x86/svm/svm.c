@@ -56,14 +56,14 @@ static void msrpm_pass(uint8_t *map, uint32_t msr)
     uint32_t number = range ? msr - SVM_MSRPM_BASE_1 : msr;
 
     BUG_ON(number >= SVM_MSRPM_RANGE_MSRS);
-    map[range * SVM_MSRPM_RANGE_BYTES + number / 4] &= (uint8_t)~(3u << number % 4 * 2);
+    map[range * SVM_MSRPM_RANGE_BYTES + number / 4] &= (uint8_t) ~(3u << number % 4 * 2);
 }
 
 static void maps_init(void)
 {
     static const uint32_t own[] = {
-        MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_STAR, MSR_LSTAR, MSR_CSTAR,
-        MSR_SFMASK, MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
+        MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_STAR,         MSR_LSTAR,
+        MSR_CSTAR,   MSR_SFMASK,  MSR_SYSENTER_CS,    MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
     };
 
     iopm = allocate(2);

@@ -34,9 +34,23 @@ struct svm_asid {
 /* Kinds of exit that are counted. */
 enum svm_kind {
     KIND_OTHER,
-    KIND_PAGE_FAULT, KIND_NESTED_FAULT, KIND_EXCEPTION, KIND_INTERRUPT, KIND_NMI, KIND_WINDOW,
-    KIND_CR, KIND_DR, KIND_CPUID, KIND_MSR, KIND_IO, KIND_HLT, KIND_INVLPG, KIND_HYPERCALL,
-    KIND_WBINVD, KIND_REFUSED, KIND_SHUTDOWN,
+    KIND_PAGE_FAULT,
+    KIND_NESTED_FAULT,
+    KIND_EXCEPTION,
+    KIND_INTERRUPT,
+    KIND_NMI,
+    KIND_WINDOW,
+    KIND_CR,
+    KIND_DR,
+    KIND_CPUID,
+    KIND_MSR,
+    KIND_IO,
+    KIND_HLT,
+    KIND_INVLPG,
+    KIND_HYPERCALL,
+    KIND_WBINVD,
+    KIND_REFUSED,
+    KIND_SHUTDOWN,
     KINDS,
 };
 
@@ -113,12 +127,12 @@ must_check bool regs_write_efer(struct machine_vcpu *m, uint64_t value);
 void regs_root(struct machine_vcpu *m); /* before each entry: CR3 or nCR3, and the ASID */
 
 /* ---- inject.c ---- */
-void inject_interrupted(struct machine_vcpu *m); /* first thing after an exit */
-void inject_exception(struct machine_vcpu *m, uint8_t vector);
-void inject_error(struct machine_vcpu *m, uint8_t vector, uint32_t error);
-void inject_page_fault(struct machine_vcpu *m, gva_t va, uint32_t pfec);
-void inject_prepare(struct machine_vcpu *m); /* last thing before an entry */
-void inject_window(struct machine_vcpu *m);  /* VINTR exit */
+void            inject_interrupted(struct machine_vcpu *m); /* first thing after an exit */
+void            inject_exception(struct machine_vcpu *m, uint8_t vector);
+void            inject_error(struct machine_vcpu *m, uint8_t vector, uint32_t error);
+void            inject_page_fault(struct machine_vcpu *m, gva_t va, uint32_t pfec);
+void            inject_prepare(struct machine_vcpu *m); /* last thing before an entry */
+void            inject_window(struct machine_vcpu *m);  /* VINTR exit */
 must_check bool inject_has_interrupt(const struct machine_vcpu *m);
 
 /* ---- insn.c ---- */
@@ -131,8 +145,8 @@ unsigned insn_fetch(struct machine_vcpu *m, uint8_t bytes[INSN_BYTES_MAX]);
 must_check unsigned insn_plain(struct machine_vcpu *m, enum insn_kind kind);
 /* The instruction at RIP, NULL if it cannot be had: run again. Fills cpu for the operands. */
 const struct insn *insn_at(struct machine_vcpu *m);
-void insn_retire(struct machine_vcpu *m, unsigned length);
-void insn_retire_to(struct machine_vcpu *m, uint64_t rip);
+void               insn_retire(struct machine_vcpu *m, unsigned length);
+void               insn_retire_to(struct machine_vcpu *m, uint64_t rip);
 /* Executes the instruction at RIP, which made the access that ended in this verdict. */
 void insn_emulate(struct machine_vcpu *m, const struct verdict *verdict);
 void insn_string_io(struct machine_vcpu *m, uint16_t port, unsigned bytes);

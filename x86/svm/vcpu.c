@@ -185,8 +185,8 @@ bool machine_vcpu_exit_stat(const struct vcpu *v, unsigned i, struct machine_exi
 
 static void show_segment(const char *name, const struct svm_segment *s)
 {
-    print("  %-4s %04x base %016lx limit %08x attributes %03x\n", name, s->selector, s->base, s->limit,
-          s->attributes);
+    print("  %-4s %04x base %016lx limit %08x attributes %03x\n", name, s->selector, s->base,
+          s->limit, s->attributes);
 }
 
 static void show_segments(const struct vmcb *b)
@@ -203,23 +203,26 @@ static void show_segments(const struct vmcb *b)
     show_segment("idtr", &b->idtr);
 }
 
+static const char *const register_names[16] = {
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+    "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15",
+};
+
 void machine_vcpu_show(const struct vcpu *v)
 {
-    static const char *const names[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-                                           "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15" };
     const struct machine_vcpu *m = v->machine;
     const struct vmcb         *b = m->vmcb;
     const struct paging_regs  *r = &v->paging.regs;
 
     svm_cpu_save_segments(v);
     for (unsigned i = 0; i < 16; i++)
-        print("  %-3s %016lx%s", names[i], m->cpu.gpr[i], i % 4 == 3 ? "\n" : "");
+        print("  %-3s %016lx%s", register_names[i], m->cpu.gpr[i], i % 4 == 3 ? "\n" : "");
     print("  rip %016lx  rflags %lx  cpl %u  %s%s\n", b->rip, b->rflags, b->cpl,
           regs_is_64bit(m) ? "64-bit" : "not 64-bit", m->halted ? "  halted" : "");
-    print("  guest: cr0 %lx  cr2 %lx  cr3 %lx  cr4 %lx  efer %lx  cr8 %lx\n", r->cr0, b->cr2, r->cr3,
-          r->cr4, r->efer, lapic_cr8(&m->msrs.lapic));
-    print("  real:  cr0 %lx  cr3 %lx  cr4 %lx  efer %lx  asid %u  np_enable %lu  ncr3 %lx\n", b->cr0,
-          b->cr3, b->cr4, b->efer, b->asid, b->np_enable, b->ncr3);
+    print("  guest: cr0 %lx  cr2 %lx  cr3 %lx  cr4 %lx  efer %lx  cr8 %lx\n", r->cr0, b->cr2,
+          r->cr3, r->cr4, r->efer, lapic_cr8(&m->msrs.lapic));
+    print("  real:  cr0 %lx  cr3 %lx  cr4 %lx  efer %lx  asid %u  np_enable %lu  ncr3 %lx\n",
+          b->cr0, b->cr3, b->cr4, b->efer, b->asid, b->np_enable, b->ncr3);
     show_segments(b);
     print("  last exit 0x%lx  info 0x%lx 0x%lx  interrupted 0x%lx  to inject 0x%lx\n", b->exitcode,
           b->exitinfo1, b->exitinfo2, b->exitintinfo, b->eventinj);

@@ -8,9 +8,8 @@
 #include "hv/hypercall.h"
 #include "x86/ioport.h"
 
-#define CPUID_LENGTH_MSR 2
-#define HYPERCALL_SLOT   32 /* bytes of a stub in the hypercall page */
-#define HYPERCALL_SLOTS  (PAGE_SIZE / HYPERCALL_SLOT)
+#define HYPERCALL_SLOT  32 /* bytes of a stub in the hypercall page */
+#define HYPERCALL_SLOTS (PAGE_SIZE / HYPERCALL_SLOT)
 
 static uint64_t edx_eax(const struct machine_vcpu *m)
 {
@@ -45,7 +44,7 @@ void virtual_cpuid(struct machine_vcpu *m)
  * Stubs of `mov $number, %eax; vmmcall; ret`, one for each hypercall. That for iret is of no
  * use to a guest of this kind and is an undefined instruction.
  */
-static void write_hypercall_page(struct machine_vcpu *m, uint64_t gpa)
+static void write_hypercall_page(struct machine_vcpu *m, uint64_t gpa, unsigned length)
 {
     static const uint8_t call[] = { 0x0f, 0x01, 0xd9, 0xc3 }; /* vmmcall; ret */
     static const uint8_t undefined[] = { 0x0f, 0x0b };
@@ -64,7 +63,7 @@ static void write_hypercall_page(struct machine_vcpu *m, uint64_t gpa)
     if (!good)
         inject_error(m, VECTOR_GP, 0);
     else
-        insn_retire(m, CPUID_LENGTH_MSR);
+        insn_retire(m, length);
 }
 
 /* Interrupts from one vCPU to others. INIT and SIPI are accepted and start nobody. */
@@ -119,7 +118,8 @@ static void write_msr(struct machine_vcpu *m, unsigned length)
         return;
     }
     switch (effect.kind) {
-    case MSR_EFFECT_NONE: break;
+    case MSR_EFFECT_NONE:
+        break;
     case MSR_EFFECT_EFER:
         if (!regs_write_efer(m, effect.value))
             return;
@@ -128,14 +128,18 @@ static void write_msr(struct machine_vcpu *m, unsigned length)
         if (m->nested)
             m->vmcb->g_pat = m->msrs.pat;
         break;
-    case MSR_EFFECT_TSC: m->vmcb->tsc_offset = m->msrs.tsc_offset; break;
+    case MSR_EFFECT_TSC:
+        m->vmcb->tsc_offset = m->msrs.tsc_offset;
+        break;
     case MSR_EFFECT_APIC:
         if (effect.apic.timer)
             set_apic_timer(m);
         if (effect.apic.send)
             send_ipi(m, effect.apic.icr);
         break;
-    case MSR_EFFECT_HYPERCALLS: write_hypercall_page(m, effect.value); return;
+    case MSR_EFFECT_HYPERCALLS:
+        write_hypercall_page(m, effect.value, length);
+        return;
     }
     insn_retire(m, length);
 }
@@ -258,9 +262,12 @@ void virtual_hypercall(struct machine_vcpu *m)
 static bool write_cr(struct machine_vcpu *m, unsigned number, uint64_t value)
 {
     switch (number) {
-    case 0: return regs_write_cr0(m, value);
-    case 3: return regs_write_cr3(m, value);
-    case 4: return regs_write_cr4(m, value);
+    case 0:
+        return regs_write_cr0(m, value);
+    case 3:
+        return regs_write_cr3(m, value);
+    case 4:
+        return regs_write_cr4(m, value);
     case 8:
         if (value < 16) {
             lapic_set_cr8(&m->msrs.lapic, value);
@@ -277,10 +284,14 @@ static uint64_t read_cr(const struct machine_vcpu *m, unsigned number)
     const struct paging_regs *r = &m->vcpu->paging.regs;
 
     switch (number) {
-    case 0: return r->cr0;
-    case 3: return r->cr3;
-    case 4: return r->cr4;
-    default: return lapic_cr8(&m->msrs.lapic);
+    case 0:
+        return r->cr0;
+    case 3:
+        return r->cr3;
+    case 4:
+        return r->cr4;
+    default:
+        return lapic_cr8(&m->msrs.lapic);
     }
 }
 
@@ -297,8 +308,8 @@ static bool names_cr(const struct insn *insn, unsigned operand, unsigned number)
 /* The 16-bit operand of LMSW or SMSW in memory; false: an exception was injected. */
 static bool msw_memory(struct machine_vcpu *m, const struct insn *insn, uint16_t *word, bool write)
 {
-    unsigned           acc = (m->vmcb->cpl == 3 ? ACC_USER : 0u) | (m->cpu.rflags & RFLAGS_AC ? ACC_AC : 0u);
-    struct emu_address at = insn_address(insn, &m->cpu, 0, write ? EMU_WRITE : EMU_READ);
+    unsigned acc = (m->vmcb->cpl == 3 ? ACC_USER : 0u) | (m->cpu.rflags & RFLAGS_AC ? ACC_AC : 0u);
+    struct emu_address  at = insn_address(insn, &m->cpu, 0, write ? EMU_WRITE : EMU_READ);
     struct guest_result r;
 
     if (!at.ok) {
@@ -358,8 +369,10 @@ static bool do_cr(struct machine_vcpu *m, const struct insn *insn, unsigned numb
         return true;
     case INSN_CLTS:
         return write && number == 0 && regs_write_cr0(m, m->vcpu->paging.regs.cr0 & ~CR0_TS);
-    case INSN_LMSW: return write && number == 0 && do_lmsw(m, insn);
-    default: return false;
+    case INSN_LMSW:
+        return write && number == 0 && do_lmsw(m, insn);
+    default:
+        return false;
     }
 }
 

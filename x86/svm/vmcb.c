@@ -6,12 +6,12 @@
 
 #include "hv/print.h"
 
-#define DR6_RESET    0xffff0ff0u
-#define DR7_RESET    0x400u
-#define FCW_RESET    0x37fu /* as FNINIT leaves it */
-#define MXCSR_RESET  0x1f80u
-#define MXCSR_OFFSET 24
-#define FLAT_LIMIT   0xffffffffu
+#define DR6_RESET           0xffff0ff0u
+#define DR7_RESET           0x400u
+#define FCW_RESET           0x37fu /* as FNINIT leaves it */
+#define MXCSR_RESET         0x1f80u
+#define MXCSR_OFFSET        24
+#define FLAT_LIMIT          0xffffffffu
 #define SELECTOR_GUEST_CODE 0x08 /* any will do: the guest loads its own GDT */
 #define SELECTOR_GUEST_DATA 0x10
 #define SELECTOR_GUEST_TSS  0x18
@@ -31,8 +31,9 @@ static void build_intercepts(struct vmcb *b, bool nested)
         b->intercept_cr |= SVM_CR_READ(3) | SVM_CR_WRITE(3);
         b->intercept_exceptions |= 1u << VECTOR_PF;
     }
-    b->intercept_misc1 = SVM_INTR | SVM_NMI | SVM_INIT | SVM_RDPMC | SVM_CPUID | SVM_INVD | SVM_HLT |
-                         SVM_INVLPGA | SVM_IOIO | SVM_MSR | SVM_TASK_SWITCH | SVM_SHUTDOWN;
+    b->intercept_misc1 = SVM_INTR | SVM_NMI | SVM_INIT | SVM_RDPMC | SVM_CPUID | SVM_INVD |
+                         SVM_HLT | SVM_INVLPGA | SVM_IOIO | SVM_MSR | SVM_TASK_SWITCH |
+                         SVM_SHUTDOWN;
     b->intercept_misc2 = SVM_VMRUN | SVM_VMMCALL | SVM_VMLOAD | SVM_VMSAVE | SVM_STGI | SVM_CLGI |
                          SVM_SKINIT | SVM_ICEBP | SVM_WBINVD | SVM_MONITOR | SVM_MWAIT |
                          SVM_MWAIT_COND | SVM_XSETBV | SVM_RDPRU;

@@ -1,0 +1,315 @@
+/* test: with paging/audit.c paging/domain.c paging/fault.c paging/mode.c paging/p2m.c paging/pool.c paging/reach.c paging/rmap.c paging/root.c paging/rules.c paging/shadow.c paging/sync.c paging/view.c paging/walk.c test/model/mmu.c test/model/hardware.c test/model/world.c test/model/world_access.c */
+/*
+ * Shadows, one story each. All is done in two worlds (test/model/world.h), so that outcome,
+ * error codes, accessed and dirty bits, TLBs and the audit are compared after every step;
+ * what a test asserts besides is what the worlds cannot see: how much work it was.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "test/model/world.h"
+
+#define ROOT_A 1
+#define ROOT_B 2
+#define FLAGS  7 /* present, writable, user */
+
+static const struct world_setup setup = {
+    .gfns = 96, .spare = 4, .pairs = 128, .maxphys = 40, .gb1 = true, .audit = 1, .tlbs = 1,
+};
+
+static void step(struct world *w, struct op op)
+{
+    if (!world_do(w, &op))
+        fail_msg("%s", w->failure);
+}
+
+static void poke(struct world *w, uint64_t gfn, unsigned index, uint64_t value)
+{
+    step(w, (struct op){ .kind = OP_POKE, .length = 8, .va = gfn << 12 | index * 8, .value = value });
+}
+
+static void set(struct world *w, enum op_kind kind, uint64_t value)
+{
+    step(w, (struct op){ .kind = (uint8_t)kind, .length = 8, .value = value });
+}
+
+static void touch(struct world *w, uint64_t va, unsigned acc)
+{
+    step(w, (struct op){ .kind = acc & ACC_WRITE ? OP_WRITE : acc & ACC_FETCH ? OP_FETCH : OP_READ,
+                         .acc = (uint8_t)acc, .length = 8, .va = va, .value = 0x1234 });
+}
+
+static void store(struct world *w, uint64_t va, uint64_t value)
+{
+    step(w, (struct op){ .kind = OP_WRITE, .acc = ACC_WRITE, .length = 8, .va = va, .value = value });
+}
+
+static uint64_t read_guest(const struct world *w, uint64_t gpa)
+{
+    uint64_t value;
+
+    mmu_read_memory(&w->memory, gpa, &value, 8);
+    return value;
+}
+
+/* Two roots that share tables 3, 4, 5; table 5 maps virtual page i to guest frame i. */
+static struct world *four_levels(const struct world_setup *s)
+{
+    struct world *w = world_create(s);
+
+    assert_string_equal(w->failure, "");
+    poke(w, ROOT_A, 0, 3 << 12 | FLAGS);
+    poke(w, ROOT_B, 0, 3 << 12 | FLAGS);
+    poke(w, 3, 0, 4 << 12 | FLAGS);
+    poke(w, 4, 0, 5 << 12 | FLAGS);
+    for (unsigned i = 0; i < s->gfns; i++)
+        poke(w, 5, i, (uint64_t)i << 12 | FLAGS);
+    set(w, OP_EFER, 0x900);
+    set(w, OP_CR4, 0x20);
+    set(w, OP_CR3, ROOT_A << 12);
+    set(w, OP_CR0, 0x80010011);
+    return w;
+}
+
+static void end(struct world *w)
+{
+    if (!world_check(w) || !world_finish(w))
+        fail_msg("%s", w->failure);
+    world_free(w);
+}
+
+static void with_paging_off_the_guest_runs_on_its_memory_as_it_is(void **state)
+{
+    struct world *w = world_create(&setup);
+
+    (void)state;
+    touch(w, 0x5000, 0);
+    touch(w, 0x5000, ACC_WRITE);
+    touch(w, 0xfee00000, ACC_WRITE);
+    assert_int_equal(w->counts.devices, 1);
+    assert_int_equal(w->domain.stats.reflected, 0);
+    end(w);
+}
+
+static void the_first_use_sets_accessed_and_the_first_write_dirty(void **state)
+{
+    struct world *w = four_levels(&setup);
+
+    (void)state;
+    touch(w, 0x20000, 0);
+    assert_int_equal(read_guest(w, 5 << 12 | 0x20 * 8), 0x20 << 12 | FLAGS | 0x20);
+    assert_int_equal(read_guest(w, ROOT_A << 12), 3 << 12 | FLAGS | 0x20);
+    touch(w, 0x20000, ACC_WRITE);
+    assert_int_equal(read_guest(w, 5 << 12 | 0x20 * 8), 0x20 << 12 | FLAGS | 0x60);
+    end(w);
+}
+
+static void what_is_mapped_costs_no_second_fault(void **state)
+{
+    struct world *w = four_levels(&setup);
+    uint64_t faults;
+
+    (void)state;
+    touch(w, 0x20000, ACC_WRITE);
+    faults = w->domain.stats.faults;
+    for (unsigned i = 0; i < 10; i++)
+        touch(w, 0x20000 + i * 8, i % 2 ? ACC_WRITE | ACC_USER : ACC_FETCH);
+    assert_int_equal(w->domain.stats.faults, faults);
+    end(w);
+}
+
+static void a_write_to_a_table_is_emulated_once_and_followed_at_once(void **state)
+{
+    struct world *w = four_levels(&setup);
+    uint64_t faults, emulated;
+
+    (void)state;
+    touch(w, 0x20000, ACC_WRITE);
+    touch(w, 0x21000, ACC_WRITE);
+    faults = w->domain.stats.faults;
+    emulated = w->domain.stats.emulated;
+    store(w, 0x5000 + 0x20 * 8, 0x21 << 12 | FLAGS | 0x60);
+    assert_int_equal(w->domain.stats.emulated, emulated + 1);
+    touch(w, 0x20000, ACC_WRITE); /* the new entry has A and D: nothing is left to fault for */
+    assert_int_equal(w->domain.stats.faults, faults + 1);
+    end(w);
+}
+
+static void a_frame_that_becomes_a_table_loses_its_writable_mappings(void **state)
+{
+    struct world *w = four_levels(&setup);
+
+    (void)state;
+    touch(w, 0x30000, ACC_WRITE); /* data for now */
+    store(w, 0x30000, 0x22 << 12 | FLAGS);
+    store(w, 0x4000 + 8, 0x30 << 12 | FLAGS);
+    touch(w, 0x200000, ACC_WRITE); /* through the new table */
+    assert_true(w->domain.stats.protected_frames > 0);
+    store(w, 0x30000, 0x23 << 12 | FLAGS);
+    touch(w, 0x200000, ACC_WRITE);
+    assert_int_equal(read_guest(w, 0x23000), 0x1234);
+    end(w);
+}
+
+static void a_table_that_was_unshadowed_can_be_written_without_exits(void **state)
+{
+    struct world *w = four_levels(&setup);
+    uint64_t emulated;
+
+    (void)state;
+    poke(w, 4, 1, 6 << 12 | FLAGS);
+    poke(w, 6, 0, 0x22 << 12 | FLAGS);
+    touch(w, 0x200000, 0);
+    step(w, (struct op){ .kind = OP_UNSHADOW, .length = 8, .va = 6 });
+    store(w, 0x6000, 0x23 << 12 | FLAGS);
+    emulated = w->domain.stats.emulated;
+    for (unsigned i = 1; i < 20; i++)
+        store(w, 0x6000 + i * 8, 0x23 << 12 | FLAGS);
+    assert_int_equal(w->domain.stats.emulated, emulated);
+    touch(w, 0x200000, ACC_WRITE);
+    end(w);
+}
+
+static void roots_share_the_shadows_of_what_their_tables_share(void **state)
+{
+    struct world *w = four_levels(&setup);
+    uint64_t made, faults;
+
+    (void)state;
+    touch(w, 0x20000, ACC_WRITE);
+    store(w, ROOT_B << 12, 3 << 12 | FLAGS | 0x20);
+    made = w->domain.stats.made;
+    faults = w->domain.stats.faults;
+    set(w, OP_CR3, ROOT_B << 12);
+    touch(w, 0x20000, ACC_WRITE);
+    assert_int_equal(w->domain.stats.made, made + 1);    /* the new root only */
+    assert_int_equal(w->domain.stats.faults, faults);    /* linked when the root was made */
+    end(w);
+}
+
+static void going_back_to_a_root_builds_nothing_and_keeps_its_tlb(void **state)
+{
+    struct world *w = four_levels(&setup);
+    uint64_t made, faults, flushes;
+
+    (void)state;
+    touch(w, 0x20000, ACC_WRITE);
+    set(w, OP_CR3, ROOT_B << 12);
+    touch(w, 0x20000, ACC_WRITE);
+    set(w, OP_CR3, ROOT_A << 12);
+    touch(w, 0x20000, ACC_WRITE);
+    made = w->domain.stats.made;
+    faults = w->domain.stats.faults;
+    flushes = w->vcpu[0].hardware.full_flushes;
+    for (unsigned i = 0; i < 6; i++) {
+        set(w, OP_CR3, (i % 2 ? ROOT_A : ROOT_B) * UINT64_C(4096));
+        touch(w, 0x20000, ACC_WRITE);
+    }
+    assert_int_equal(w->domain.stats.made, made);
+    assert_int_equal(w->domain.stats.faults, faults);
+    assert_true(w->vcpu[0].hardware.full_flushes <= flushes + 2);
+    end(w);
+}
+
+static void toggling_wp_switches_between_two_cached_roots(void **state)
+{
+    struct world *w = four_levels(&setup);
+    uint64_t made;
+
+    (void)state;
+    poke(w, 5, 0x20, 0x20 << 12 | 0x65); /* read-only, user */
+    for (unsigned i = 0; i < 2; i++) {
+        touch(w, 0x20000, ACC_WRITE);
+        set(w, OP_CR0, 0x80000011);
+        touch(w, 0x20000, ACC_WRITE);
+        touch(w, 0x20000, ACC_USER);
+        touch(w, 0x20000, ACC_USER | ACC_WRITE);
+        set(w, OP_CR0, 0x80010011);
+        made = i == 0 ? w->domain.stats.made : made;
+    }
+    assert_int_equal(w->domain.stats.made, made);
+    end(w);
+}
+
+static void a_frame_that_leaves_the_p2m_leaves_every_table(void **state)
+{
+    struct world *w = four_levels(&setup);
+
+    (void)state;
+    touch(w, 0x20000, ACC_WRITE);
+    step(w, (struct op){ .kind = OP_P2M, .acc = MMU_HOLE, .length = 8, .va = 0x20, .value = 0x20 });
+    touch(w, 0x20000, ACC_WRITE);
+    assert_int_equal(w->counts.devices, 1);
+    step(w, (struct op){ .kind = OP_P2M, .acc = MMU_ROM, .length = 8, .va = 0x20, .value = 98 });
+    touch(w, 0x20000, 0);
+    touch(w, 0x20000, ACC_WRITE);
+    assert_int_equal(w->counts.devices, 2);
+    end(w);
+}
+
+static void a_frame_has_at_most_so_many_writable_leaves(void **state)
+{
+    struct world_setup s = setup;
+    struct world *w;
+
+    (void)state;
+    s.audit = s.tlbs = 500;
+    w = four_levels(&s);
+    for (unsigned t = 0; t < 3; t++) {
+        poke(w, 4, 1 + t, (6 + t) << 12 | FLAGS);
+        for (unsigned i = 0; i < 512; i++)
+            poke(w, 6 + t, i, 0x40 << 12 | FLAGS);
+    }
+    for (unsigned i = 0; i < 1536; i++)
+        touch(w, 0x200000 + i * UINT64_C(4096), ACC_WRITE);
+    assert_true(w->domain.stats.evicted >= 512);
+    assert_true(w->phys.frame[w->mfn_of_page[0x40]].guest.writable <= 1024);
+    end(w);
+}
+
+static void a_small_pool_is_used_again_and_the_guest_goes_on(void **state)
+{
+    struct world_setup s = setup;
+    struct world *w;
+
+    (void)state;
+    s.pairs = 40;
+    w = four_levels(&s);
+    for (unsigned i = 0; i < 40; i++) { /* each its own root, third, second and first level */
+        uint64_t root = 10 + i % 20 * 4;
+
+        poke(w, root, 0, 3 << 12 | FLAGS);
+        for (unsigned level = 0; level < 3; level++)
+            poke(w, root + level, 5, (root + level + 1) << 12 | FLAGS);
+        poke(w, root + 3, 5, 0x5f << 12 | FLAGS);
+        set(w, OP_CR3, root << 12);
+        touch(w, UINT64_C(5) << 39 | UINT64_C(5) << 30 | 5 << 21 | 5 << 12, ACC_WRITE);
+        touch(w, 0x5f000, ACC_USER);
+    }
+    assert_true(w->domain.stats.reclaimed > 0);
+    end(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(with_paging_off_the_guest_runs_on_its_memory_as_it_is),
+        cmocka_unit_test(the_first_use_sets_accessed_and_the_first_write_dirty),
+        cmocka_unit_test(what_is_mapped_costs_no_second_fault),
+        cmocka_unit_test(a_write_to_a_table_is_emulated_once_and_followed_at_once),
+        cmocka_unit_test(a_frame_that_becomes_a_table_loses_its_writable_mappings),
+        cmocka_unit_test(a_table_that_was_unshadowed_can_be_written_without_exits),
+        cmocka_unit_test(roots_share_the_shadows_of_what_their_tables_share),
+        cmocka_unit_test(going_back_to_a_root_builds_nothing_and_keeps_its_tlb),
+        cmocka_unit_test(toggling_wp_switches_between_two_cached_roots),
+        cmocka_unit_test(a_frame_that_leaves_the_p2m_leaves_every_table),
+        cmocka_unit_test(a_frame_has_at_most_so_many_writable_leaves),
+        cmocka_unit_test(a_small_pool_is_used_again_and_the_guest_goes_on),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
