@@ -47,7 +47,7 @@ static uint64_t list_check(struct auditor *a, rmap_t head, mfn_t target, bool le
                            bool writable)
 {
     const struct phys *phys = a->d->phys;
-    uint64_t n = 0;
+    uint64_t           n = 0;
 
     for (rmap_t e = head; head != 0;) {
         mfn_t table = rmap_table(e);
@@ -57,7 +57,7 @@ static uint64_t list_check(struct auditor *a, rmap_t head, mfn_t target, bool le
             return n;
         }
         unsigned level = shadow_of(a->d, table)->shadow.level;
-        pte_t entry = entry_get(a->d, table, rmap_index(e));
+        pte_t    entry = entry_get(a->d, table, rmap_index(e));
 
         if (!pte_has(entry, PTE_P) || pte_frame(entry) != target.raw ||
             entry_is_leaf(level, entry) != leaf || (leaf && large != (level > 1)) ||
@@ -80,7 +80,7 @@ static uint64_t list_check(struct auditor *a, rmap_t head, mfn_t target, bool le
 static void audit_guest_frame(struct auditor *a, mfn_t mfn)
 {
     const struct frame *f = phys_frame(a->d->phys, mfn);
-    uint64_t writable = list_check(a, f->guest.leaves[1], mfn, true, false, true);
+    uint64_t            writable = list_check(a, f->guest.leaves[1], mfn, true, false, true);
 
     a->listed_leaves += writable + list_check(a, f->guest.leaves[0], mfn, true, false, false) +
                         list_check(a, f->guest.large[0], mfn, true, true, false) +
@@ -110,11 +110,11 @@ static uint64_t allowed(const struct auditor *a, const struct frame *f, unsigned
                         pte_t *guest)
 {
     const struct pt_mode *mode = mode_of(a->d, f->shadow.format, f->shadow.view);
-    unsigned theirs = index;
+    unsigned              theirs = index;
 
     if (f->shadow.format == PT_32)
-        theirs = f->shadow.level == 1 ? (unsigned)f->shadow.part * 512 + index :
-                                        (unsigned)f->shadow.part * 256 + index / 2;
+        theirs = f->shadow.level == 1 ? (unsigned)f->shadow.part * 512 + index
+                                      : (unsigned)f->shadow.part * 256 + index / 2;
     *guest = walk_read(a->d->phys, mode, mfn_of(f->shadow.key), theirs);
     return rules_rights(mode, f->shadow.view, f->shadow.level, *guest, 0);
 }
@@ -130,8 +130,8 @@ static bool exceeds(const struct frame *f, pte_t ours, uint64_t rights, pte_t gu
 
 static void audit_leaf(struct auditor *a, const struct frame *f, unsigned index, pte_t ours)
 {
-    mfn_t mfn = mfn_of(pte_frame(ours));
-    gfn_t gfn = gfn_of(f->shadow.key + index);
+    mfn_t    mfn = mfn_of(pte_frame(ours));
+    gfn_t    gfn = gfn_of(f->shadow.key + index);
     uint64_t rights = PTE_P | PTE_W | PTE_U;
 
     if (!is_guest(a, mfn)) {
@@ -161,8 +161,8 @@ static bool child_right(const struct auditor *a, const struct frame *f, unsigned
                         const struct frame *child)
 {
     const struct pt_mode *mode = mode_of(a->d, f->shadow.format, f->shadow.view);
-    unsigned level = f->shadow.level;
-    pte_t guest;
+    unsigned              level = f->shadow.level;
+    pte_t                 guest;
 
     if (child->shadow.level + 1u != level)
         return false;
@@ -204,8 +204,8 @@ static void audit_child(struct auditor *a, const struct frame *f, unsigned index
 static uint64_t references(struct auditor *a, mfn_t table)
 {
     const struct frame *f = shadow_of(a->d, table);
-    uint64_t parents = list_check(a, f->shadow.parents, table, false, false, false);
-    uint64_t n = parents + f->shadow.pinned + mfn_eq(table, a->d->direct);
+    uint64_t            parents = list_check(a, f->shadow.parents, table, false, false, false);
+    uint64_t            n = parents + f->shadow.pinned + mfn_eq(table, a->d->direct);
 
     a->listed_children += parents;
     for (const struct paging_vcpu *v = a->d->vcpus; v; v = v->next)
@@ -218,7 +218,7 @@ static uint64_t references(struct auditor *a, mfn_t table)
 static void audit_table(struct auditor *a, mfn_t table)
 {
     const struct frame *f = shadow_of(a->d, table);
-    unsigned used = 0;
+    unsigned            used = 0;
 
     a->out->shadows++;
     for (unsigned i = 0; i < 512; i++) {

@@ -43,8 +43,12 @@ void paging_vcpu_init(struct paging_domain *d, struct paging_vcpu *v, mfn_t pae)
     if (d->kind != PAGING_NESTED)
         return;
     v->root[0] = (struct paging_root){
-        .used = true, .format = PT_DIRECT, .count = 1, .serial = ++v->serials,
-        .guest = { MFN_NONE, MFN_NONE, MFN_NONE, MFN_NONE }, .table = { d->direct },
+        .used = true,
+        .format = PT_DIRECT,
+        .count = 1,
+        .serial = ++v->serials,
+        .guest = { MFN_NONE, MFN_NONE, MFN_NONE, MFN_NONE },
+        .table = { d->direct },
     };
     shadow_ref(d, d->direct);
 }
@@ -97,7 +101,7 @@ static struct verdict p2m_failed(const struct change *c)
 struct verdict paging_p2m_set(struct paging_locked p, gfn_t gfn, struct p2m_entry entry)
 {
     struct paging_domain *d = p.domain;
-    struct change c = { .d = d };
+    struct change         c = { .d = d };
 
     for (uint64_t i = 0; i < UINT64_C(1) << entry.order; i++) {
         struct p2m_entry old = p2m_get(&d->p2m, gfn_of(gfn.raw + i));

@@ -50,7 +50,7 @@ static mfn_t descend(struct path *p, mfn_t table, unsigned level)
 {
     unsigned index = (unsigned)(p->va.raw >> (PAGE_SHIFT + 9 * (level - 1))) & 511;
     uint64_t rights = PTE_P | PTE_W | PTE_U | PTE_A | PTE_D;
-    mfn_t child;
+    mfn_t    child;
 
     if (level > p->walk->level) { /* the guest has a table of its own below */
         mfn_t guest = p->walk->step[level - 1].table;
@@ -87,13 +87,18 @@ static bool fill(struct path *p, mfn_t table, unsigned level)
 }
 
 /*
- * With WP clear and SMAP on, a page that a supervisor may write through (W without U) would
- * lose SMAP's protection: such writes are executed for the guest instead.
+ * With WP clear and SMAP on, an entry that a supervisor writes through (W without U) would
+ * lose SMAP's protection for all that is below it: such writes are executed for the guest.
  */
-static bool needs_emulation(uint8_t view, const struct walk *w, unsigned acc)
+static bool needs_emulation(const struct paging_vcpu *v, const struct walk *w, unsigned acc)
 {
-    return !(view & PT_VIEW_WP) && (view & PT_VIEW_SMAP) && (acc & ACC_WRITE) &&
-           !(acc & ACC_USER) && (w->rights & (PTE_U | PTE_W)) == PTE_U;
+    if ((v->mode.view & (PT_VIEW_WP | PT_VIEW_SMAP)) != PT_VIEW_SMAP || !(acc & ACC_WRITE) ||
+        (acc & ACC_USER))
+        return false;
+    for (unsigned l = v->mode.levels; l >= w->level && l > 0; l--)
+        if ((w->step[l].entry.raw & (PTE_U | PTE_W)) == PTE_U)
+            return true;
+    return false;
 }
 
 static struct verdict crash(const struct change *c, const char *why)
@@ -104,35 +109,45 @@ static struct verdict crash(const struct change *c, const char *why)
     return verdict;
 }
 
-/* Our tables already said what they should, and yet there was a fault. */
-static struct verdict unchanged(struct change *c, const struct paging_vcpu *v,
-                                const struct fault *f, const struct walk *w)
+/*
+ * Our tables already said what they should, and yet there was a fault: the TLB knew less
+ * than they do, or, under SMAP, the access was an implicit one (to GDT, LDT, IDT or TSS) for
+ * which AC does not count. A flush tells: if the same fault comes again at once, it is the
+ * guest's own.
+ */
+static struct verdict unchanged(struct change *c, struct paging_vcpu *v, const struct fault *f,
+                                const struct walk *w)
 {
-    bool implicit = !(f->acc & (ACC_USER | ACC_FETCH)) && (v->mode.view & PT_VIEW_SMAP) &&
-                    (w->rights & PTE_U);
-    struct verdict verdict;
+    bool explicit_counts = (v->mode.view & PT_VIEW_SMAP) && (f->acc & ACC_AC) &&
+                           !(f->acc & ACC_USER) && (w->rights & PTE_U);
+    struct verdict verdict = verdict_of(c, VERDICT_RETRY);
 
     c->d->stats.spurious++;
-    if (implicit) { /* an access to GDT, LDT, IDT or TSS, for which AC does not count */
-        verdict = verdict_of(c, VERDICT_INJECT);
+    if (explicit_counts && v->suspect.faults == c->d->stats.faults - 1 &&
+        v->suspect.va.raw == f->va.raw && v->suspect.acc == f->acc) {
+        verdict.kind = VERDICT_INJECT;
         verdict.pfec = walk_pfec(v, w, f->acc) | PFEC_P;
+        verdict.flush = c->flush == FLUSH_NONE ? FLUSH_NONE : FLUSH_ALL;
+        verdict.va = f->va;
         return verdict;
     }
-    verdict = verdict_of(c, VERDICT_RETRY);
+    v->suspect.faults = c->d->stats.faults;
+    v->suspect.va = f->va;
+    v->suspect.acc = f->acc;
     if (verdict.flush == FLUSH_NONE) {
-        verdict.flush = FLUSH_PAGE; /* the TLB knew less than our tables do */
+        verdict.flush = FLUSH_PAGE;
         verdict.va = f->va;
     }
     return verdict;
 }
 
-static struct verdict outcome(struct change *c, const struct paging_vcpu *v, const struct fault *f,
+static struct verdict outcome(struct change *c, struct paging_vcpu *v, const struct fault *f,
                               const struct walk *w, const struct p2m_entry *p, bool changed)
 {
     bool writes = f->acc & ACC_WRITE;
     bool table = writes && phys_frame(c->d->phys, p->mfn)->guest.shadows != 0;
 
-    if (table || needs_emulation(v->mode.view, w, f->acc)) {
+    if (table || needs_emulation(v, w, f->acc)) {
         struct verdict verdict = verdict_of(c, VERDICT_EMULATE);
 
         verdict.gpa = w->gfn.raw << PAGE_SHIFT | (f->va.raw & PAGE_MASK);
@@ -151,14 +166,20 @@ static struct verdict resolve(struct change *c, struct paging_vcpu *v, const str
                               const struct walk *w, const struct p2m_entry *p)
 {
     const struct paging_root *root = &v->root[v->current];
-    struct path path = {
-        .c = c, .walk = w, .mode = mode_of(c->d, root->format, root->view), .view = root->view,
-        .va = f->va, .demand = f->acc,
+    struct path               path = {
+                      .c = c,
+                      .walk = w,
+                      .mode = mode_of(c->d, root->format, root->view),
+                      .view = root->view,
+                      .va = f->va,
+                      .demand = f->acc,
     };
 
+    if (needs_emulation(v, w, f->acc))
+        path.demand &= ~(unsigned)ACC_WRITE;
     if (!shadow_reserve(c, FAULT_PAIRS))
         return crash(c, "out of memory for its shadow tables: give it more (shadow_memory)");
-    mfn_t top = root->table[root->count == 1 ? 0 : f->va.raw >> 30 & 3];
+    mfn_t    top = root->table[root->count == 1 ? 0 : f->va.raw >> 30 & 3];
     unsigned level = root->count == 1 ? (root->format == PT_LA57 ? 5 : 4) : 2;
 
     if (!mfn_valid(top) || !fill(&path, top, level))
@@ -189,16 +210,18 @@ static struct walk walk_nested(gva_t gpa)
 struct verdict paging_fault(struct paging_locked p, struct paging_vcpu *v, const struct fault *f)
 {
     struct paging_domain *d = p.domain;
-    struct change c = { .d = d };
-    bool nested = d->kind == PAGING_NESTED;
-    struct walk w = nested ? walk_nested(f->va) : walk_guest(v, f->va, f->acc);
-    unsigned marks = 0;
+    struct change         c = { .d = d };
+    bool                  nested = d->kind == PAGING_NESTED;
+    struct walk           w = nested ? walk_nested(f->va) : walk_guest(v, f->va, f->acc);
+    unsigned              marks = 0;
 
     d->stats.faults++;
     if (w.status != WALK_OK) {
         d->stats.reflected++;
         return (struct verdict){
-            .kind = VERDICT_INJECT, .va = f->va, .pfec = walk_pfec(v, &w, f->acc),
+            .kind = VERDICT_INJECT,
+            .va = f->va,
+            .pfec = walk_pfec(v, &w, f->acc),
         };
     }
     struct p2m_entry e = p2m_get(&d->p2m, w.gfn);

@@ -19,9 +19,15 @@
 #define must_check __attribute__((warn_unused_result))
 
 /* A box for each kind of number, so that they cannot be mixed up; it costs nothing. */
-typedef struct { uint64_t raw; } mfn_t; /* machine frame: what the hardware walks  */
-typedef struct { uint64_t raw; } gfn_t; /* guest frame: what the guest believes in */
-typedef struct { uint64_t raw; } gva_t; /* guest virtual (linear) address          */
+typedef struct {
+    uint64_t raw;
+} mfn_t; /* machine frame: what the hardware walks  */
+typedef struct {
+    uint64_t raw;
+} gfn_t; /* guest frame: what the guest believes in */
+typedef struct {
+    uint64_t raw;
+} gva_t; /* guest virtual (linear) address          */
 
 static inline mfn_t mfn_of(uint64_t raw)
 {
@@ -89,11 +95,11 @@ struct frame {
             uint16_t writable;  /* length of leaves[1], at most RMAP_WRITABLE_MAX      */
             uint8_t  blocked;   /* all mappings are being removed: make none           */
         } guest;
-        struct {                 /* FRAME_SHADOW */
-            uint64_t key;        /* mfn of the table that is shadowed; gfn if direct    */
-            rmap_t   parents;    /* entries of ours that point here                     */
-            uint32_t next;       /* next shadow of the same table                       */
-            uint32_t lru_next;   /* roots that are kept, and the queue of dead tables   */
+        struct {               /* FRAME_SHADOW */
+            uint64_t key;      /* mfn of the table that is shadowed; gfn if direct    */
+            rmap_t   parents;  /* entries of ours that point here                     */
+            uint32_t next;     /* next shadow of the same table                       */
+            uint32_t lru_next; /* roots that are kept, and the queue of dead tables   */
             uint32_t lru_prev;
             uint32_t refs;       /* entries and root slots that point here, and the pin */
             uint32_t generation; /* entries are older than the domain's if this differs */

@@ -18,9 +18,12 @@ static struct pt_mode make(enum pt_format format, uint8_t view, uint8_t maxphys,
 
 static void levels_and_indexes_are_the_manuals(void **state)
 {
-    static const struct { enum pt_format format; uint8_t levels, bytes, bits, top_shift; } want[] = {
-        { PT_DIRECT, 0, 8, 0, 0 }, { PT_32, 2, 4, 10, 22 }, { PT_PAE, 3, 8, 9, 30 },
-        { PT_64, 4, 8, 9, 39 }, { PT_LA57, 5, 8, 9, 48 },
+    static const struct {
+        enum pt_format format;
+        uint8_t        levels, bytes, bits, top_shift;
+    } want[] = {
+        { PT_DIRECT, 0, 8, 0, 0 }, { PT_32, 2, 4, 10, 22 },  { PT_PAE, 3, 8, 9, 30 },
+        { PT_64, 4, 8, 9, 39 },    { PT_LA57, 5, 8, 9, 48 },
     };
 
     (void)state;
@@ -43,7 +46,7 @@ static void address_bits_that_the_processor_lacks_are_reserved(void **state)
     (void)state;
     for (uint8_t maxphys = 32; maxphys <= 52; maxphys++) {
         struct pt_mode m = make(PT_64, PT_VIEW_NX, maxphys, true);
-        uint64_t want = 0;
+        uint64_t       want = 0;
 
         for (unsigned b = maxphys; b < 52; b++)
             want |= UINT64_C(1) << b;
@@ -101,7 +104,8 @@ static void pae_root_entries_have_no_rights(void **state)
     struct pt_mode m = make(PT_PAE, PT_VIEW_NX, 52, true);
 
     (void)state;
-    assert_true((m.level[3].rsvd[0] & (PTE_W | PTE_U | PTE_NX | 0x1c0)) == (PTE_W | PTE_U | PTE_NX | 0x1c0));
+    assert_true((m.level[3].rsvd[0] & (PTE_W | PTE_U | PTE_NX | 0x1c0)) ==
+                (PTE_W | PTE_U | PTE_NX | 0x1c0));
     assert_false(m.level[3].rsvd[0] & 0x18); /* PWT, PCD */
 }
 

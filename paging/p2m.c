@@ -57,9 +57,9 @@ struct p2m_entry p2m_get(const struct p2m *p2m, gfn_t gfn)
         uint64_t e = node_at(p2m, node)[index_at(gfn, level)];
 
         if (!(e & NODE)) {
-            uint64_t within = gfn.raw & ((UINT64_C(1) << order_at(level)) - 1);
+            uint64_t      within = gfn.raw & ((UINT64_C(1) << order_at(level)) - 1);
             enum p2m_type type = leaf_type(e);
-            bool memory = type == P2M_RAM || type == P2M_ROM;
+            bool          memory = type == P2M_RAM || type == P2M_ROM;
 
             return (struct p2m_entry){
                 .mfn = memory ? mfn_of(((e & PTE_FRAME) >> PAGE_SHIFT) + within) : MFN_NONE,

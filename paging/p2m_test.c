@@ -12,10 +12,10 @@
 #define FRAMES 256
 
 static _Alignas(4096) uint8_t memory[FRAMES * PAGE_SIZE];
-static struct frame frames[FRAMES];
+static struct frame      frames[FRAMES];
 static const struct phys phys = { memory, FRAMES, frames };
-static struct pool pool;
-static struct p2m p2m;
+static struct pool       pool;
+static struct p2m        p2m;
 
 static void fresh(unsigned pairs)
 {
@@ -129,21 +129,25 @@ static void the_reaper_gives_every_frame_back_within_its_budget(void **state)
 /* Pages of 4 KiB and blocks of 2 MiB over four of the latter. */
 static void it_agrees_with_an_array(void **state)
 {
-    static struct { uint64_t mfn; enum p2m_type type; } model[2048];
+    static struct {
+        uint64_t      mfn;
+        enum p2m_type type;
+    } model[2048];
     const uint64_t base = UINT64_C(1) << 20;
 
     (void)state;
     fresh(32);
     srand(2);
     for (unsigned step = 0; step < 3000; step++) {
-        uint8_t order = rand() % 20 ? 0 : 9;
-        uint64_t at = (uint64_t)(rand() % 2048) & ~((UINT64_C(1) << order) - 1);
+        uint8_t       order = rand() % 20 ? 0 : 9;
+        uint64_t      at = (uint64_t)(rand() % 2048) & ~((UINT64_C(1) << order) - 1);
         enum p2m_type type = (enum p2m_type)(rand() % 4);
-        bool memory_there = type == P2M_RAM || type == P2M_ROM;
-        uint64_t mfn = (uint64_t)(rand() % 64) << 9, pages = 0;
+        bool          memory_there = type == P2M_RAM || type == P2M_ROM;
+        uint64_t      mfn = (uint64_t)(rand() % 64) << 9, pages = 0;
 
-        assert_true(p2m_set(&p2m, gfn_of(base + at),
-                            (struct p2m_entry){ memory_there ? mfn_of(mfn) : MFN_NONE, type, order }));
+        assert_true(
+            p2m_set(&p2m, gfn_of(base + at),
+                    (struct p2m_entry){ memory_there ? mfn_of(mfn) : MFN_NONE, type, order }));
         for (uint64_t i = 0; i < UINT64_C(1) << order; i++) {
             model[at + i].mfn = mfn + i;
             model[at + i].type = type;

@@ -32,21 +32,21 @@ struct paging_stats {
 };
 
 struct paging_domain {
-    const struct phys *phys;
-    uint16_t           id;
-    enum paging_kind   kind;
-    struct pt_features features;
-    struct pool        pool;
-    struct p2m         p2m;
-    mfn_t              direct;     /* root of the tree of direct tables, MFN_NONE if none */
-    uint32_t           generation; /* of all tables of ours */
-    uint64_t           lowered;    /* counts every loss of rights in our tables */
-    uint32_t           lru_head, lru_tail;   /* roots kept, newest first */
-    uint32_t           dead_head, dead_tail; /* tables to be reaped */
-    struct paging_vcpu *vcpus;               /* list */
-    bool               all_dead;             /* being torn down */
+    const struct phys  *phys;
+    uint16_t            id;
+    enum paging_kind    kind;
+    struct pt_features  features;
+    struct pool         pool;
+    struct p2m          p2m;
+    mfn_t               direct;     /* root of the tree of direct tables, MFN_NONE if none */
+    uint32_t            generation; /* of all tables of ours */
+    uint64_t            lowered;    /* counts every loss of rights in our tables */
+    uint32_t            lru_head, lru_tail;   /* roots kept, newest first */
+    uint32_t            dead_head, dead_tail; /* tables to be reaped */
+    struct paging_vcpu *vcpus;                /* list */
+    bool                all_dead;             /* being torn down */
     struct paging_stats stats;
-    struct pt_mode     mode[PT_FORMATS][2][2]; /* by format, NX and PSE; views are added */
+    struct pt_mode      mode[PT_FORMATS][2][2]; /* by format, NX and PSE; views are added */
 };
 
 /* One root that a vCPU keeps: one table, or four behind a PAE root. */
@@ -70,7 +70,12 @@ struct paging_vcpu {
     unsigned              current; /* slot of the root in use */
     uint64_t              clock, serials;
     bool                  cr3_loaded; /* set by the edge at MOV CR3: PDPTEs are read anew */
-    mfn_t                 pae; /* a frame below 4 GiB that holds the roots' PDPTEs */
+    struct {
+        uint64_t faults; /* the domain's count at a fault that changed nothing */
+        gva_t    va;
+        unsigned acc;
+    } suspect;
+    mfn_t pae; /* a frame below 4 GiB that holds the roots' PDPTEs */
 };
 
 /* Proof, for the compiler, that the domain's paging lock is held. */
@@ -113,11 +118,11 @@ must_check struct verdict paging_invlpg(struct paging_locked p, struct paging_vc
 /* ---- what the edge installs ---- */
 
 struct paging_hw {
-    uint64_t cr3;      /* physical address, for CR3 or nCR3                              */
-    bool     pae;      /* the three-level format, else the four-level one                */
-    unsigned slot;     /* of the root: an ASID may be kept for it...                     */
-    uint64_t serial;   /* ...while this stays the same...                                */
-    uint64_t lowered;  /* ...and until its last full flush is older than this            */
+    uint64_t cr3;     /* physical address, for CR3 or nCR3                              */
+    bool     pae;     /* the three-level format, else the four-level one                */
+    unsigned slot;    /* of the root: an ASID may be kept for it...                     */
+    uint64_t serial;  /* ...while this stays the same...                                */
+    uint64_t lowered; /* ...and until its last full flush is older than this            */
     bool     intercept_invlpg;
 };
 must_check struct paging_hw paging_hw(const struct paging_vcpu *v);
@@ -142,14 +147,15 @@ struct paging_reach {
  * Translates as the processor would for this access, A and D set included. The answer
  * holds while the lock is held.
  */
-must_check struct paging_reach paging_reach(struct paging_locked p, struct paging_vcpu *v,
-                                            gva_t va, unsigned acc);
+must_check struct paging_reach paging_reach(struct paging_locked p, struct paging_vcpu *v, gva_t va,
+                                            unsigned acc);
 
 /*
  * Tells the core the vCPU's registers without any effect on its roots: under nested paging
  * CR3 changes unseen, so the edge says what it is before guest memory is reached by address.
  */
-void paging_note_regs(struct paging_locked p, struct paging_vcpu *v, const struct paging_regs *regs);
+void paging_note_regs(struct paging_locked p, struct paging_vcpu *v,
+                      const struct paging_regs *regs);
 
 /* The same for a guest-physical address. */
 must_check struct paging_reach paging_reach_gpa(struct paging_locked p, uint64_t gpa);

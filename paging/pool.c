@@ -30,7 +30,9 @@ static void list_remove(struct pool *pool, uint32_t *head, uint64_t mfn)
 static void frame_set(struct pool *pool, uint64_t mfn, enum frame_kind kind, uint8_t order)
 {
     pool->phys->frame[mfn] = (struct frame){
-        .kind = (uint8_t)kind, .order = order, .owner = pool->owner,
+        .kind = (uint8_t)kind,
+        .order = order,
+        .owner = pool->owner,
     };
 }
 
@@ -129,7 +131,7 @@ void pool_put_pair(struct pool *pool, mfn_t even)
 
 void pool_put_single(struct pool *pool, mfn_t mfn)
 {
-    uint64_t other = mfn.raw ^ 1;
+    uint64_t            other = mfn.raw ^ 1;
     const struct frame *f = &pool->phys->frame[other];
 
     if (f->kind == FRAME_POOL && f->order == 0 && f->owner == pool->owner) {

@@ -13,7 +13,7 @@
 #define OWNER  3
 
 static _Alignas(4096) uint8_t memory[FRAMES * PAGE_SIZE];
-static struct frame frames[FRAMES];
+static struct frame      frames[FRAMES];
 static const struct phys phys = { memory, FRAMES, frames };
 
 static void fresh(struct pool *pool, unsigned pairs)
@@ -122,9 +122,9 @@ static void the_low_mark_remembers_the_worst_moment(void **state)
 static void nothing_is_lost_or_given_twice(void **state)
 {
     struct pool pool;
-    mfn_t held[FRAMES];
-    bool pair[FRAMES], taken[FRAMES] = { false };
-    unsigned n = 0;
+    mfn_t       held[FRAMES];
+    bool        pair[FRAMES], taken[FRAMES] = { false };
+    unsigned    n = 0;
 
     (void)state;
     fresh(&pool, 16);

@@ -4,7 +4,9 @@
 
 #include "frame.h"
 
-typedef struct { uint64_t raw; } pte_t;
+typedef struct {
+    uint64_t raw;
+} pte_t;
 
 /* APM vol. 2, 5.3 and 5.4: fields of translation-table entries. */
 #define PTE_P     (UINT64_C(1) << 0)

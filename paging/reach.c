@@ -5,16 +5,16 @@ struct paging_reach paging_reach(struct paging_locked p, struct paging_vcpu *v, 
                                  unsigned acc)
 {
     struct paging_domain *d = p.domain;
-    struct change c = { .d = d };
+    struct change         c = { .d = d };
 
     for (unsigned tries = 0;; tries++) {
         struct walk w = walk_guest(v, va, acc);
-        unsigned marks;
+        unsigned    marks;
 
         if (w.status != WALK_OK)
             return (struct paging_reach){ .kind = REACH_FAULT, .pfec = walk_pfec(v, &w, acc) };
         struct p2m_entry e = p2m_get(&d->p2m, w.gfn);
-        bool memory = e.type == P2M_RAM || e.type == P2M_ROM;
+        bool             memory = e.type == P2M_RAM || e.type == P2M_ROM;
 
         /* Another vCPU may be changing the tables as fast as they are read: give up politely. */
         if (!walk_mark(v, &w, acc, &marks) && tries < 16)
@@ -33,10 +33,12 @@ struct paging_reach paging_reach(struct paging_locked p, struct paging_vcpu *v, 
 struct paging_reach paging_reach_gpa(struct paging_locked p, uint64_t gpa)
 {
     struct p2m_entry e = p2m_get(&p.domain->p2m, gfn_of(gpa >> PAGE_SHIFT));
-    bool memory = e.type == P2M_RAM || e.type == P2M_ROM;
+    bool             memory = e.type == P2M_RAM || e.type == P2M_ROM;
 
     return (struct paging_reach){
-        .kind = memory ? REACH_RAM : REACH_DEVICE, .gpa = gpa, .mfn = e.mfn,
+        .kind = memory ? REACH_RAM : REACH_DEVICE,
+        .gpa = gpa,
+        .mfn = e.mfn,
         .rom = e.type == P2M_ROM,
     };
 }
@@ -89,25 +91,30 @@ struct verdict paging_write(struct paging_locked p, mfn_t mfn, unsigned offset, 
     return written(p.domain, mfn, offset, len);
 }
 
-#define EXCHANGE(type)                                                                   \
-    do {                                                                                 \
-        type expected, desired;                                                          \
-        __builtin_memcpy(&expected, old, sizeof(type));                                  \
-        __builtin_memcpy(&desired, new, sizeof(type));                                   \
-        equal = __atomic_compare_exchange_n((type *)(void *)to, &expected, desired, false, \
-                                            __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);         \
-        __builtin_memcpy(old, &expected, sizeof(type));                                  \
+#define EXCHANGE(type)                                                                             \
+    do {                                                                                           \
+        type expected, desired;                                                                    \
+        __builtin_memcpy(&expected, old, sizeof(type));                                            \
+        __builtin_memcpy(&desired, new, sizeof(type));                                             \
+        equal = __atomic_compare_exchange_n((type *)(void *)to, &expected, desired, false,         \
+                                            __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);                   \
+        __builtin_memcpy(old, &expected, sizeof(type));                                            \
     } while (0)
 
-__attribute__((target("cx16"))) static bool exchange16(uint8_t *to, void *old, const void *new)
+static bool exchange16(uint8_t *to, void *old, const void *new)
 {
-    unsigned __int128 expected, desired, found;
+    uint64_t expected[2], desired[2];
+    bool     equal;
 
-    __builtin_memcpy(&expected, old, 16);
-    __builtin_memcpy(&desired, new, 16);
-    found = __sync_val_compare_and_swap((unsigned __int128 *)(void *)to, expected, desired);
-    __builtin_memcpy(old, &found, 16);
-    return found == expected;
+    __builtin_memcpy(expected, old, 16);
+    __builtin_memcpy(desired, new, 16);
+    __asm__ volatile("lock cmpxchg16b %1"
+                     : "=@ccz"(equal), "+m"(*(uint8_t(*)[16])to), "+a"(expected[0]),
+                       "+d"(expected[1])
+                     : "b"(desired[0]), "c"(desired[1])
+                     : "memory");
+    __builtin_memcpy(old, expected, 16);
+    return equal;
 }
 
 /* An operand that is not aligned is exchanged in two steps: no other vCPU runs meanwhile. */
@@ -127,12 +134,22 @@ static bool exchange(uint8_t *to, void *old, const void *new, unsigned len)
     bool aligned = ((uintptr_t)to & (len - 1)) == 0, equal = false;
 
     switch (aligned ? len : 0) {
-    case 1: EXCHANGE(uint8_t); return equal;
-    case 2: EXCHANGE(uint16_t); return equal;
-    case 4: EXCHANGE(uint32_t); return equal;
-    case 8: EXCHANGE(uint64_t); return equal;
-    case 16: return exchange16(to, old, new);
-    default: return exchange_unaligned(to, old, new, len);
+    case 1:
+        EXCHANGE(uint8_t);
+        return equal;
+    case 2:
+        EXCHANGE(uint16_t);
+        return equal;
+    case 4:
+        EXCHANGE(uint32_t);
+        return equal;
+    case 8:
+        EXCHANGE(uint64_t);
+        return equal;
+    case 16:
+        return exchange16(to, old, new);
+    default:
+        return exchange_unaligned(to, old, new, len);
     }
 }
 

@@ -36,8 +36,7 @@ static uint8_t view_of(const struct paging_regs *r)
 {
     return (uint8_t)((r->cr0 & CR0_WP ? PT_VIEW_WP : 0) | (r->efer & EFER_NXE ? PT_VIEW_NX : 0) |
                      (r->cr4 & CR4_SMEP ? PT_VIEW_SMEP : 0) |
-                     (r->cr4 & CR4_SMAP ? PT_VIEW_SMAP : 0) |
-                     (r->cr4 & CR4_PSE ? PT_VIEW_PSE : 0));
+                     (r->cr4 & CR4_SMAP ? PT_VIEW_SMAP : 0) | (r->cr4 & CR4_PSE ? PT_VIEW_PSE : 0));
 }
 
 static struct pt_mode mode_with_view(const struct paging_domain *d, enum pt_format format,
@@ -132,11 +131,11 @@ static struct wanted wanted_of(const struct paging_domain *d, const struct pagin
                                const uint64_t pdpte[4])
 {
     enum pt_format format = format_of(r);
-    struct wanted w = {
-        .format = (uint8_t)format,
-        .view = view_key(format, view_of(r)),
-        .guest = { MFN_NONE, MFN_NONE, MFN_NONE, MFN_NONE },
-        .count = 4,
+    struct wanted  w = {
+         .format = (uint8_t)format,
+         .view = view_key(format, view_of(r)),
+         .guest = { MFN_NONE, MFN_NONE, MFN_NONE, MFN_NONE },
+         .count = 4,
     };
 
     switch (format) {
@@ -173,7 +172,7 @@ static void prelink(struct change *c, mfn_t table)
 
 static mfn_t top_table(struct change *c, const struct wanted *w)
 {
-    uint8_t level = w->format == PT_LA57 ? 5 : 4;
+    uint8_t     level = w->format == PT_LA57 ? 5 : 4;
     struct role role = { w->format, level, w->view, 0 };
 
     if (!mfn_valid(w->guest[0]))
@@ -198,8 +197,8 @@ static mfn_t quarter(struct change *c, const struct wanted *w, unsigned i)
         return direct_get(c, gfn_of((uint64_t)i << 18), 2, true);
     case PT_32:
         role.part = (uint8_t)i;
-        return mfn_valid(w->guest[0]) ? shadow_get(c, w->guest[0], role) :
-                                        shadow_get_empty(c, w->format, 2);
+        return mfn_valid(w->guest[0]) ? shadow_get(c, w->guest[0], role)
+                                      : shadow_get_empty(c, w->format, 2);
     default:
         return mfn_valid(w->guest[i]) ? shadow_get(c, w->guest[i], role) : MFN_NONE;
     }
@@ -211,7 +210,10 @@ static void slot_fill(struct change *c, struct paging_vcpu *v, struct paging_roo
     uint64_t *pdpte = (uint64_t *)phys_ptr(c->d->phys, v->pae) + 4 * (r - v->root);
 
     *r = (struct paging_root){
-        .used = true, .format = w->format, .view = w->view, .count = (uint8_t)w->count,
+        .used = true,
+        .format = w->format,
+        .view = w->view,
+        .count = (uint8_t)w->count,
         .guest = { w->guest[0], w->guest[1], w->guest[2], w->guest[3] },
         .serial = ++v->serials,
     };
@@ -256,9 +258,9 @@ static bool root_install(struct change *c, struct paging_vcpu *v, const struct w
 static bool read_pdptes(const struct paging_domain *d, const struct paging_regs *r,
                         uint64_t pdpte[4])
 {
-    mfn_t table = memory_at(d, (r->cr3 & CR3_PAE) >> PAGE_SHIFT);
+    mfn_t                 table = memory_at(d, (r->cr3 & CR3_PAE) >> PAGE_SHIFT);
     const struct pt_mode *mode = mode_of(d, PT_PAE, view_of(r));
-    unsigned first = (unsigned)(r->cr3 & CR3_PAE & PAGE_MASK) / 8;
+    unsigned              first = (unsigned)(r->cr3 & CR3_PAE & PAGE_MASK) / 8;
 
     for (unsigned i = 0; i < 4; i++) {
         pdpte[i] = mfn_valid(table) ? walk_read(d->phys, mode, table, first + i).raw : UINT64_MAX;
@@ -282,9 +284,9 @@ struct verdict paging_set_regs(struct paging_locked p, struct paging_vcpu *v,
                                const struct paging_regs *regs)
 {
     struct paging_domain *d = p.domain;
-    struct change c = { .d = d };
-    enum pt_format format = format_of(regs);
-    uint64_t pdpte[4] = { v->pdpte[0], v->pdpte[1], v->pdpte[2], v->pdpte[3] };
+    struct change         c = { .d = d };
+    enum pt_format        format = format_of(regs);
+    uint64_t              pdpte[4] = { v->pdpte[0], v->pdpte[1], v->pdpte[2], v->pdpte[3] };
 
     if (format == PT_PAE && latches(v, regs) && !read_pdptes(d, regs, pdpte))
         return (struct verdict){ .kind = VERDICT_INJECT };
@@ -327,9 +329,11 @@ bool root_detach(struct change *c, mfn_t guest)
 {
     for (struct paging_vcpu *v = c->d->vcpus; v; v = v->next) {
         const struct paging_root *r = &v->root[v->current];
-        struct wanted none = {
-            .format = r->format, .view = r->view, .count = r->count,
-            .guest = { MFN_NONE, MFN_NONE, MFN_NONE, MFN_NONE },
+        struct wanted             none = {
+                        .format = r->format,
+                        .view = r->view,
+                        .count = r->count,
+                        .guest = { MFN_NONE, MFN_NONE, MFN_NONE, MFN_NONE },
         };
 
         if (runs_on(v, guest) && !root_install(c, v, &none))
@@ -360,12 +364,15 @@ void paging_note_regs(struct paging_locked p, struct paging_vcpu *v, const struc
 struct paging_hw paging_hw(const struct paging_vcpu *v)
 {
     const struct paging_root *r = &v->root[v->current];
-    uint64_t base = r->table[0].raw << PAGE_SHIFT;
+    uint64_t                  base = r->table[0].raw << PAGE_SHIFT;
 
     if (r->count == 4)
         base = (v->pae.raw << PAGE_SHIFT) + 32 * v->current;
     return (struct paging_hw){
-        .cr3 = base, .pae = r->count == 4, .slot = v->current, .serial = r->serial,
+        .cr3 = base,
+        .pae = r->count == 4,
+        .slot = v->current,
+        .serial = r->serial,
         .lowered = v->domain->lowered,
     };
 }

@@ -25,7 +25,7 @@ uint64_t rules_rights(const struct pt_mode *mode, uint8_t view, unsigned level, 
                       unsigned demand)
 {
     const struct pt_level *l = &mode->level[level];
-    bool large = level > 1 && l->may_leaf && pte_has(e, PTE_PS);
+    bool                   large = level > 1 && l->may_leaf && pte_has(e, PTE_PS);
 
     if (!pte_has(e, PTE_P | PTE_A) || (e.raw & l->rsvd[pte_has(e, PTE_PS)]) != 0)
         return 0;

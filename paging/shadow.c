@@ -6,8 +6,8 @@ uint8_t view_key(enum pt_format format, uint8_t view)
     if (format == PT_DIRECT)
         return 0;
     if (view & PT_VIEW_WP) /* SMEP and SMAP change our entries only where WP=0 drops U */
-        view &= (uint8_t)~(PT_VIEW_SMEP | PT_VIEW_SMAP);
-    view &= (uint8_t)~(format == PT_32 ? PT_VIEW_NX : PT_VIEW_PSE);
+        view &= (uint8_t) ~(PT_VIEW_SMEP | PT_VIEW_SMAP);
+    view &= (uint8_t) ~(format == PT_32 ? PT_VIEW_NX : PT_VIEW_PSE);
     return view;
 }
 
@@ -23,7 +23,7 @@ static bool entry_va(const struct paging_domain *d, mfn_t table, unsigned index,
 
     for (unsigned level = shadow_of(d, table)->shadow.level;; level++) {
         const struct frame *f = shadow_of(d, table);
-        rmap_t up = f->shadow.parents;
+        rmap_t              up = f->shadow.parents;
 
         address |= (uint64_t)index << (PAGE_SHIFT + 9 * (level - 1));
         if (f->shadow.format == PT_64 && level == 4)
@@ -53,13 +53,14 @@ static void lower(struct change *c, mfn_t table, unsigned index)
     c->va = va;
 }
 
+/* A page that becomes a user's is lost to the supervisor under SMEP and SMAP. */
 static bool rights_lost(pte_t old, pte_t new)
 {
     if (!pte_has(old, PTE_P))
         return false;
     return !pte_has(new, PTE_P) || pte_frame(old) != pte_frame(new) ||
-           ((old.raw ^ new.raw) & PTE_PS) != 0 || (old.raw & ~new.raw & (PTE_W | PTE_U)) != 0 ||
-           (new.raw & ~old.raw & PTE_NX) != 0;
+           ((old.raw ^ new.raw) & (PTE_PS | PTE_U)) != 0 || (old.raw & ~new.raw &PTE_W) != 0 ||
+           (new.raw & ~old.raw &PTE_NX) != 0;
 }
 
 /* ---- entries ---- */
@@ -101,7 +102,7 @@ static void evict_writable(struct change *c, pte_t e)
     if (f->guest.writable < RMAP_WRITABLE_MAX)
         return;
     rmap_t oldest = rmap_prev(c->d->phys, f->guest.leaves[1]);
-    pte_t old = entry_get(c->d, rmap_table(oldest), rmap_index(oldest));
+    pte_t  old = entry_get(c->d, rmap_table(oldest), rmap_index(oldest));
 
     c->d->stats.evicted++;
     entry_set(c, rmap_table(oldest), rmap_index(oldest), (pte_t){ old.raw & ~PTE_W });
@@ -110,10 +111,10 @@ static void evict_writable(struct change *c, pte_t e)
 void entry_set(struct change *c, mfn_t table, unsigned index, pte_t new)
 {
     struct paging_domain *d = c->d;
-    struct frame *f = shadow_of(d, table);
-    unsigned level = f->shadow.level;
-    pte_t *slot = &((pte_t *)phys_ptr(d->phys, table))[index];
-    pte_t old = *slot;
+    struct frame         *f = shadow_of(d, table);
+    unsigned              level = f->shadow.level;
+    pte_t                *slot = &((pte_t *)phys_ptr(d->phys, table))[index];
+    pte_t                 old = *slot;
 
     if (pte_eq(old, new))
         return;
@@ -150,7 +151,7 @@ static void chain_remove(const struct paging_domain *d, mfn_t table)
     if (f->shadow.format == PT_DIRECT || f->shadow.key == SHADOW_KEY_NONE)
         return;
     struct frame *guest = phys_frame(d->phys, mfn_of(f->shadow.key));
-    uint32_t *link = &guest->guest.shadows;
+    uint32_t     *link = &guest->guest.shadows;
 
     while (*link != (uint32_t)table.raw)
         link = &d->phys->frame[*link].shadow.next;
@@ -161,7 +162,7 @@ static void chain_remove(const struct paging_domain *d, mfn_t table)
 void shadow_put(struct change *c, mfn_t table)
 {
     struct paging_domain *d = c->d;
-    struct frame *f = shadow_of(d, table);
+    struct frame         *f = shadow_of(d, table);
 
     if (--f->shadow.refs > 0)
         return;
@@ -179,7 +180,7 @@ void shadow_put(struct change *c, mfn_t table)
 bool shadow_reap(struct paging_domain *d, unsigned budget)
 {
     while (d->dead_head != 0) {
-        mfn_t table = mfn_of(d->dead_head);
+        mfn_t         table = mfn_of(d->dead_head);
         struct frame *f = shadow_of(d, table);
         struct change quiet = { .d = d }; /* what loses rights here was unlinked and flushed */
 
@@ -203,7 +204,7 @@ bool shadow_reap(struct paging_domain *d, unsigned budget)
 static mfn_t make(struct change *c, uint64_t key, struct role role)
 {
     struct paging_domain *d = c->d;
-    mfn_t table = pool_pair(&d->pool);
+    mfn_t                 table = pool_pair(&d->pool);
 
     if (!mfn_valid(table))
         return table;
@@ -237,7 +238,7 @@ mfn_t shadow_find(const struct paging_domain *d, mfn_t guest, struct role role)
 mfn_t shadow_get(struct change *c, mfn_t guest, struct role role)
 {
     struct paging_domain *d = c->d;
-    mfn_t table = shadow_find(d, guest, role);
+    mfn_t                 table = shadow_find(d, guest, role);
 
     if (mfn_valid(table))
         return table;
@@ -262,18 +263,18 @@ mfn_t shadow_get_empty(struct change *c, enum pt_format format, unsigned level)
 mfn_t direct_get(struct change *c, gfn_t gfn, unsigned level, bool make_it)
 {
     struct paging_domain *d = c->d;
-    mfn_t table = d->direct;
+    mfn_t                 table = d->direct;
 
     for (unsigned l = 4; l > level; l--) {
         unsigned index = (unsigned)(gfn.raw >> 9 * (l - 1)) & 511;
-        pte_t e = entry_get(d, table, index);
+        pte_t    e = entry_get(d, table, index);
         uint64_t span = (UINT64_C(1) << 9 * (l - 1)) - 1;
 
         if (!pte_has(e, PTE_P)) {
             if (!make_it)
                 return MFN_NONE;
-            mfn_t child = make(c, gfn.raw & ~span,
-                               (struct role){ PT_DIRECT, (uint8_t)(l - 1), 0, 0 });
+            mfn_t child =
+                make(c, gfn.raw & ~span, (struct role){ PT_DIRECT, (uint8_t)(l - 1), 0, 0 });
 
             if (!mfn_valid(child))
                 return child;
@@ -304,7 +305,7 @@ static void lru_remove(struct paging_domain *d, mfn_t table)
 void shadow_pin(struct change *c, mfn_t table)
 {
     struct paging_domain *d = c->d;
-    struct frame *f = shadow_of(d, table);
+    struct frame         *f = shadow_of(d, table);
 
     if (d->lru_head == table.raw)
         return;
@@ -372,13 +373,13 @@ bool shadow_reserve(struct change *c, unsigned pairs)
 void shadow_protect(struct change *c, mfn_t mfn)
 {
     struct paging_domain *d = c->d;
-    struct frame *f = phys_frame(d->phys, mfn);
+    struct frame         *f = phys_frame(d->phys, mfn);
 
     if (f->guest.leaves[1] != 0)
         d->stats.protected_frames++;
     while (f->guest.leaves[1] != 0) {
         rmap_t e = f->guest.leaves[1];
-        pte_t old = entry_get(d, rmap_table(e), rmap_index(e));
+        pte_t  old = entry_get(d, rmap_table(e), rmap_index(e));
 
         entry_set(c, rmap_table(e), rmap_index(e), (pte_t){ old.raw & ~PTE_W });
         d->stats.withdrawn++;
@@ -398,7 +399,7 @@ void shadow_unmap(struct change *c, mfn_t mfn)
 void shadow_drop(struct change *c, mfn_t mfn)
 {
     struct paging_domain *d = c->d;
-    struct frame *guest = phys_frame(d->phys, mfn);
+    struct frame         *guest = phys_frame(d->phys, mfn);
 
     for (uint32_t s = guest->guest.shadows, next; s != 0; s = next) {
         struct frame *f = &d->phys->frame[s];

@@ -18,7 +18,13 @@
 #define FLAGS  7 /* present, writable, user */
 
 static const struct world_setup setup = {
-    .gfns = 96, .spare = 4, .pairs = 128, .maxphys = 40, .gb1 = true, .audit = 1, .tlbs = 1,
+    .gfns = 96,
+    .spare = 4,
+    .pairs = 128,
+    .maxphys = 40,
+    .gb1 = true,
+    .audit = 1,
+    .tlbs = 1,
 };
 
 static void step(struct world *w, struct op op)
@@ -29,7 +35,8 @@ static void step(struct world *w, struct op op)
 
 static void poke(struct world *w, uint64_t gfn, unsigned index, uint64_t value)
 {
-    step(w, (struct op){ .kind = OP_POKE, .length = 8, .va = gfn << 12 | index * 8, .value = value });
+    step(w,
+         (struct op){ .kind = OP_POKE, .length = 8, .va = gfn << 12 | index * 8, .value = value });
 }
 
 static void set(struct world *w, enum op_kind kind, uint64_t value)
@@ -39,13 +46,19 @@ static void set(struct world *w, enum op_kind kind, uint64_t value)
 
 static void touch(struct world *w, uint64_t va, unsigned acc)
 {
-    step(w, (struct op){ .kind = acc & ACC_WRITE ? OP_WRITE : acc & ACC_FETCH ? OP_FETCH : OP_READ,
-                         .acc = (uint8_t)acc, .length = 8, .va = va, .value = 0x1234 });
+    step(w, (struct op){ .kind = acc & ACC_WRITE   ? OP_WRITE
+                                 : acc & ACC_FETCH ? OP_FETCH
+                                                   : OP_READ,
+                         .acc = (uint8_t)acc,
+                         .length = 8,
+                         .va = va,
+                         .value = 0x1234 });
 }
 
 static void store(struct world *w, uint64_t va, uint64_t value)
 {
-    step(w, (struct op){ .kind = OP_WRITE, .acc = ACC_WRITE, .length = 8, .va = va, .value = value });
+    step(w,
+         (struct op){ .kind = OP_WRITE, .acc = ACC_WRITE, .length = 8, .va = va, .value = value });
 }
 
 static uint64_t read_guest(const struct world *w, uint64_t gpa)
@@ -111,7 +124,7 @@ static void the_first_use_sets_accessed_and_the_first_write_dirty(void **state)
 static void what_is_mapped_costs_no_second_fault(void **state)
 {
     struct world *w = four_levels(&setup);
-    uint64_t faults;
+    uint64_t      faults;
 
     (void)state;
     touch(w, 0x20000, ACC_WRITE);
@@ -125,7 +138,7 @@ static void what_is_mapped_costs_no_second_fault(void **state)
 static void a_write_to_a_table_is_emulated_once_and_followed_at_once(void **state)
 {
     struct world *w = four_levels(&setup);
-    uint64_t faults, emulated;
+    uint64_t      faults, emulated;
 
     (void)state;
     touch(w, 0x20000, ACC_WRITE);
@@ -158,7 +171,7 @@ static void a_frame_that_becomes_a_table_loses_its_writable_mappings(void **stat
 static void a_table_that_was_unshadowed_can_be_written_without_exits(void **state)
 {
     struct world *w = four_levels(&setup);
-    uint64_t emulated;
+    uint64_t      emulated;
 
     (void)state;
     poke(w, 4, 1, 6 << 12 | FLAGS);
@@ -177,7 +190,7 @@ static void a_table_that_was_unshadowed_can_be_written_without_exits(void **stat
 static void roots_share_the_shadows_of_what_their_tables_share(void **state)
 {
     struct world *w = four_levels(&setup);
-    uint64_t made, faults;
+    uint64_t      made, faults;
 
     (void)state;
     touch(w, 0x20000, ACC_WRITE);
@@ -186,15 +199,15 @@ static void roots_share_the_shadows_of_what_their_tables_share(void **state)
     faults = w->domain.stats.faults;
     set(w, OP_CR3, ROOT_B << 12);
     touch(w, 0x20000, ACC_WRITE);
-    assert_int_equal(w->domain.stats.made, made + 1);    /* the new root only */
-    assert_int_equal(w->domain.stats.faults, faults);    /* linked when the root was made */
+    assert_int_equal(w->domain.stats.made, made + 1); /* the new root only */
+    assert_int_equal(w->domain.stats.faults, faults); /* linked when the root was made */
     end(w);
 }
 
 static void going_back_to_a_root_builds_nothing_and_keeps_its_tlb(void **state)
 {
     struct world *w = four_levels(&setup);
-    uint64_t made, faults, flushes;
+    uint64_t      made, faults, flushes;
 
     (void)state;
     touch(w, 0x20000, ACC_WRITE);
@@ -218,7 +231,7 @@ static void going_back_to_a_root_builds_nothing_and_keeps_its_tlb(void **state)
 static void toggling_wp_switches_between_two_cached_roots(void **state)
 {
     struct world *w = four_levels(&setup);
-    uint64_t made;
+    uint64_t      made;
 
     (void)state;
     poke(w, 5, 0x20, 0x20 << 12 | 0x65); /* read-only, user */
@@ -254,7 +267,7 @@ static void a_frame_that_leaves_the_p2m_leaves_every_table(void **state)
 static void a_frame_has_at_most_so_many_writable_leaves(void **state)
 {
     struct world_setup s = setup;
-    struct world *w;
+    struct world      *w;
 
     (void)state;
     s.audit = s.tlbs = 500;
@@ -274,7 +287,7 @@ static void a_frame_has_at_most_so_many_writable_leaves(void **state)
 static void a_small_pool_is_used_again_and_the_guest_goes_on(void **state)
 {
     struct world_setup s = setup;
-    struct world *w;
+    struct world      *w;
 
     (void)state;
     s.pairs = 40;

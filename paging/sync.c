@@ -21,10 +21,10 @@ static struct span span_of(const struct frame *f, unsigned index)
 
 static pte_t follow_large(struct change *c, mfn_t shadow, unsigned ours, pte_t e, uint64_t rights)
 {
-    const struct frame *f = shadow_of(c->d, shadow);
+    const struct frame   *f = shadow_of(c->d, shadow);
     const struct pt_mode *mode = mode_of(c->d, f->shadow.format, f->shadow.view);
-    unsigned level = f->shadow.level;
-    gfn_t gfn = walk_large_gfn(mode, level, e);
+    unsigned              level = f->shadow.level;
+    gfn_t                 gfn = walk_large_gfn(mode, level, e);
 
     if (f->shadow.format == PT_32)
         gfn.raw += (uint64_t)(ours & 1) << 9;
@@ -36,7 +36,7 @@ static pte_t follow_large(struct change *c, mfn_t shadow, unsigned ours, pte_t e
 static pte_t follow_table(struct change *c, mfn_t shadow, unsigned ours, pte_t e, uint64_t rights)
 {
     const struct frame *f = shadow_of(c->d, shadow);
-    struct p2m_entry p = p2m_get(&c->d->p2m, gfn_of(pte_frame(e)));
+    struct p2m_entry    p = p2m_get(&c->d->p2m, gfn_of(pte_frame(e)));
 
     if (p.type != P2M_RAM)
         return PTE_EMPTY;
@@ -51,14 +51,14 @@ static pte_t follow_table(struct change *c, mfn_t shadow, unsigned ours, pte_t e
 
 void sync_entry(struct change *c, mfn_t shadow, unsigned index)
 {
-    const struct frame *f = shadow_of(c->d, shadow);
+    const struct frame   *f = shadow_of(c->d, shadow);
     const struct pt_mode *mode = mode_of(c->d, f->shadow.format, f->shadow.view);
-    unsigned level = f->shadow.level;
-    struct span span = span_of(f, index);
+    unsigned              level = f->shadow.level;
+    struct span           span = span_of(f, index);
 
     if (span.count == 0)
         return;
-    pte_t e = walk_read(c->d->phys, mode, mfn_of(f->shadow.key), index);
+    pte_t    e = walk_read(c->d->phys, mode, mfn_of(f->shadow.key), index);
     uint64_t rights = rules_rights(mode, f->shadow.view, level, e, 0);
 
     for (unsigned i = 0; i < span.count; i++) {
@@ -83,7 +83,7 @@ void sync_written(struct change *c, mfn_t guest, unsigned offset, unsigned len)
 
     for (uint32_t s = phys_frame(d->phys, guest)->guest.shadows, next; s != 0; s = next) {
         struct frame *f = &d->phys->frame[s];
-        unsigned bytes = f->shadow.format == PT_32 ? 4 : 8;
+        unsigned      bytes = f->shadow.format == PT_32 ? 4 : 8;
 
         f->shadow.refs++; /* stays on the chain until we have read its successor */
         for (unsigned i = offset / bytes; i <= (offset + len - 1) / bytes; i++)

@@ -7,7 +7,7 @@ static void view_guest(const struct paging_vcpu *v, const struct walk *w, struct
 
     for (unsigned l = v->mode.levels; l >= w->level && l > 0; l--) {
         struct paging_level_view *out = &view->level[PT_LEVELS_MAX - l];
-        const struct walk_step *s = &w->step[l];
+        const struct walk_step   *s = &w->step[l];
 
         out->gpa = table + (uint64_t)s->index * v->mode.entry_bytes;
         out->guest = s->entry.raw;
@@ -20,13 +20,13 @@ static void view_guest(const struct paging_vcpu *v, const struct walk *w, struct
 static void view_ours(const struct paging_vcpu *v, gva_t va, struct paging_view *view)
 {
     const struct paging_domain *d = v->domain;
-    const struct paging_root *r = &v->root[v->current];
-    unsigned level = r->count == 1 ? (r->format == PT_LA57 ? 5 : 4) : 2;
-    mfn_t table = r->table[r->count == 1 ? 0 : va.raw >> 30 & 3];
+    const struct paging_root   *r = &v->root[v->current];
+    unsigned                    level = r->count == 1 ? (r->format == PT_LA57 ? 5 : 4) : 2;
+    mfn_t                       table = r->table[r->count == 1 ? 0 : va.raw >> 30 & 3];
 
     for (; r->used && mfn_valid(table) && level > 0; level--) {
         unsigned index = (unsigned)(va.raw >> (PAGE_SHIFT + 9 * (level - 1))) & 511;
-        pte_t e = entry_get(d, table, index);
+        pte_t    e = entry_get(d, table, index);
         struct paging_level_view *out = &view->level[PT_LEVELS_MAX - level];
 
         out->ma = (table.raw << PAGE_SHIFT) + index * 8u;
@@ -45,7 +45,9 @@ void paging_view(struct paging_locked p, const struct paging_vcpu *v, gva_t va,
     *view = (struct paging_view){ .count = PT_LEVELS_MAX };
     for (unsigned i = 0; i < PT_LEVELS_MAX; i++)
         view->level[i] = (struct paging_level_view){
-            .level = (uint8_t)(PT_LEVELS_MAX - i), .gpa = ~UINT64_C(0), .ma = ~UINT64_C(0),
+            .level = (uint8_t)(PT_LEVELS_MAX - i),
+            .gpa = ~UINT64_C(0),
+            .ma = ~UINT64_C(0),
         };
     view_guest(v, &w, view);
     view->gpa |= va.raw & PAGE_MASK;

@@ -44,11 +44,11 @@ static mfn_t table_at(const struct paging_domain *d, uint64_t gfn)
 
 static struct walk_step read_step(const struct paging_vcpu *v, unsigned l, mfn_t table, gva_t va)
 {
-    const struct pt_mode *mode = &v->mode;
+    const struct pt_mode  *mode = &v->mode;
     const struct pt_level *level = &mode->level[l];
-    struct walk_step s = {
-        .table = table,
-        .index = (uint32_t)(va.raw >> level->shift) & ((1u << level->bits) - 1),
+    struct walk_step       s = {
+              .table = table,
+              .index = (uint32_t)(va.raw >> level->shift) & ((1u << level->bits) - 1),
     };
 
     if (mode->format == PT_PAE && l == 3)
@@ -74,8 +74,8 @@ static struct walk walk_direct(const struct paging_vcpu *v, gva_t va)
 struct walk walk_guest(const struct paging_vcpu *v, gva_t va, unsigned acc)
 {
     const struct pt_mode *mode = &v->mode;
-    struct walk w = { .rights = PTE_W | PTE_U };
-    mfn_t table = MFN_NONE;
+    struct walk           w = { .rights = PTE_W | PTE_U };
+    mfn_t                 table = MFN_NONE;
 
     if (mode->format == PT_DIRECT)
         return walk_direct(v, va);
@@ -83,8 +83,8 @@ struct walk walk_guest(const struct paging_vcpu *v, gva_t va, unsigned acc)
         table = table_at(v->domain, (v->regs.cr3 & PTE_FRAME) >> PAGE_SHIFT);
     for (uint8_t l = mode->levels;; l--) {
         const struct pt_level *level = &mode->level[l];
-        struct walk_step s = read_step(v, l, table, va);
-        pte_t e = s.entry;
+        struct walk_step       s = read_step(v, l, table, va);
+        pte_t                  e = s.entry;
         bool latched = mode->format == PT_PAE && l == 3; /* no rights of their own */
 
         w.level = l;
@@ -121,7 +121,7 @@ static bool mark_entry(const struct paging_vcpu *v, struct walk_step *s, uint64_
     if (v->mode.entry_bytes == 4) {
         uint32_t old32 = (uint32_t)s->entry.raw;
 
-        if (!__atomic_compare_exchange_n((uint32_t *)(void *)p + s->index, &old32, (uint32_t)new,
+        if (!__atomic_compare_exchange_n((uint32_t *)(void *)p + s->index, &old32, (uint32_t) new,
                                          false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
             return false;
     } else {
@@ -140,7 +140,7 @@ bool walk_mark(const struct paging_vcpu *v, struct walk *w, unsigned acc, unsign
     *changed = 0;
     for (unsigned l = v->mode.levels; l >= w->level && l > 0; l--) {
         struct walk_step *s = &w->step[l];
-        uint64_t flags = PTE_A | (l == w->level && (acc & ACC_WRITE) ? PTE_D : 0);
+        uint64_t          flags = PTE_A | (l == w->level && (acc & ACC_WRITE) ? PTE_D : 0);
 
         if (!mfn_valid(s->table) || pte_has(s->entry, flags))
             continue;

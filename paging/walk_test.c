@@ -15,7 +15,9 @@
 #include "paging/walk.h"
 #include "test/model/world.h"
 
-static const struct world_setup setup = { .gfns = 96, .spare = 4, .pairs = 64, .maxphys = 40, .gb1 = true };
+static const struct world_setup setup = {
+    .gfns = 96, .spare = 4, .pairs = 64, .maxphys = 40, .gb1 = true
+};
 
 static uint64_t seed;
 
@@ -39,7 +41,8 @@ static void put(struct world *w, uint64_t gpa, uint64_t value, unsigned bytes)
 static bool same_memory(const struct world *w)
 {
     for (uint32_t page = 0; page < 8; page++)
-        if (memcmp(w->memory.bytes + page * 4096, w->phys.base + w->mfn_of_page[page] * 4096, 4096) != 0)
+        if (memcmp(w->memory.bytes + page * 4096, w->phys.base + w->mfn_of_page[page] * 4096,
+                   4096) != 0)
             return false;
     return true;
 }
@@ -62,10 +65,16 @@ static uint64_t some_entry(unsigned level, uint64_t child)
 /* Frames 1 to 5 are the tables on the way, from the root down; 6 is a table in two places. */
 static struct mmu_registers some_tables(struct world *w, uint64_t *va)
 {
-    static const struct { unsigned levels, bits, bytes; uint64_t cr4, efer; } kinds[] = {
-        { 2, 10, 4, 0, 0 }, { 3, 9, 8, 0x20, 0 }, { 4, 9, 8, 0x20, 0x500 }, { 5, 9, 8, 0x1020, 0x500 },
+    static const struct {
+        unsigned levels, bits, bytes;
+        uint64_t cr4, efer;
+    } kinds[] = {
+        { 2, 10, 4, 0, 0 },
+        { 3, 9, 8, 0x20, 0 },
+        { 4, 9, 8, 0x20, 0x500 },
+        { 5, 9, 8, 0x1020, 0x500 },
     };
-    unsigned kind = rnd() % 4, levels = kinds[kind].levels;
+    unsigned             kind = rnd() % 4, levels = kinds[kind].levels;
     struct mmu_registers regs = { .cr0 = 0x80000011 | (rnd() & 0x10000), .cr3 = 0x1000 };
 
     regs.cr4 = kinds[kind].cr4 | (rnd() & 0x300010);
@@ -78,7 +87,8 @@ static struct mmu_registers some_tables(struct world *w, uint64_t *va)
     for (unsigned l = levels; l >= 1; l--) {
         unsigned width = levels == 3 && l == 3 ? 2 : kinds[kind].bits;
         uint64_t index = *va >> (12 + kinds[kind].bits * (l - 1)) & ((1u << width) - 1);
-        uint64_t table = rnd() % 16 ? levels - l + 1 : 6, child = rnd() % 8 ? levels - l + 2 : rnd() % 100;
+        uint64_t table = rnd() % 16 ? levels - l + 1 : 6,
+                 child = rnd() % 8 ? levels - l + 2 : rnd() % 100;
         uint64_t e = some_entry(l, child);
 
         if (levels == 3 && l == 3)
@@ -90,12 +100,12 @@ static struct mmu_registers some_tables(struct world *w, uint64_t *va)
 
 static void compare(struct world *w, uint64_t start, unsigned *ok)
 {
-    struct world_vcpu *v = &w->vcpu[0];
-    uint64_t va;
+    struct world_vcpu   *v = &w->vcpu[0];
+    uint64_t             va;
     struct mmu_registers regs = some_tables(w, &va);
-    unsigned acc = rnd() & 15, marks;
-    struct walk walk;
-    struct mmu_outcome want;
+    unsigned             acc = rnd() & 15, marks;
+    struct walk          walk;
+    struct mmu_outcome   want;
 
     if ((acc & ACC_FETCH) && (acc & ACC_WRITE))
         acc &= ~(unsigned)ACC_WRITE;
@@ -120,9 +130,9 @@ static void compare(struct world *w, uint64_t start, unsigned *ok)
 
 static void it_agrees_with_the_naive_processor_on_random_tables(void **state)
 {
-    const char *from = getenv("SEED");
-    unsigned rounds = from ? 1 : 200000, ok = 0;
-    uint64_t first = from ? strtoull(from, NULL, 0) : 1;
+    const char   *from = getenv("SEED");
+    unsigned      rounds = from ? 1 : 200000, ok = 0;
+    uint64_t      first = from ? strtoull(from, NULL, 0) : 1;
     struct world *w = world_create(&setup);
 
     (void)state;
@@ -143,12 +153,12 @@ static void it_agrees_with_the_naive_processor_on_random_tables(void **state)
 /* Somebody else changed the entry between the walk and the mark. */
 static void an_entry_that_changed_meanwhile_is_not_marked(void **state)
 {
-    struct world *w = world_create(&setup);
+    struct world      *w = world_create(&setup);
     struct world_vcpu *v = &w->vcpu[0];
     struct paging_regs regs = { 0x80010011, 0x1000, 0x20, 0x500 };
-    unsigned marks;
-    struct walk walk;
-    uint64_t found;
+    unsigned           marks;
+    struct walk        walk;
+    uint64_t           found;
 
     (void)state;
     for (uint64_t t = 1; t <= 4; t++)

@@ -61,3 +61,29 @@ def fuzz(program, seconds):
         if done.returncode:
             raise Failure(last_lines(done.stdout))
     return run
+
+
+SOAKS = (
+    ("random four-level guests", "--ops 30000 --modes 64,off"),
+    ("random guests of all modes", "--ops 30000 --modes 64,32,pae,off"),
+    ("two vCPUs side by side", "--ops 30000 --modes 64,32,pae,off --vcpus 2 --smp --audit 16"),
+    ("a pool that is too small", "--ops 20000 --pairs 80"),
+)
+
+
+def soak_tests(program):
+    """The core beside the naive processor: random runs (SEED=), then the scripts that once failed."""
+    seed = os.environ.get("SEED", "1")
+
+    def one(arguments):
+        def run():
+            done = subprocess.run([program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  text=True, errors="replace", timeout=LIMIT, check=False)
+            if done.returncode or "the worlds agree" not in done.stdout:
+                raise Failure(last_lines(done.stdout))
+        return run
+
+    scripts = sorted(os.path.join("test/model/scripts", f) for f in os.listdir("test/model/scripts"))
+    return ([(f"{name} see what a processor shows (seed {seed})", one(["--seed", seed, *options.split()]))
+             for name, options in SOAKS] +
+            [(f"{os.path.basename(f)} agrees", one(["--replay", f])) for f in scripts])

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs tests and ends with a line `N passed, N failed`: run.py GROUP [ARGUMENT...] [GROUP ...]
 
-Groups: hosted PROGRAM..., lint, fuzz PROGRAM..., system [PATTERN...] (only tests whose name has the pattern).
+Groups: hosted PROGRAM..., soak PROGRAM, lint, fuzz PROGRAM..., system [PATTERN...] (only tests whose name has the pattern).
 """
 
 import os
@@ -13,7 +13,7 @@ import hosted  # noqa: E402
 import system  # noqa: E402
 from outcome import Failure, Report  # noqa: E402
 
-GROUPS = ("hosted", "lint", "fuzz", "system")
+GROUPS = ("hosted", "soak", "lint", "fuzz", "system")
 WORKERS = 2
 
 
@@ -43,6 +43,8 @@ def main():
         if group == "hosted":
             for program in arguments:
                 hosted.run_hosted(report, program)
+        elif group == "soak":
+            report.run(hosted.soak_tests(arguments[0]), WORKERS)
         elif group == "lint":
             report.run([("compilers, linters and the layers have no complaint", lint)], 1)
         elif group == "fuzz":

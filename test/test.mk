@@ -1,14 +1,14 @@
 # Tests and linters. A hosted test X_test.c is linked with X.c, or with what lines of its own say instead:
 #     /* test: with paging/walk.c test/model/mmu.c */
 # and a test of x86/ with Zydis too. Everything of it is compiled for the host, under ASan and UBSan.
-.PHONY: test-long fuzz lint-clang lint-quick
+.PHONY: test-long fuzz lint-clang soak mutants lint-quick
 
 # A *_test.c without a main function is a part of other tests, which name it.
 hosted_test_src := $(shell grep -l '^int main\b' $(wildcard paging/*_test.c hv/*_test.c x86/*_test.c x86/svm/*_test.c \
     test/model/*_test.c) /dev/null)
 hosted_tests    := $(hosted_test_src:%.c=$B/test/%)
 fuzz_src        := $(shell grep -l 'LLVMFuzzerTestOneInput' $(wildcard paging/*_fuzz.c hv/*_fuzz.c x86/*_fuzz.c) /dev/null)
-fuzzers         := $(fuzz_src:%.c=$B/fuzz/%)
+fuzzers         := $(fuzz_src:%.c=$B/fuzz/%) $B/fuzz/soak
 bare_guests     := $(filter-out guest,$(basename $(notdir $(wildcard test/guests/*.c))))
 bare_guest_elf  := $(bare_guests:%=$B/test/guests/%.elf)
 FUZZ_SECONDS    := 60
@@ -22,16 +22,41 @@ HOSTED_CPPFLAGS = -I. $(ZYDIS_CPPFLAGS)
 
 $B/host/%.o: %.c | $B/.packages $B/zydis/.fetched
 	@mkdir -p $(@D)
-	$(CC) $(HOSTED) $(HOSTED_CPPFLAGS) -MMD -MP -c -o $@ $<
+	@echo '  CC  $<'; $(CC) $(HOSTED) $(HOSTED_CPPFLAGS) -MMD -MP -c -o $@ $<
 
 define hosted_rule
 $B/test/$(1:%.c=%): $(call hosted_o,$1) $(call zydis_of,$1)
 	@mkdir -p $$(@D)
-	$$(CC) $$(HOSTED) -o $$@ $$^ -lcmocka
+	@echo '  LD  $$@'; $$(CC) $$(HOSTED) -o $$@ $$^ -lcmocka
 endef
 $(foreach t,$(hosted_test_src),$(eval $(call hosted_rule,$t)))
 
 -include $(patsubst %.c,$B/host/%.d,$(sort $(foreach t,$(hosted_test_src),$t $(call with,$t))))
+
+# ---- the core beside the naive processor ----
+soak_src := $(wildcard test/model/*.c)
+soak_src := $(filter-out %_test.c,$(soak_src)) $(paging_src)
+$B/test/soak: $(soak_src:%.c=$B/host/%.o)
+	@mkdir -p $(@D)
+	@echo '  LD  $@'; $(CC) $(HOSTED) -o $@ $^
+-include $(soak_src:%.c=$B/host/%.d)
+
+# make soak OPS=10000000 SEED=7
+OPS  := 1000000
+SEED := 1
+MODES := 64,32,pae,off
+$B/test/soak-fast: $(soak_src) $(wildcard test/model/*.h paging/*.h)
+	@mkdir -p $(@D)
+	@echo '  CC  $@'; $(CC) -std=gnu11 -O2 -g $(WARN) -I. -o $@ $(soak_src)
+soak: $B/test/soak-fast
+	$< --seed $(SEED) --ops $(OPS) --modes $(MODES)
+
+$B/fuzz/soak: $(soak_src) $(wildcard test/model/*.h paging/*.h)
+	@mkdir -p $(@D)
+	@echo '  CC  $@'; $(CLANG) $(HOSTED) -fsanitize=fuzzer -DSOAK_FUZZ -I. -o $@ $(soak_src)
+
+mutants:
+	@test/model/mutants.sh
 
 # ---- bare guests ----
 GUEST_CFLAGS := -std=gnu11 -O2 -g $(WARN) -ffreestanding -fno-pic -mgeneral-regs-only -mno-red-zone \
@@ -51,11 +76,11 @@ $(bare_guest_elf): $B/test/guests/%.elf: $B/test/guests/%.o $B/test/guests/start
 -include $(wildcard $B/test/guests/*.d)
 
 # ---- what a person calls ----
-check: $(hosted_tests)
-	@test/run.py hosted $(hosted_tests)
+check: $(hosted_tests) $B/test/soak
+	@test/run.py hosted $(hosted_tests) soak $B/test/soak
 
-test: image tools guest $(hosted_tests) $(bare_guest_elf)
-	@test/run.py hosted $(hosted_tests) lint system
+test: image tools guest $(hosted_tests) $B/test/soak $(bare_guest_elf)
+	@test/run.py hosted $(hosted_tests) soak $B/test/soak lint system
 
 test-long: image tools guest lint $(hosted_tests) $(bare_guest_elf) $(fuzzers)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) test/run.py hosted $(hosted_tests) lint fuzz $(fuzzers) system

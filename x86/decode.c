@@ -13,39 +13,160 @@
 /* Kinds by mnemonic, where the mnemonic alone decides. */
 static const uint8_t kind_of_mnemonic[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 #define K(mnemonic, kind) [ZYDIS_MNEMONIC_##mnemonic] = INSN_##kind
-    K(MOV, MOV), K(MOVNTI, MOV), K(MOVZX, MOVZX), K(MOVSX, MOVSX), K(MOVSXD, MOVSX),
-    K(MOVBE, MOVBE), K(LEA, LEA), K(XLAT, XLAT), K(XCHG, XCHG), K(XADD, XADD),
-    K(CMPXCHG, CMPXCHG), K(CMPXCHG8B, CMPXCHG8B), K(CMPXCHG16B, CMPXCHG16B),
-    K(ADD, ADD), K(OR, OR), K(ADC, ADC), K(SBB, SBB), K(AND, AND), K(SUB, SUB), K(XOR, XOR),
-    K(CMP, CMP), K(TEST, TEST), K(INC, INC), K(DEC, DEC), K(NEG, NEG), K(NOT, NOT),
-    K(ROL, ROL), K(ROR, ROR), K(RCL, RCL), K(RCR, RCR), K(SHL, SHL), K(SHR, SHR), K(SAR, SAR),
-    K(SHLD, SHLD), K(SHRD, SHRD), K(BT, BT), K(BTS, BTS), K(BTR, BTR), K(BTC, BTC),
-    K(MUL, MUL), K(IMUL, IMUL), K(DIV, DIV), K(IDIV, IDIV),
-    K(PUSH, PUSH), K(POP, POP), K(CALL, CALL), K(JMP, JMP), K(RET, RET), K(LEAVE, LEAVE),
-    K(MOVSB, MOVS), K(MOVSW, MOVS), K(MOVSD, MOVS), K(MOVSQ, MOVS),
-    K(STOSB, STOS), K(STOSW, STOS), K(STOSD, STOS), K(STOSQ, STOS),
-    K(LODSB, LODS), K(LODSW, LODS), K(LODSD, LODS), K(LODSQ, LODS),
-    K(CMPSB, CMPS), K(CMPSW, CMPS), K(CMPSD, CMPS), K(CMPSQ, CMPS),
-    K(SCASB, SCAS), K(SCASW, SCAS), K(SCASD, SCAS), K(SCASQ, SCAS),
-    K(MOVUPS, MOVXMM), K(MOVUPD, MOVXMM), K(MOVDQU, MOVXMM), K(LDDQU, MOVXMM),
-    K(MOVAPS, MOVXMMA), K(MOVAPD, MOVXMMA), K(MOVDQA, MOVXMMA), K(MOVNTPS, MOVXMMA),
-    K(MOVNTPD, MOVXMMA), K(MOVNTDQ, MOVXMMA), K(MOVNTDQA, MOVXMMA),
-    K(MOVD, MOVSCALAR), K(MOVQ, MOVSCALAR), K(MOVSS, MOVSCALAR),
-    K(MOVLPS, MOVLOW), K(MOVLPD, MOVLOW), K(MOVHPS, MOVHIGH), K(MOVHPD, MOVHIGH),
-    K(CPUID, CPUID), K(RDMSR, RDMSR), K(WRMSR, WRMSR), K(HLT, HLT), K(PAUSE, PAUSE),
-    K(RDTSC, RDTSC), K(RDTSCP, RDTSCP), K(RDPMC, RDPMC), K(INVD, INVD), K(WBINVD, WBINVD),
-    K(INVLPG, INVLPG), K(INVLPGA, INVLPGA), K(INVPCID, INVPCID),
-    K(XSETBV, XSETBV), K(XGETBV, XGETBV), K(MONITOR, MONITOR), K(MWAIT, MWAIT),
-    K(CLTS, CLTS), K(LMSW, LMSW), K(SMSW, SMSW), K(IN, IN), K(OUT, OUT),
-    K(INSB, INS), K(INSW, INS), K(INSD, INS), K(OUTSB, OUTS), K(OUTSW, OUTS), K(OUTSD, OUTS),
-    K(LGDT, LGDT), K(LIDT, LIDT), K(LLDT, LLDT), K(LTR, LTR), K(SGDT, SGDT), K(SIDT, SIDT),
-    K(SLDT, SLDT), K(STR, STR), K(INT, INT), K(INT3, INT3), K(INTO, INTO), K(INT1, ICEBP),
-    K(IRET, IRET), K(IRETD, IRET), K(IRETQ, IRET), K(PUSHF, PUSHF), K(PUSHFD, PUSHF),
-    K(PUSHFQ, PUSHF), K(POPF, POPF), K(POPFD, POPF), K(POPFQ, POPF), K(CLI, CLI), K(STI, STI),
-    K(RSM, RSM), K(SYSCALL, SYSCALL), K(SYSRET, SYSRET), K(SYSENTER, SYSENTER),
-    K(SYSEXIT, SYSEXIT), K(UD0, UD), K(UD1, UD), K(UD2, UD),
-    K(VMRUN, VMRUN), K(VMMCALL, VMMCALL), K(VMCALL, VMCALL), K(VMLOAD, VMLOAD),
-    K(VMSAVE, VMSAVE), K(STGI, STGI), K(CLGI, CLGI), K(SKINIT, SKINIT),
+    K(MOV, MOV),
+    K(MOVNTI, MOV),
+    K(MOVZX, MOVZX),
+    K(MOVSX, MOVSX),
+    K(MOVSXD, MOVSX),
+    K(MOVBE, MOVBE),
+    K(LEA, LEA),
+    K(XLAT, XLAT),
+    K(XCHG, XCHG),
+    K(XADD, XADD),
+    K(CMPXCHG, CMPXCHG),
+    K(CMPXCHG8B, CMPXCHG8B),
+    K(CMPXCHG16B, CMPXCHG16B),
+    K(ADD, ADD),
+    K(OR, OR),
+    K(ADC, ADC),
+    K(SBB, SBB),
+    K(AND, AND),
+    K(SUB, SUB),
+    K(XOR, XOR),
+    K(CMP, CMP),
+    K(TEST, TEST),
+    K(INC, INC),
+    K(DEC, DEC),
+    K(NEG, NEG),
+    K(NOT, NOT),
+    K(ROL, ROL),
+    K(ROR, ROR),
+    K(RCL, RCL),
+    K(RCR, RCR),
+    K(SHL, SHL),
+    K(SHR, SHR),
+    K(SAR, SAR),
+    K(SHLD, SHLD),
+    K(SHRD, SHRD),
+    K(BT, BT),
+    K(BTS, BTS),
+    K(BTR, BTR),
+    K(BTC, BTC),
+    K(MUL, MUL),
+    K(IMUL, IMUL),
+    K(DIV, DIV),
+    K(IDIV, IDIV),
+    K(PUSH, PUSH),
+    K(POP, POP),
+    K(CALL, CALL),
+    K(JMP, JMP),
+    K(RET, RET),
+    K(LEAVE, LEAVE),
+    K(MOVSB, MOVS),
+    K(MOVSW, MOVS),
+    K(MOVSD, MOVS),
+    K(MOVSQ, MOVS),
+    K(STOSB, STOS),
+    K(STOSW, STOS),
+    K(STOSD, STOS),
+    K(STOSQ, STOS),
+    K(LODSB, LODS),
+    K(LODSW, LODS),
+    K(LODSD, LODS),
+    K(LODSQ, LODS),
+    K(CMPSB, CMPS),
+    K(CMPSW, CMPS),
+    K(CMPSD, CMPS),
+    K(CMPSQ, CMPS),
+    K(SCASB, SCAS),
+    K(SCASW, SCAS),
+    K(SCASD, SCAS),
+    K(SCASQ, SCAS),
+    K(MOVUPS, MOVXMM),
+    K(MOVUPD, MOVXMM),
+    K(MOVDQU, MOVXMM),
+    K(LDDQU, MOVXMM),
+    K(MOVAPS, MOVXMMA),
+    K(MOVAPD, MOVXMMA),
+    K(MOVDQA, MOVXMMA),
+    K(MOVNTPS, MOVXMMA),
+    K(MOVNTPD, MOVXMMA),
+    K(MOVNTDQ, MOVXMMA),
+    K(MOVNTDQA, MOVXMMA),
+    K(MOVD, MOVSCALAR),
+    K(MOVQ, MOVSCALAR),
+    K(MOVSS, MOVSCALAR),
+    K(MOVLPS, MOVLOW),
+    K(MOVLPD, MOVLOW),
+    K(MOVHPS, MOVHIGH),
+    K(MOVHPD, MOVHIGH),
+    K(CPUID, CPUID),
+    K(RDMSR, RDMSR),
+    K(WRMSR, WRMSR),
+    K(HLT, HLT),
+    K(PAUSE, PAUSE),
+    K(RDTSC, RDTSC),
+    K(RDTSCP, RDTSCP),
+    K(RDPMC, RDPMC),
+    K(INVD, INVD),
+    K(WBINVD, WBINVD),
+    K(INVLPG, INVLPG),
+    K(INVLPGA, INVLPGA),
+    K(INVPCID, INVPCID),
+    K(XSETBV, XSETBV),
+    K(XGETBV, XGETBV),
+    K(MONITOR, MONITOR),
+    K(MWAIT, MWAIT),
+    K(CLTS, CLTS),
+    K(LMSW, LMSW),
+    K(SMSW, SMSW),
+    K(IN, IN),
+    K(OUT, OUT),
+    K(INSB, INS),
+    K(INSW, INS),
+    K(INSD, INS),
+    K(OUTSB, OUTS),
+    K(OUTSW, OUTS),
+    K(OUTSD, OUTS),
+    K(LGDT, LGDT),
+    K(LIDT, LIDT),
+    K(LLDT, LLDT),
+    K(LTR, LTR),
+    K(SGDT, SGDT),
+    K(SIDT, SIDT),
+    K(SLDT, SLDT),
+    K(STR, STR),
+    K(INT, INT),
+    K(INT3, INT3),
+    K(INTO, INTO),
+    K(INT1, ICEBP),
+    K(IRET, IRET),
+    K(IRETD, IRET),
+    K(IRETQ, IRET),
+    K(PUSHF, PUSHF),
+    K(PUSHFD, PUSHF),
+    K(PUSHFQ, PUSHF),
+    K(POPF, POPF),
+    K(POPFD, POPF),
+    K(POPFQ, POPF),
+    K(CLI, CLI),
+    K(STI, STI),
+    K(RSM, RSM),
+    K(SYSCALL, SYSCALL),
+    K(SYSRET, SYSRET),
+    K(SYSENTER, SYSENTER),
+    K(SYSEXIT, SYSEXIT),
+    K(UD0, UD),
+    K(UD1, UD),
+    K(UD2, UD),
+    K(VMRUN, VMRUN),
+    K(VMMCALL, VMMCALL),
+    K(VMCALL, VMCALL),
+    K(VMLOAD, VMLOAD),
+    K(VMSAVE, VMSAVE),
+    K(STGI, STGI),
+    K(CLGI, CLGI),
+    K(SKINIT, SKINIT),
 #undef K
 };
 
@@ -191,7 +312,8 @@ static void fill_operand(struct insn_operand *op, const ZydisDecodedOperand *zo)
     unsigned bytes = zo->size / 8u;
 
     *op = (struct insn_operand){ .bytes = bytes > 255 ? 0 : (uint8_t)bytes,
-                                 .base = REG_NONE, .index = REG_NONE };
+                                 .base = REG_NONE,
+                                 .index = REG_NONE };
     switch (zo->type) {
     case ZYDIS_OPERAND_TYPE_REGISTER:
         fill_register(op, zo->reg.value);
@@ -232,8 +354,8 @@ static void fill_operands(struct insn *out, const ZydisDecodedInstruction *zi,
         if (i < out->operands)
             fill_operand(&out->operand[i], &zo[i]);
         else
-            out->operand[i] = (struct insn_operand){ .type = OPERAND_NONE, .base = REG_NONE,
-                                                     .index = REG_NONE };
+            out->operand[i] =
+                (struct insn_operand){ .type = OPERAND_NONE, .base = REG_NONE, .index = REG_NONE };
         if (out->operand[i].type == OPERAND_MEMORY && sib_without_base(zi)) {
             out->operand[i].base = REG_NONE;
             out->operand[i].value = zi->raw.disp.value;
@@ -269,8 +391,7 @@ static void fill(struct insn *out, enum insn_mode mode, const ZydisDecodedInstru
         .lock = (zi->attributes & ZYDIS_ATTRIB_HAS_LOCK) != 0,
     };
     if (zi->attributes & ZYDIS_ATTRIB_HAS_MODRM)
-        out->modrm = (uint8_t)(zi->raw.modrm.mod << 6 | zi->raw.modrm.reg << 3 |
-                               zi->raw.modrm.rm);
+        out->modrm = (uint8_t)(zi->raw.modrm.mod << 6 | zi->raw.modrm.reg << 3 | zi->raw.modrm.rm);
     for (unsigned i = 0; i < zi->raw.prefix_count; i++) {
         if (zi->raw.prefixes[i].value == INSN_REPE || zi->raw.prefixes[i].value == INSN_REPNE)
             out->rep = zi->raw.prefixes[i].value;
@@ -289,10 +410,10 @@ enum insn_status insn_decode(struct insn *out, enum insn_mode mode, const uint8_
         [INSN_MODE_32] = { ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32 },
         [INSN_MODE_64] = { ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64 },
     };
-    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+    ZydisDecodedOperand     operands[ZYDIS_MAX_OPERAND_COUNT];
     ZydisDecodedInstruction zi;
-    ZydisDecoder decoder;
-    ZyanStatus status;
+    ZydisDecoder            decoder;
+    ZyanStatus              status;
 
     if (length == 0)
         return INSN_MORE;
@@ -301,9 +422,8 @@ enum insn_status insn_decode(struct insn *out, enum insn_mode mode, const uint8_
     /* In 64-bit mode a near branch obeys 66h on AMD's processors: APM vol. 3, CALL (Near). */
     if (ZYAN_FAILED(ZydisDecoderEnableMode(&decoder, ZYDIS_DECODER_MODE_AMD_BRANCHES, ZYAN_TRUE)))
         return INSN_INVALID;
-    status = ZydisDecoderDecodeFull(&decoder, bytes, length < INSN_BYTES_MAX ? length
-                                                                             : INSN_BYTES_MAX,
-                                    &zi, operands);
+    status = ZydisDecoderDecodeFull(
+        &decoder, bytes, length < INSN_BYTES_MAX ? length : INSN_BYTES_MAX, &zi, operands);
     if (status == ZYDIS_STATUS_NO_MORE_DATA)
         return length < INSN_BYTES_MAX ? INSN_MORE : INSN_TOO_LONG;
     if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
@@ -352,19 +472,19 @@ static struct insn_cache_entry *slot_of(struct insn_cache *cache, const uint64_t
                                         enum insn_mode mode)
 {
     /* The multiplier is 2^64 over the golden ratio: neighbours in value land far apart. */
-    uint64_t hash = (key[0] ^ (key[1] << 17 | key[1] >> 47) ^ (uint64_t)mode) *
-                    UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t hash =
+        (key[0] ^ (key[1] << 17 | key[1] >> 47) ^ (uint64_t)mode) * UINT64_C(0x9e3779b97f4a7c15);
 
     return &cache->entry[hash >> 32 & (INSN_CACHE_ENTRIES - 1)];
 }
 
 _Static_assert((INSN_CACHE_ENTRIES & (INSN_CACHE_ENTRIES - 1)) == 0, "a mask makes the index");
 
-const struct insn *insn_lookup(struct insn_cache *cache, enum insn_mode mode,
-                               const uint8_t *bytes, unsigned length, enum insn_status *status)
+const struct insn *insn_lookup(struct insn_cache *cache, enum insn_mode mode, const uint8_t *bytes,
+                               unsigned length, enum insn_status *status)
 {
     struct insn_cache_entry *entry;
-    uint64_t key[2];
+    uint64_t                 key[2];
 
     make_key(key, bytes, length);
     entry = slot_of(cache, key, mode);
@@ -375,7 +495,7 @@ const struct insn *insn_lookup(struct insn_cache *cache, enum insn_mode mode,
         return &entry->insn;
     }
     cache->misses++;
-    entry->insn.length = 0;
+    /* Where this fails, the entry stays what it was. */
     *status = insn_decode(&entry->insn, mode, bytes, length);
     if (*status != INSN_OK)
         return NULL;
@@ -388,20 +508,27 @@ const char *insn_kind_name(enum insn_kind kind)
 {
 #define K(kind) [INSN_##kind] = #kind
     static const char names[INSN_KINDS][14] = {
-        K(OTHER), K(MOV), K(MOVZX), K(MOVSX), K(MOVBE), K(LEA), K(XLAT), K(XCHG), K(XADD),
-        K(CMPXCHG), K(CMPXCHG8B), K(CMPXCHG16B), K(ADD), K(OR), K(ADC), K(SBB), K(AND), K(SUB),
-        K(XOR), K(CMP), K(TEST), K(INC), K(DEC), K(NEG), K(NOT), K(ROL), K(ROR), K(RCL), K(RCR),
-        K(SHL), K(SHR), K(SAR), K(SHLD), K(SHRD), K(BT), K(BTS), K(BTR), K(BTC), K(SETCC),
-        K(CMOVCC), K(MUL), K(IMUL), K(DIV), K(IDIV), K(PUSH), K(POP), K(CALL), K(JMP), K(RET),
-        K(LEAVE), K(MOVS), K(STOS), K(LODS), K(CMPS), K(SCAS), K(MOVXMM), K(MOVXMMA),
-        K(MOVSCALAR), K(MOVLOW), K(MOVHIGH), K(CPUID), K(RDMSR), K(WRMSR), K(HLT), K(PAUSE),
-        K(RDTSC), K(RDTSCP), K(RDPMC), K(INVD), K(WBINVD), K(INVLPG), K(INVLPGA), K(INVPCID),
-        K(XSETBV), K(XGETBV), K(MONITOR), K(MWAIT), K(MOV_TO_CR), K(MOV_FROM_CR), K(MOV_TO_DR),
-        K(MOV_FROM_DR), K(CLTS), K(LMSW), K(SMSW), K(IN), K(OUT), K(INS), K(OUTS), K(LGDT),
-        K(LIDT), K(LLDT), K(LTR), K(SGDT), K(SIDT), K(SLDT), K(STR), K(INT), K(INT3), K(INTO),
-        K(ICEBP), K(IRET), K(PUSHF), K(POPF), K(CLI), K(STI), K(JMP_FAR), K(CALL_FAR),
-        K(RET_FAR), K(RSM), K(SYSCALL), K(SYSRET), K(SYSENTER), K(SYSEXIT), K(UD), K(VMRUN),
-        K(VMMCALL), K(VMCALL), K(VMLOAD), K(VMSAVE), K(STGI), K(CLGI), K(SKINIT),
+        K(OTHER),       K(MOV),       K(MOVZX),       K(MOVSX),     K(MOVBE),     K(LEA),
+        K(XLAT),        K(XCHG),      K(XADD),        K(CMPXCHG),   K(CMPXCHG8B), K(CMPXCHG16B),
+        K(ADD),         K(OR),        K(ADC),         K(SBB),       K(AND),       K(SUB),
+        K(XOR),         K(CMP),       K(TEST),        K(INC),       K(DEC),       K(NEG),
+        K(NOT),         K(ROL),       K(ROR),         K(RCL),       K(RCR),       K(SHL),
+        K(SHR),         K(SAR),       K(SHLD),        K(SHRD),      K(BT),        K(BTS),
+        K(BTR),         K(BTC),       K(SETCC),       K(CMOVCC),    K(MUL),       K(IMUL),
+        K(DIV),         K(IDIV),      K(PUSH),        K(POP),       K(CALL),      K(JMP),
+        K(RET),         K(LEAVE),     K(MOVS),        K(STOS),      K(LODS),      K(CMPS),
+        K(SCAS),        K(MOVXMM),    K(MOVXMMA),     K(MOVSCALAR), K(MOVLOW),    K(MOVHIGH),
+        K(CPUID),       K(RDMSR),     K(WRMSR),       K(HLT),       K(PAUSE),     K(RDTSC),
+        K(RDTSCP),      K(RDPMC),     K(INVD),        K(WBINVD),    K(INVLPG),    K(INVLPGA),
+        K(INVPCID),     K(XSETBV),    K(XGETBV),      K(MONITOR),   K(MWAIT),     K(MOV_TO_CR),
+        K(MOV_FROM_CR), K(MOV_TO_DR), K(MOV_FROM_DR), K(CLTS),      K(LMSW),      K(SMSW),
+        K(IN),          K(OUT),       K(INS),         K(OUTS),      K(LGDT),      K(LIDT),
+        K(LLDT),        K(LTR),       K(SGDT),        K(SIDT),      K(SLDT),      K(STR),
+        K(INT),         K(INT3),      K(INTO),        K(ICEBP),     K(IRET),      K(PUSHF),
+        K(POPF),        K(CLI),       K(STI),         K(JMP_FAR),   K(CALL_FAR),  K(RET_FAR),
+        K(RSM),         K(SYSCALL),   K(SYSRET),      K(SYSENTER),  K(SYSEXIT),   K(UD),
+        K(VMRUN),       K(VMMCALL),   K(VMCALL),      K(VMLOAD),    K(VMSAVE),    K(STGI),
+        K(CLGI),        K(SKINIT),
     };
 #undef K
 

@@ -31,15 +31,60 @@ enum insn_kind {
     INSN_OTHER, /* valid, but nothing that this hypervisor cares about */
 
     /* emulate() carries these out, unless an operand is of a type it does not know */
-    INSN_MOV, INSN_MOVZX, INSN_MOVSX, INSN_MOVBE, INSN_LEA, INSN_XLAT,
-    INSN_XCHG, INSN_XADD, INSN_CMPXCHG, INSN_CMPXCHG8B, INSN_CMPXCHG16B,
-    INSN_ADD, INSN_OR, INSN_ADC, INSN_SBB, INSN_AND, INSN_SUB, INSN_XOR, INSN_CMP,
-    INSN_TEST, INSN_INC, INSN_DEC, INSN_NEG, INSN_NOT,
-    INSN_ROL, INSN_ROR, INSN_RCL, INSN_RCR, INSN_SHL, INSN_SHR, INSN_SAR,
-    INSN_SHLD, INSN_SHRD, INSN_BT, INSN_BTS, INSN_BTR, INSN_BTC,
-    INSN_SETCC, INSN_CMOVCC, INSN_MUL, INSN_IMUL, INSN_DIV, INSN_IDIV,
-    INSN_PUSH, INSN_POP, INSN_CALL, INSN_JMP, INSN_RET, INSN_LEAVE,
-    INSN_MOVS, INSN_STOS, INSN_LODS, INSN_CMPS, INSN_SCAS,
+    INSN_MOV,
+    INSN_MOVZX,
+    INSN_MOVSX,
+    INSN_MOVBE,
+    INSN_LEA,
+    INSN_XLAT,
+    INSN_XCHG,
+    INSN_XADD,
+    INSN_CMPXCHG,
+    INSN_CMPXCHG8B,
+    INSN_CMPXCHG16B,
+    INSN_ADD,
+    INSN_OR,
+    INSN_ADC,
+    INSN_SBB,
+    INSN_AND,
+    INSN_SUB,
+    INSN_XOR,
+    INSN_CMP,
+    INSN_TEST,
+    INSN_INC,
+    INSN_DEC,
+    INSN_NEG,
+    INSN_NOT,
+    INSN_ROL,
+    INSN_ROR,
+    INSN_RCL,
+    INSN_RCR,
+    INSN_SHL,
+    INSN_SHR,
+    INSN_SAR,
+    INSN_SHLD,
+    INSN_SHRD,
+    INSN_BT,
+    INSN_BTS,
+    INSN_BTR,
+    INSN_BTC,
+    INSN_SETCC,
+    INSN_CMOVCC,
+    INSN_MUL,
+    INSN_IMUL,
+    INSN_DIV,
+    INSN_IDIV,
+    INSN_PUSH,
+    INSN_POP,
+    INSN_CALL,
+    INSN_JMP,
+    INSN_RET,
+    INSN_LEAVE,
+    INSN_MOVS,
+    INSN_STOS,
+    INSN_LODS,
+    INSN_CMPS,
+    INSN_SCAS,
     INSN_MOVXMM,    /* unaligned 16 bytes: MOVUPS MOVUPD MOVDQU LDDQU      */
     INSN_MOVXMMA,   /* aligned: MOVAPS MOVAPD MOVDQA MOVNTPS MOVNTPD MOVNTDQ MOVNTDQA */
     INSN_MOVSCALAR, /* low 4 or 8 bytes, load clears the rest: MOVD MOVQ MOVSS MOVSD  */
@@ -47,25 +92,82 @@ enum insn_kind {
     INSN_MOVHIGH,   /* high half: MOVHPS MOVHPD                            */
 
     /* those that cause exits of their own; emulate() says EMU_UNKNOWN */
-    INSN_CPUID, INSN_RDMSR, INSN_WRMSR, INSN_HLT, INSN_PAUSE, INSN_RDTSC, INSN_RDTSCP,
-    INSN_RDPMC, INSN_INVD, INSN_WBINVD, INSN_INVLPG, INSN_INVLPGA, INSN_INVPCID,
-    INSN_XSETBV, INSN_XGETBV, INSN_MONITOR, INSN_MWAIT,
-    INSN_MOV_TO_CR, INSN_MOV_FROM_CR, INSN_MOV_TO_DR, INSN_MOV_FROM_DR,
-    INSN_CLTS, INSN_LMSW, INSN_SMSW,
-    INSN_IN, INSN_OUT, INSN_INS, INSN_OUTS,
-    INSN_LGDT, INSN_LIDT, INSN_LLDT, INSN_LTR, INSN_SGDT, INSN_SIDT, INSN_SLDT, INSN_STR,
-    INSN_INT, INSN_INT3, INSN_INTO, INSN_ICEBP, INSN_IRET, INSN_PUSHF, INSN_POPF,
-    INSN_CLI, INSN_STI, INSN_JMP_FAR, INSN_CALL_FAR, INSN_RET_FAR, INSN_RSM,
-    INSN_SYSCALL, INSN_SYSRET, INSN_SYSENTER, INSN_SYSEXIT, INSN_UD,
-    INSN_VMRUN, INSN_VMMCALL, INSN_VMCALL, INSN_VMLOAD, INSN_VMSAVE, INSN_STGI, INSN_CLGI,
+    INSN_CPUID,
+    INSN_RDMSR,
+    INSN_WRMSR,
+    INSN_HLT,
+    INSN_PAUSE,
+    INSN_RDTSC,
+    INSN_RDTSCP,
+    INSN_RDPMC,
+    INSN_INVD,
+    INSN_WBINVD,
+    INSN_INVLPG,
+    INSN_INVLPGA,
+    INSN_INVPCID,
+    INSN_XSETBV,
+    INSN_XGETBV,
+    INSN_MONITOR,
+    INSN_MWAIT,
+    INSN_MOV_TO_CR,
+    INSN_MOV_FROM_CR,
+    INSN_MOV_TO_DR,
+    INSN_MOV_FROM_DR,
+    INSN_CLTS,
+    INSN_LMSW,
+    INSN_SMSW,
+    INSN_IN,
+    INSN_OUT,
+    INSN_INS,
+    INSN_OUTS,
+    INSN_LGDT,
+    INSN_LIDT,
+    INSN_LLDT,
+    INSN_LTR,
+    INSN_SGDT,
+    INSN_SIDT,
+    INSN_SLDT,
+    INSN_STR,
+    INSN_INT,
+    INSN_INT3,
+    INSN_INTO,
+    INSN_ICEBP,
+    INSN_IRET,
+    INSN_PUSHF,
+    INSN_POPF,
+    INSN_CLI,
+    INSN_STI,
+    INSN_JMP_FAR,
+    INSN_CALL_FAR,
+    INSN_RET_FAR,
+    INSN_RSM,
+    INSN_SYSCALL,
+    INSN_SYSRET,
+    INSN_SYSENTER,
+    INSN_SYSEXIT,
+    INSN_UD,
+    INSN_VMRUN,
+    INSN_VMMCALL,
+    INSN_VMCALL,
+    INSN_VMLOAD,
+    INSN_VMSAVE,
+    INSN_STGI,
+    INSN_CLGI,
     INSN_SKINIT,
     INSN_KINDS,
 };
 
 /* Registers by the numbers that the encoding uses. */
 enum {
-    REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
-    REG_RIP = 16,  /* as a base only */
+    REG_RAX,
+    REG_RCX,
+    REG_RDX,
+    REG_RBX,
+    REG_RSP,
+    REG_RBP,
+    REG_RSI,
+    REG_RDI,
+    REG_RIP = 16, /* as a base only */
     REG_NONE = 255,
 };
 enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEGMENTS };
@@ -103,7 +205,7 @@ enum { INSN_MAP_ONE, INSN_MAP_0F, INSN_MAP_0F38, INSN_MAP_0F3A, INSN_MAP_OTHER }
 enum { INSN_REP_NONE, INSN_REPE = 0xf3, INSN_REPNE = 0xf2 };
 
 struct insn {
-    uint8_t kind;          /* enum insn_kind */
+    uint8_t kind; /* enum insn_kind */
     uint8_t length;
     uint8_t mode;          /* enum insn_mode */
     uint8_t map;           /* INSN_MAP_* */
@@ -113,7 +215,7 @@ struct insn {
     uint8_t address_bytes; /* 2, 4, 8 */
     uint8_t rep;           /* INSN_REP_* */
     bool    lock;
-    uint8_t segment;       /* of the rSI operand of a string instruction, OUTS and XLAT */
+    uint8_t segment; /* of the rSI operand of a string instruction, OUTS and XLAT */
     uint8_t operands;
     /* The explicit ones, and those that the mnemonic shows: AL in `in al, dx`. */
     struct insn_operand operand[INSN_OPERANDS];
@@ -140,8 +242,8 @@ struct insn_cache {
  * The same through the cache: NULL unless *status is INSN_OK. What is returned stays valid until
  * the next lookup in that cache. Give 15 bytes where they can be had: that is the fast path.
  */
-const struct insn *insn_lookup(struct insn_cache *cache, enum insn_mode mode,
-                               const uint8_t *bytes, unsigned length, enum insn_status *status);
+const struct insn *insn_lookup(struct insn_cache *cache, enum insn_mode mode, const uint8_t *bytes,
+                               unsigned length, enum insn_status *status);
 
 /* The kind in words, for messages and traces. */
 const char *insn_kind_name(enum insn_kind kind);

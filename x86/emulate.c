@@ -113,10 +113,15 @@ bool emu_is_memory(const struct emu *e, unsigned operand)
     return e->insn->operand[operand].type == OPERAND_MEMORY;
 }
 
+bool emu_misaligned16(const struct emu *e, unsigned operand)
+{
+    return insn_address(e->insn, e->cpu, operand, EMU_NONE).linear & 15;
+}
+
 bool emu_load(struct emu *e, unsigned operand, uint64_t *value)
 {
     const struct insn_operand *op = &e->insn->operand[operand];
-    struct emu_span span;
+    struct emu_span            span;
 
     switch (op->type) {
     case OPERAND_REGISTER:
@@ -146,7 +151,7 @@ bool emu_load(struct emu *e, unsigned operand, uint64_t *value)
 bool emu_store(struct emu *e, unsigned operand, uint64_t value)
 {
     const struct insn_operand *op = &e->insn->operand[operand];
-    struct emu_span span;
+    struct emu_span            span;
 
     switch (op->type) {
     case OPERAND_REGISTER:
@@ -171,19 +176,18 @@ static void commit_flags(struct emu *e, const struct alu *alu)
     e->cpu->rflags = (e->cpu->rflags & ~RFLAGS_ARITHMETIC) | (alu->flags & RFLAGS_ARITHMETIC);
 }
 
-static bool modify_atomically(struct emu *e, struct emu_span span, struct alu *alu,
-                              uint64_t *old)
+static bool modify_atomically(struct emu *e, struct emu_span span, struct alu *alu, uint64_t *old)
 {
     uint64_t flags = alu->flags;
 
     for (unsigned i = 0; i < EMU_ATTEMPTS; i++) {
         enum emu_status status;
-        bool done = false;
+        bool            done = false;
 
         alu->flags = flags;
         alu_compute(alu, *old);
-        status = e->memory->cmpxchg(e->memory->context, span.linear, old, &alu->result,
-                                    span.bytes, &done);
+        status = e->memory->cmpxchg(e->memory->context, span.linear, old, &alu->result, span.bytes,
+                                    &done);
         if (status != EMU_OK)
             return emu_memory_says(e, status);
         if (done)
@@ -239,16 +243,16 @@ static emu_handler *const handlers[INSN_KINDS] = {
     [INSN_XCHG] = emu_xchg,
     [INSN_XADD] = emu_xadd,
     [INSN_CMPXCHG] = emu_cmpxchg,
-    [INSN_CMPXCHG8B ... INSN_CMPXCHG16B] = emu_cmpxchg_wide,
-    [INSN_ADD ... INSN_XOR] = emu_arithmetic,
-    [INSN_CMP ... INSN_TEST] = emu_compare,
-    [INSN_INC ... INSN_SAR] = emu_arithmetic,
-    [INSN_SHLD ... INSN_SHRD] = emu_double_shift,
-    [INSN_BT ... INSN_BTC] = emu_bit,
+    [INSN_CMPXCHG8B... INSN_CMPXCHG16B] = emu_cmpxchg_wide,
+    [INSN_ADD... INSN_XOR] = emu_arithmetic,
+    [INSN_CMP... INSN_TEST] = emu_compare,
+    [INSN_INC... INSN_SAR] = emu_arithmetic,
+    [INSN_SHLD... INSN_SHRD] = emu_double_shift,
+    [INSN_BT... INSN_BTC] = emu_bit,
     [INSN_SETCC] = emu_setcc,
     [INSN_CMOVCC] = emu_cmovcc,
-    [INSN_MUL ... INSN_IMUL] = emu_multiply,
-    [INSN_DIV ... INSN_IDIV] = emu_divide,
+    [INSN_MUL... INSN_IMUL] = emu_multiply,
+    [INSN_DIV... INSN_IDIV] = emu_divide,
     [INSN_PUSH] = emu_push,
     [INSN_PUSHF] = emu_pushf,
     [INSN_POP] = emu_pop,
@@ -256,9 +260,9 @@ static emu_handler *const handlers[INSN_KINDS] = {
     [INSN_JMP] = emu_jmp,
     [INSN_RET] = emu_ret,
     [INSN_LEAVE] = emu_leave,
-    [INSN_MOVXMM ... INSN_MOVXMMA] = emu_xmm_full,
+    [INSN_MOVXMM... INSN_MOVXMMA] = emu_xmm_full,
     [INSN_MOVSCALAR] = emu_xmm_scalar,
-    [INSN_MOVLOW ... INSN_MOVHIGH] = emu_xmm_half,
+    [INSN_MOVLOW... INSN_MOVHIGH] = emu_xmm_half,
 };
 
 static uint64_t next_rip(const struct insn *insn, const struct emu_cpu *cpu)
@@ -277,9 +281,9 @@ void emu_retire(const struct insn *insn, struct emu_cpu *cpu)
 struct emu_result emulate(const struct insn *insn, struct emu_cpu *cpu,
                           const struct emu_memory *memory, unsigned budget)
 {
-    bool single_step = (cpu->rflags & RFLAGS_TF) != 0;
+    bool       single_step = (cpu->rflags & RFLAGS_TF) != 0;
     struct emu e = { .insn = insn, .cpu = cpu, .memory = memory };
-    bool done;
+    bool       done;
 
     e.next = next_rip(insn, cpu);
     if (insn->kind >= INSN_MOVS && insn->kind <= INSN_SCAS)

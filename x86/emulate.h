@@ -56,10 +56,10 @@ struct emu_memory {
 };
 
 struct emu_cpu {
-    uint64_t gpr[16]; /* RAX RCX RDX RBX RSP RBP RSI RDI R8 to R15 */
-    uint64_t rip, rflags;
-    uint64_t cr0, cr4, efer;
-    uint8_t  cpl;
+    uint64_t                  gpr[16]; /* RAX RCX RDX RBX RSP RBP RSI RDI R8 to R15 */
+    uint64_t                  rip, rflags;
+    uint64_t                  cr0, cr4, efer;
+    uint8_t                   cpl;
     const struct emu_segment *segment; /* six of them: SEG_*; in the VMCB they lie in a row */
 
     /* Guest SSE registers, 16 bytes each; called for SSE instructions only. */

@@ -20,7 +20,7 @@ unsigned emu_stack_bytes(const struct emu_cpu *cpu)
 uint64_t insn_offset(const struct insn *insn, const struct emu_cpu *cpu, unsigned operand)
 {
     const struct insn_operand *op = &insn->operand[operand];
-    uint64_t offset = (uint64_t)op->value;
+    uint64_t                   offset = (uint64_t)op->value;
 
     if (op->base == REG_RIP)
         offset += cpu->rip + insn->length;
@@ -45,11 +45,11 @@ static bool canonical(const struct emu_cpu *cpu, uint64_t linear)
 }
 
 /* APM vol. 2, 4.12: what the type and the limit of a segment allow. */
-static bool segment_allows(const struct emu_cpu *cpu, const struct emu_segment *s,
-                           uint64_t first, uint64_t last, enum emu_access access)
+static bool segment_allows(const struct emu_cpu *cpu, const struct emu_segment *s, uint64_t first,
+                           uint64_t last, enum emu_access access)
 {
     uint16_t a = s->attributes;
-    bool protected_mode = (cpu->cr0 & CR0_PE) && !(cpu->rflags & RFLAGS_VM);
+    bool     protected_mode = (cpu->cr0 & CR0_PE) && !(cpu->rflags & RFLAGS_VM);
 
     if (protected_mode) {
         bool write = access != EMU_READ;
@@ -71,14 +71,13 @@ struct emu_address emu_linear(const struct emu_cpu *cpu, unsigned segment, uint6
                               unsigned bytes, enum emu_access access)
 {
     const struct emu_segment *s = &cpu->segment[segment];
-    uint64_t size = bytes ? bytes : 1;
-    uint64_t linear = offset;
+    uint64_t                  size = bytes ? bytes : 1;
+    uint64_t                  linear = offset;
 
     if (emu_cpu_mode(cpu) == INSN_MODE_64) {
         if (segment == SEG_FS || segment == SEG_GS)
             linear += s->base;
-        if (access != EMU_NONE &&
-            !(canonical(cpu, linear) && canonical(cpu, linear + size - 1)))
+        if (access != EMU_NONE && !(canonical(cpu, linear) && canonical(cpu, linear + size - 1)))
             return refuse(segment);
         return (struct emu_address){ .ok = true, .linear = linear };
     }

@@ -21,8 +21,8 @@ static void set_result(struct alu *alu, uint64_t value, uint64_t other_flags)
 {
     value &= emu_mask(alu->bytes);
     alu->result = value;
-    alu->flags = (alu->flags & ~RFLAGS_ARITHMETIC) | other_flags |
-                 bit_if(value == 0, RFLAGS_ZF) | bit_if(top_bit(alu, value), RFLAGS_SF) |
+    alu->flags = (alu->flags & ~RFLAGS_ARITHMETIC) | other_flags | bit_if(value == 0, RFLAGS_ZF) |
+                 bit_if(top_bit(alu, value), RFLAGS_SF) |
                  bit_if(!__builtin_parityll(value & 0xff), RFLAGS_PF);
 }
 
@@ -95,7 +95,7 @@ static void rotate(struct alu *alu, uint64_t old)
     unsigned bits = bits_of(alu), count = masked_count(alu, alu->source);
     unsigned turn = count % bits;
     uint64_t r = old;
-    bool carry, overflow;
+    bool     carry, overflow;
 
     alu->result = old;
     if (count == 0)
@@ -120,7 +120,7 @@ static void rotate(struct alu *alu, uint64_t old)
 static void rotate_through_carry(struct alu *alu, uint64_t old)
 {
     unsigned bits = bits_of(alu), count = masked_count(alu, alu->source) % (bits + 1);
-    bool carry = (alu->flags & RFLAGS_CF) != 0, out, overflow;
+    bool     carry = (alu->flags & RFLAGS_CF) != 0, out, overflow;
     uint64_t r = old;
 
     alu->result = old;
@@ -136,8 +136,8 @@ static void rotate_through_carry(struct alu *alu, uint64_t old)
         }
         carry = out;
     }
-    overflow = alu->kind == INSN_RCL ? top_bit(alu, r) ^ carry
-                                     : top_bit(alu, r) ^ top_bit(alu, r << 1);
+    overflow =
+        alu->kind == INSN_RCL ? top_bit(alu, r) ^ carry : top_bit(alu, r) ^ top_bit(alu, r << 1);
     alu->result = r;
     alu->flags = (alu->flags & ~(RFLAGS_CF | RFLAGS_OF)) | bit_if(carry, RFLAGS_CF) |
                  bit_if(overflow, RFLAGS_OF);
@@ -148,7 +148,7 @@ static void shift_double(struct alu *alu, uint64_t old)
 {
     unsigned bits = bits_of(alu), count = masked_count(alu, alu->count);
     uint64_t source = alu->source & emu_mask(alu->bytes), r;
-    bool carry;
+    bool     carry;
 
     alu->result = old;
     if (count == 0)
@@ -207,7 +207,7 @@ static void logic(struct alu *alu, uint64_t old)
 static void compute_sum(struct alu *alu, uint64_t old)
 {
     uint64_t source = alu->source & emu_mask(alu->bytes);
-    bool carry = (alu->flags & RFLAGS_CF) != 0;
+    bool     carry = (alu->flags & RFLAGS_CF) != 0;
 
     switch (alu->kind) {
     case INSN_ADD:

@@ -17,7 +17,7 @@ static void take_flags(struct emu *e, const struct alu *alu)
 bool emu_arithmetic(struct emu *e)
 {
     struct alu alu = alu_of(e);
-    uint64_t old;
+    uint64_t   old;
 
     if (e->insn->operands > 1 && !emu_load(e, 1, &alu.source))
         return false;
@@ -27,7 +27,7 @@ bool emu_arithmetic(struct emu *e)
 bool emu_compare(struct emu *e)
 {
     struct alu alu = alu_of(e);
-    uint64_t first;
+    uint64_t   first;
 
     if (!emu_load(e, 0, &first) || !emu_load(e, 1, &alu.source))
         return false;
@@ -39,18 +39,16 @@ bool emu_compare(struct emu *e)
 bool emu_double_shift(struct emu *e)
 {
     struct alu alu = alu_of(e);
-    uint64_t old;
+    uint64_t   old;
 
-    return emu_load(e, 1, &alu.source) && emu_load(e, 2, &alu.count) &&
-           emu_modify(e, &alu, &old);
+    return emu_load(e, 1, &alu.source) && emu_load(e, 2, &alu.count) && emu_modify(e, &alu, &old);
 }
 
 /* A register as the bit's number reaches beyond a memory operand: APM vol. 3, BT. */
-static bool bit_span(struct emu *e, uint64_t number, enum emu_access access,
-                     struct emu_span *span)
+static bool bit_span(struct emu *e, uint64_t number, enum emu_access access, struct emu_span *span)
 {
     const struct insn_operand *op = &e->insn->operand[0];
-    uint64_t offset = insn_offset(e->insn, e->cpu, 0);
+    uint64_t                   offset = insn_offset(e->insn, e->cpu, 0);
 
     if (e->insn->operand[1].type == OPERAND_REGISTER) {
         int64_t bits = (int64_t)emu_sign_extend(number, op->bytes);
@@ -63,9 +61,9 @@ static bool bit_span(struct emu *e, uint64_t number, enum emu_access access,
 
 bool emu_bit(struct emu *e)
 {
-    struct alu alu = alu_of(e);
+    struct alu      alu = alu_of(e);
     struct emu_span span;
-    uint64_t old = 0;
+    uint64_t        old = 0;
 
     if (alu.bytes > sizeof(old))
         return emu_unknown(e);
@@ -89,7 +87,7 @@ bool emu_bit(struct emu *e)
 bool emu_xadd(struct emu *e)
 {
     struct alu alu = alu_of(e);
-    uint64_t old;
+    uint64_t   old;
 
     if (!emu_load(e, 1, &alu.source))
         return false;
@@ -105,9 +103,9 @@ bool emu_xadd(struct emu *e)
 
 bool emu_cmpxchg(struct emu *e)
 {
-    unsigned bytes = e->insn->operand[0].bytes;
+    unsigned   bytes = e->insn->operand[0].bytes;
     struct alu alu = alu_of(e);
-    uint64_t old;
+    uint64_t   old;
 
     alu.count = emu_get_register(e->cpu, REG_RAX, bytes);
     if (!emu_load(e, 1, &alu.source))
@@ -132,10 +130,10 @@ bool emu_cmpxchg(struct emu *e)
 static bool try_wide(struct emu *e, struct emu_span span, uint64_t value[2], bool *equal,
                      bool *again)
 {
-    unsigned half = span.bytes / 2;
-    uint64_t expected[2], desired[2];
+    unsigned        half = span.bytes / 2;
+    uint64_t        expected[2], desired[2];
     enum emu_status status;
-    bool done = false;
+    bool            done = false;
 
     expected[0] = emu_get_register(e->cpu, REG_RAX, half);
     expected[1] = emu_get_register(e->cpu, REG_RDX, half);
@@ -152,24 +150,23 @@ static bool try_wide(struct emu *e, struct emu_span span, uint64_t value[2], boo
         desired[0] = value[0], desired[1] = value[1];
     if (!e->insn->lock)
         return emu_write(e, span, desired);
-    status = e->memory->cmpxchg(e->memory->context, span.linear, value, desired, span.bytes,
-                                &done);
+    status = e->memory->cmpxchg(e->memory->context, span.linear, value, desired, span.bytes, &done);
     *again = !done;
     return status == EMU_OK || emu_memory_says(e, status);
 }
 
 bool emu_cmpxchg_wide(struct emu *e)
 {
-    uint64_t value[2] = { 0, 0 };
-    bool equal = false, again = true;
+    uint64_t        value[2] = { 0, 0 };
+    bool            equal = false, again = true;
     struct emu_span span;
-    unsigned half;
+    unsigned        half;
 
-    if (!emu_is_memory(e, 0) || !emu_span_of(e, 0, EMU_MODIFY, &span))
-        return emu_is_memory(e, 0) ? false : emu_unknown(e);
-    if (span.bytes == 16 && (span.linear & 15))
+    if (!emu_is_memory(e, 0))
+        return emu_unknown(e);
+    if (e->insn->kind == INSN_CMPXCHG16B && emu_misaligned16(e, 0))
         return emu_raise(e, VECTOR_GP);
-    if (!emu_read(e, span, value, EMU_MODIFY))
+    if (!emu_span_of(e, 0, EMU_MODIFY, &span) || !emu_read(e, span, value, EMU_MODIFY))
         return false;
     for (unsigned i = 0; again; i++) {
         if (i == EMU_ATTEMPTS)
@@ -212,7 +209,7 @@ static void set_accumulator(struct emu_cpu *cpu, unsigned bytes, uint64_t low, u
 
 bool emu_multiply(struct emu *e)
 {
-    bool is_signed = e->insn->kind == INSN_IMUL, one_operand = e->insn->operands == 1;
+    bool     is_signed = e->insn->kind == INSN_IMUL, one_operand = e->insn->operands == 1;
     unsigned bytes = e->insn->operand[0].bytes;
     /* IMUL with three operands: destination, source, immediate */
     unsigned source = e->insn->operands == 3 ? 1 : 0;
@@ -247,7 +244,9 @@ static uint64_t divide_wide(uint64_t high, uint64_t low, uint64_t divisor, uint6
 {
     uint64_t quotient;
 
-    __asm__("divq %4" : "=a"(quotient), "=d"(*remainder) : "0"(low), "1"(high), "rm"(divisor)
+    __asm__("divq %4"
+            : "=a"(quotient), "=d"(*remainder)
+            : "0"(low), "1"(high), "rm"(divisor)
             : "cc");
     return quotient;
 }
@@ -255,8 +254,8 @@ static uint64_t divide_wide(uint64_t high, uint64_t low, uint64_t divisor, uint6
 static unsigned __int128 dividend_of(const struct emu_cpu *cpu, unsigned bytes)
 {
     uint64_t low = emu_get_register(cpu, REG_RAX, bytes);
-    uint64_t high = bytes == 1 ? cpu->gpr[REG_RAX] >> 8 & 0xff
-                               : emu_get_register(cpu, REG_RDX, bytes);
+    uint64_t high =
+        bytes == 1 ? cpu->gpr[REG_RAX] >> 8 & 0xff : emu_get_register(cpu, REG_RDX, bytes);
 
     return (unsigned __int128)high << 8 * bytes | low;
 }
@@ -264,9 +263,9 @@ static unsigned __int128 dividend_of(const struct emu_cpu *cpu, unsigned bytes)
 /* Signed division is unsigned division of the magnitudes, signs put back. */
 bool emu_divide(struct emu *e)
 {
-    bool is_signed = e->insn->kind == INSN_IDIV, negative = false, opposite = false;
-    unsigned bytes = e->insn->operand[0].bytes, bits = 8 * bytes;
-    uint64_t divisor, quotient, remainder, most;
+    bool              is_signed = e->insn->kind == INSN_IDIV, negative = false, opposite = false;
+    unsigned          bytes = e->insn->operand[0].bytes, bits = 8 * bytes;
+    uint64_t          divisor, quotient, remainder, most;
     unsigned __int128 dividend;
 
     if (bytes > 8)

@@ -30,8 +30,7 @@ bool emu_movbe(struct emu *e)
 
     if (bytes == 0 || bytes > 8)
         return emu_unknown(e);
-    return emu_load(e, 1, &value) &&
-           emu_store(e, 0, __builtin_bswap64(value) >> (64 - 8 * bytes));
+    return emu_load(e, 1, &value) && emu_store(e, 0, __builtin_bswap64(value) >> (64 - 8 * bytes));
 }
 
 bool emu_lea(struct emu *e)
@@ -46,7 +45,7 @@ bool emu_xlat(struct emu *e)
     unsigned width = e->insn->address_bytes;
     uint64_t offset = (e->cpu->gpr[REG_RBX] + (e->cpu->gpr[REG_RAX] & 0xff)) & emu_mask(width);
     struct emu_span span = { .bytes = 1 };
-    uint8_t value;
+    uint8_t         value;
 
     if (!emu_span_at(e, e->insn->segment, offset, EMU_READ, &span) ||
         !emu_read(e, span, &value, EMU_READ))
@@ -59,7 +58,7 @@ bool emu_xlat(struct emu *e)
 bool emu_xchg(struct emu *e)
 {
     struct alu alu = { .kind = INSN_XCHG, .flags = e->cpu->rflags };
-    uint64_t old;
+    uint64_t   old;
 
     if (emu_is_memory(e, 1))
         return emu_unknown(e);
@@ -98,7 +97,7 @@ static void set_stack_pointer(struct emu_cpu *cpu, uint64_t value)
 
 static bool push(struct emu *e, uint64_t value, unsigned bytes)
 {
-    uint64_t top = (stack_pointer(e->cpu) - bytes) & emu_mask(emu_stack_bytes(e->cpu));
+    uint64_t        top = (stack_pointer(e->cpu) - bytes) & emu_mask(emu_stack_bytes(e->cpu));
     struct emu_span span = { .bytes = bytes };
 
     if (!emu_span_at(e, SEG_SS, top, EMU_WRITE, &span) || !emu_write(e, span, &value))
@@ -211,8 +210,7 @@ bool emu_call(struct emu *e)
 
     if (odd_width(bytes))
         return emu_unknown(e);
-    if (!branch_operand(e, &target) || !branch_target(e, target, &next) ||
-        !push(e, e->next, bytes))
+    if (!branch_operand(e, &target) || !branch_target(e, target, &next) || !push(e, e->next, bytes))
         return false;
     e->next = next;
     return true;

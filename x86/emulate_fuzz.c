@@ -4,6 +4,8 @@
  * decoder. Input: 8 bytes of settings, 8 bytes that registers and memory are made of, then the
  * instruction.
  */
+/* test: with x86/emulate.c x86/emulate_address.c x86/emulate_alu.c x86/emulate_arithmetic.c */
+/* test: with x86/emulate_data.c x86/emulate_sse.c x86/emulate_string.c x86/decode.c */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,10 +13,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define REQUIRE(condition)                                                                \
-    do {                                                                                  \
-        if (!(condition))                                                                 \
-            abort();                                                                      \
+#define REQUIRE(condition)                                                                         \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            abort();                                                                               \
     } while (0)
 
 struct fuzz {
@@ -47,8 +49,7 @@ static enum emu_status fuzz_read(void *context, uint64_t linear, void *to, unsig
     return next_status(f);
 }
 
-static enum emu_status fuzz_write(void *context, uint64_t linear, const void *from,
-                                  unsigned length)
+static enum emu_status fuzz_write(void *context, uint64_t linear, const void *from, unsigned length)
 {
     volatile uint8_t sink;
 
@@ -60,8 +61,8 @@ static enum emu_status fuzz_write(void *context, uint64_t linear, const void *fr
     return next_status(context);
 }
 
-static enum emu_status fuzz_cmpxchg(void *context, uint64_t linear, void *old,
-                                    const void *desired, unsigned length, bool *done)
+static enum emu_status fuzz_cmpxchg(void *context, uint64_t linear, void *old, const void *desired,
+                                    unsigned length, bool *done)
 {
     struct fuzz *f = context;
 
@@ -91,13 +92,17 @@ static struct emu_cpu make_cpu(struct fuzz *f, struct emu_segment segment[SEGMEN
                                uint64_t settings, enum insn_mode mode)
 {
     struct emu_cpu cpu = {
-        .rip = mix(f->salt, 1), .rflags = (settings >> 8 & 0x3ffd5) | 2,
-        .cr0 = 0x80000010 | (settings >> 2 & 1) | (settings >> 3 & 1) << 18 |
-               (settings >> 4 & 3) << 2,
+        .rip = mix(f->salt, 1),
+        .rflags = (settings >> 8 & 0x3ffd5) | 2,
+        .cr0 =
+            0x80000010 | (settings >> 2 & 1) | (settings >> 3 & 1) << 18 | (settings >> 4 & 3) << 2,
         .cr4 = (settings >> 6 & 1) << 9 | (settings >> 7 & 1) << 12,
-        .efer = mode == INSN_MODE_64 ? 0x500 : 0, .cpl = (uint8_t)(settings >> 26 & 3),
-        .segment = segment, .xmm_context = f,
-        .read_xmm = fuzz_read_xmm, .write_xmm = fuzz_write_xmm,
+        .efer = mode == INSN_MODE_64 ? 0x500 : 0,
+        .cpl = (uint8_t)(settings >> 26 & 3),
+        .segment = segment,
+        .xmm_context = f,
+        .read_xmm = fuzz_read_xmm,
+        .write_xmm = fuzz_write_xmm,
     };
 
     for (unsigned i = 0; i < 16; i++)
@@ -119,12 +124,12 @@ static struct emu_cpu make_cpu(struct fuzz *f, struct emu_segment segment[SEGMEN
 static void run(const struct insn *insn, struct fuzz *f, uint64_t settings)
 {
     static const enum emu_outcome last = EMU_UNKNOWN;
-    struct emu_memory memory = { f, fuzz_read, fuzz_write, fuzz_cmpxchg };
-    struct emu_segment segment[SEGMENTS];
-    struct emu_cpu cpu = make_cpu(f, segment, settings, (enum insn_mode)insn->mode);
-    struct emu_cpu before = cpu;
-    struct emu_result r = emulate(insn, &cpu, &memory, 3);
-    bool string = insn->kind >= INSN_MOVS && insn->kind <= INSN_SCAS;
+    struct emu_memory             memory = { f, fuzz_read, fuzz_write, fuzz_cmpxchg };
+    struct emu_segment            segment[SEGMENTS];
+    struct emu_cpu                cpu = make_cpu(f, segment, settings, (enum insn_mode)insn->mode);
+    struct emu_cpu                before = cpu;
+    struct emu_result             r = emulate(insn, &cpu, &memory, 3);
+    bool                          string = insn->kind >= INSN_MOVS && insn->kind <= INSN_SCAS;
 
     REQUIRE(r.outcome <= last);
     REQUIRE(r.outcome != EMU_PARTIAL || string);
@@ -142,13 +147,13 @@ static void run(const struct insn *insn, struct fuzz *f, uint64_t settings)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct insn_cache cache;
-    const struct insn *cached;
-    struct fuzz f = { 0 };
-    enum insn_status status, again;
-    enum insn_mode mode;
-    struct insn insn;
-    uint64_t settings;
-    uint8_t *bytes;
+    const struct insn       *cached;
+    struct fuzz              f = { 0 };
+    enum insn_status         status, again;
+    enum insn_mode           mode;
+    struct insn              insn;
+    uint64_t                 settings;
+    uint8_t                 *bytes;
 
     if (size < 17)
         return 0;

@@ -40,7 +40,8 @@ static bool one_in(uint64_t n)
 /* Values near which arithmetic changes its mind, and others. */
 static uint64_t random_value(void)
 {
-    static const uint64_t edges[] = { 0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0x7fffffff,
+    static const uint64_t edges[] = { 0,          1,          0x7f,      0x80,
+                                      0xff,       0x7fff,     0x8000,    0x7fffffff,
                                       0x80000000, 0xffffffff, INT64_MAX, (uint64_t)INT64_MIN,
                                       UINT64_MAX };
 
@@ -55,17 +56,17 @@ enum { MAP_ONE, MAP_0F, MAP_0F38 };
 enum { IMM_NONE, IMM_8, IMM_16, IMM_Z, IMM_V, IMM_ADDRESS, IMM_TARGET8, IMM_TARGET32 };
 
 enum {
-    F_REG = 1,        /* ModRM with any register in reg; without it and digits: no ModRM */
-    F_MEMORY = 2,     /* memory operand only */
-    F_LOCK = 4,       /* LOCK half of the time */
-    F_STRING = 8,     /* pointers in rSI, rDI, count in rCX, repeat prefixes */
-    F_STACK = 16,     /* 66h only; rSP is in the sandbox anyway */
-    F_BRANCH = 32,    /* the operand leads to the branch target; no 66h, vendors differ */
-    F_BITS = 64,      /* the register in reg is a bit offset within the sandbox */
-    F_DIVIDE = 128,   /* rDX small half of the time */
-    F_MATCH = 256,    /* accumulator equals the memory operand half of the time */
-    F_ALIGNED = 512,  /* operand is 16 bytes aligned, mostly */
-    F_SSE = 1024,     /* no 66h but as prefix of the opcode */
+    F_REG = 1,       /* ModRM with any register in reg; without it and digits: no ModRM */
+    F_MEMORY = 2,    /* memory operand only */
+    F_LOCK = 4,      /* LOCK half of the time */
+    F_STRING = 8,    /* pointers in rSI, rDI, count in rCX, repeat prefixes */
+    F_STACK = 16,    /* 66h only; rSP is in the sandbox anyway */
+    F_BRANCH = 32,   /* the operand leads to the branch target; no 66h, vendors differ */
+    F_BITS = 64,     /* the register in reg is a bit offset within the sandbox */
+    F_DIVIDE = 128,  /* rDX small half of the time */
+    F_MATCH = 256,   /* accumulator equals the memory operand half of the time */
+    F_ALIGNED = 512, /* operand is 16 bytes aligned, mostly */
+    F_SSE = 1024,    /* no 66h but as prefix of the opcode */
     F_NO66 = 2048,
 };
 
@@ -77,23 +78,32 @@ struct form {
     uint16_t flags;
 };
 
-#define ALU(n)                                                                            \
-    { 0, MAP_ONE, 8 * (n), 2, 0, IMM_NONE, F_REG | F_LOCK },                              \
-        { 0, MAP_ONE, 8 * (n) + 2, 2, 0, IMM_NONE, F_REG },                               \
-        { 0, MAP_ONE, 8 * (n) + 4, 1, 0, IMM_8, 0 },                                      \
-        { 0, MAP_ONE, 8 * (n) + 5, 1, 0, IMM_Z, 0 }
+#define ALU(n)                                                                                     \
+    { 0, MAP_ONE, 8 * (n), 2, 0, IMM_NONE, F_REG | F_LOCK },                                       \
+        { 0, MAP_ONE, 8 * (n) + 2, 2, 0, IMM_NONE, F_REG },                                        \
+        { 0, MAP_ONE, 8 * (n) + 4, 1, 0, IMM_8, 0 },                                               \
+    {                                                                                              \
+        0, MAP_ONE, 8 * (n) + 5, 1, 0, IMM_Z, 0                                                    \
+    }
 
 static const struct form forms[] = {
-    ALU(0), ALU(1), ALU(2), ALU(3), ALU(4), ALU(5), ALU(6), ALU(7),
+    ALU(0),
+    ALU(1),
+    ALU(2),
+    ALU(3),
+    ALU(4),
+    ALU(5),
+    ALU(6),
+    ALU(7),
     { 0, MAP_ONE, 0x80, 1, 0xff, IMM_8, F_LOCK },
     { 0, MAP_ONE, 0x81, 1, 0xff, IMM_Z, F_LOCK },
     { 0, MAP_ONE, 0x83, 1, 0xff, IMM_8, F_LOCK },
-    { 0, MAP_ONE, 0x84, 2, 0, IMM_NONE, F_REG },             /* TEST */
+    { 0, MAP_ONE, 0x84, 2, 0, IMM_NONE, F_REG }, /* TEST */
     { 0, MAP_ONE, 0xa8, 1, 0, IMM_8, 0 },
     { 0, MAP_ONE, 0xa9, 1, 0, IMM_Z, 0 },
-    { 0, MAP_ONE, 0x86, 2, 0, IMM_NONE, F_REG | F_LOCK },    /* XCHG */
+    { 0, MAP_ONE, 0x86, 2, 0, IMM_NONE, F_REG | F_LOCK }, /* XCHG */
     { 0, MAP_ONE, 0x91, 7, 0, IMM_NONE, 0 },
-    { 0, MAP_ONE, 0x88, 4, 0, IMM_NONE, F_REG },             /* MOV */
+    { 0, MAP_ONE, 0x88, 4, 0, IMM_NONE, F_REG }, /* MOV */
     { 0, MAP_ONE, 0x8c, 1, 0x3f, IMM_NONE, 0 },
     { 0, MAP_ONE, 0xa0, 4, 0, IMM_ADDRESS, 0 },
     { 0, MAP_ONE, 0xb0, 8, 0, IMM_8, 0 },
@@ -101,53 +111,53 @@ static const struct form forms[] = {
     { 0, MAP_ONE, 0xc6, 1, 0x01, IMM_8, 0 },
     { 0, MAP_ONE, 0xc7, 1, 0x01, IMM_Z, 0 },
     { 0, MAP_0F, 0xc3, 1, 0, IMM_NONE, F_REG | F_MEMORY | F_NO66 }, /* MOVNTI */
-    { 0, MAP_0F38, 0xf0, 2, 0, IMM_NONE, F_REG | F_MEMORY }, /* MOVBE */
-    { 0, MAP_0F, 0xb6, 2, 0, IMM_NONE, F_REG },              /* MOVZX, MOVSX, MOVSXD */
+    { 0, MAP_0F38, 0xf0, 2, 0, IMM_NONE, F_REG | F_MEMORY },        /* MOVBE */
+    { 0, MAP_0F, 0xb6, 2, 0, IMM_NONE, F_REG },                     /* MOVZX, MOVSX, MOVSXD */
     { 0, MAP_0F, 0xbe, 2, 0, IMM_NONE, F_REG },
     { 0, MAP_ONE, 0x63, 1, 0, IMM_NONE, F_REG | F_NO66 },
-    { 0, MAP_ONE, 0x8d, 1, 0, IMM_NONE, F_REG | F_MEMORY },  /* LEA */
-    { 0, MAP_ONE, 0xd7, 1, 0, IMM_NONE, F_STRING },          /* XLAT */
-    { 0, MAP_0F, 0xc0, 2, 0, IMM_NONE, F_REG | F_LOCK },     /* XADD */
+    { 0, MAP_ONE, 0x8d, 1, 0, IMM_NONE, F_REG | F_MEMORY },        /* LEA */
+    { 0, MAP_ONE, 0xd7, 1, 0, IMM_NONE, F_STRING },                /* XLAT */
+    { 0, MAP_0F, 0xc0, 2, 0, IMM_NONE, F_REG | F_LOCK },           /* XADD */
     { 0, MAP_0F, 0xb0, 2, 0, IMM_NONE, F_REG | F_LOCK | F_MATCH }, /* CMPXCHG */
     { 0, MAP_0F, 0xc7, 1, 0x02, IMM_NONE, F_MEMORY | F_LOCK | F_MATCH | F_ALIGNED | F_NO66 },
-    { 0, MAP_ONE, 0xfe, 2, 0x03, IMM_NONE, F_LOCK },         /* INC, DEC */
-    { 0, MAP_ONE, 0xf6, 1, 0x03, IMM_8, 0 },                 /* TEST */
+    { 0, MAP_ONE, 0xfe, 2, 0x03, IMM_NONE, F_LOCK }, /* INC, DEC */
+    { 0, MAP_ONE, 0xf6, 1, 0x03, IMM_8, 0 },         /* TEST */
     { 0, MAP_ONE, 0xf7, 1, 0x03, IMM_Z, 0 },
-    { 0, MAP_ONE, 0xf6, 2, 0x0c, IMM_NONE, F_LOCK },         /* NOT, NEG */
-    { 0, MAP_ONE, 0xf6, 2, 0x30, IMM_NONE, 0 },              /* MUL, IMUL */
-    { 0, MAP_ONE, 0xf6, 2, 0xc0, IMM_NONE, F_DIVIDE },       /* DIV, IDIV */
+    { 0, MAP_ONE, 0xf6, 2, 0x0c, IMM_NONE, F_LOCK },   /* NOT, NEG */
+    { 0, MAP_ONE, 0xf6, 2, 0x30, IMM_NONE, 0 },        /* MUL, IMUL */
+    { 0, MAP_ONE, 0xf6, 2, 0xc0, IMM_NONE, F_DIVIDE }, /* DIV, IDIV */
     { 0, MAP_ONE, 0x69, 1, 0, IMM_Z, F_REG },
     { 0, MAP_ONE, 0x6b, 1, 0, IMM_8, F_REG },
     { 0, MAP_0F, 0xaf, 1, 0, IMM_NONE, F_REG },
-    { 0, MAP_ONE, 0xc0, 2, 0xff, IMM_8, 0 },                 /* shifts and rotates */
+    { 0, MAP_ONE, 0xc0, 2, 0xff, IMM_8, 0 }, /* shifts and rotates */
     { 0, MAP_ONE, 0xd0, 4, 0xff, IMM_NONE, 0 },
     { 0, MAP_ONE, 0xd2, 2, 0xff, IMM_NONE, 0 },
-    { 0, MAP_0F, 0xa4, 1, 0, IMM_8, F_REG },                 /* SHLD, SHRD */
+    { 0, MAP_0F, 0xa4, 1, 0, IMM_8, F_REG }, /* SHLD, SHRD */
     { 0, MAP_0F, 0xa5, 1, 0, IMM_NONE, F_REG },
     { 0, MAP_0F, 0xac, 1, 0, IMM_8, F_REG },
     { 0, MAP_0F, 0xad, 1, 0, IMM_NONE, F_REG },
-    { 0, MAP_0F, 0xa3, 1, 0, IMM_NONE, F_REG | F_BITS },     /* BT and its kin */
+    { 0, MAP_0F, 0xa3, 1, 0, IMM_NONE, F_REG | F_BITS }, /* BT and its kin */
     { 0, MAP_0F, 0xab, 1, 0, IMM_NONE, F_REG | F_BITS | F_LOCK },
     { 0, MAP_0F, 0xb3, 1, 0, IMM_NONE, F_REG | F_BITS | F_LOCK },
     { 0, MAP_0F, 0xbb, 1, 0, IMM_NONE, F_REG | F_BITS | F_LOCK },
     { 0, MAP_0F, 0xba, 1, 0xf0, IMM_8, F_LOCK },
-    { 0, MAP_0F, 0x40, 16, 0, IMM_NONE, F_REG },             /* CMOVcc, SETcc */
+    { 0, MAP_0F, 0x40, 16, 0, IMM_NONE, F_REG }, /* CMOVcc, SETcc */
     { 0, MAP_0F, 0x90, 16, 0xff, IMM_NONE, 0 },
-    { 0, MAP_ONE, 0x50, 16, 0, IMM_NONE, F_STACK },          /* PUSH, POP */
+    { 0, MAP_ONE, 0x50, 16, 0, IMM_NONE, F_STACK }, /* PUSH, POP */
     { 0, MAP_ONE, 0xff, 1, 0x40, IMM_NONE, F_STACK },
     { 0, MAP_ONE, 0x8f, 1, 0x01, IMM_NONE, F_STACK },
     { 0, MAP_ONE, 0x68, 1, 0, IMM_Z, F_STACK },
     { 0, MAP_ONE, 0x6a, 1, 0, IMM_8, F_STACK },
     { 0, MAP_0F, 0xa0, 1, 0, IMM_NONE, F_STACK },
     { 0, MAP_0F, 0xa8, 1, 0, IMM_NONE, F_STACK },
-    { 0, MAP_ONE, 0x9c, 1, 0, IMM_NONE, F_STACK },           /* PUSHF */
-    { 0, MAP_ONE, 0xc9, 1, 0, IMM_NONE, F_STACK },           /* LEAVE */
-    { 0, MAP_ONE, 0xff, 1, 0x14, IMM_NONE, F_BRANCH },       /* CALL, JMP */
+    { 0, MAP_ONE, 0x9c, 1, 0, IMM_NONE, F_STACK },     /* PUSHF */
+    { 0, MAP_ONE, 0xc9, 1, 0, IMM_NONE, F_STACK },     /* LEAVE */
+    { 0, MAP_ONE, 0xff, 1, 0x14, IMM_NONE, F_BRANCH }, /* CALL, JMP */
     { 0, MAP_ONE, 0xe8, 2, 0, IMM_TARGET32, F_BRANCH },
-    { 0, MAP_ONE, 0xc3, 1, 0, IMM_NONE, F_BRANCH },          /* RET */
+    { 0, MAP_ONE, 0xc3, 1, 0, IMM_NONE, F_BRANCH }, /* RET */
     { 0, MAP_ONE, 0xc2, 1, 0, IMM_16, F_BRANCH },
-    { 0, MAP_ONE, 0xa4, 4, 0, IMM_NONE, F_STRING },          /* MOVS, CMPS */
-    { 0, MAP_ONE, 0xaa, 6, 0, IMM_NONE, F_STRING },          /* STOS, LODS, SCAS */
+    { 0, MAP_ONE, 0xa4, 4, 0, IMM_NONE, F_STRING }, /* MOVS, CMPS */
+    { 0, MAP_ONE, 0xaa, 6, 0, IMM_NONE, F_STRING }, /* STOS, LODS, SCAS */
     { 0, MAP_0F, 0x10, 2, 0, IMM_NONE, F_REG | F_SSE },
     { 0x66, MAP_0F, 0x10, 2, 0, IMM_NONE, F_REG | F_SSE },
     { 0xf3, MAP_0F, 0x10, 2, 0, IMM_NONE, F_REG | F_SSE },
@@ -197,7 +207,7 @@ static void put(struct maker *m, uint64_t value, unsigned bytes)
 static void put_prefixes(struct maker *m)
 {
     static const uint8_t ignored[] = { 0x26, 0x2e, 0x36, 0x3e };
-    uint16_t flags = m->form->flags;
+    uint16_t             flags = m->form->flags;
 
     if (one_in(8))
         put(m, ignored[random_below(4)], 1);
@@ -229,7 +239,7 @@ static void put_prefixes(struct maker *m)
 static uint64_t solve(struct maker *m, int base, int index, unsigned scale, uint64_t disp)
 {
     uint64_t *gpr = m->state->gpr, rest = m->target - m->segment_base - disp;
-    uint64_t high = m->address32 ? random_bits() << 32 : 0;
+    uint64_t  high = m->address32 ? random_bits() << 32 : 0;
 
     if (index >= 0 && index == base) {
         gpr[base] = rest / (1 + scale);
@@ -247,7 +257,7 @@ static uint64_t solve(struct maker *m, int base, int index, unsigned scale, uint
 static void put_memory(struct maker *m, unsigned mod, unsigned rm)
 {
     unsigned scale = 1, disp_bytes = mod == 0 ? 0 : mod == 1 ? 1 : 4;
-    int base = (int)(rm | (m->rex & 1u) << 3), index = -1;
+    int      base = (int)(rm | (m->rex & 1u) << 3), index = -1;
     uint64_t disp = 0;
 
     put(m, mod << 6 | (m->reg & 7u) << 3 | rm, 1);
@@ -278,7 +288,7 @@ static void put_memory(struct maker *m, unsigned mod, unsigned rm)
 static void put_modrm(struct maker *m)
 {
     const struct form *f = m->form;
-    unsigned mod = (unsigned)random_below(one_in(4) ? 4 : 3), digit;
+    unsigned           mod = (unsigned)random_below(one_in(4) ? 4 : 3), digit;
 
     if (!(f->flags & F_REG) && !f->digits)
         return;
@@ -326,8 +336,8 @@ static void put_immediate(struct maker *m)
 
 static void choose_target(struct maker *m)
 {
-    static const uint64_t wild[] = { 0x7fffffffffff, 0x800000000000, 0xffff7ffffffffff8,
-                                     0xfffffffffffffff8, UNMAPPED, 0 };
+    static const uint64_t wild[] = { 0x7fffffffffff,     0x800000000000, 0xffff7ffffffffff8,
+                                     0xfffffffffffffff8, UNMAPPED,       0 };
 
     m->target = SANDBOX + random_below(SANDBOX_BYTES - 64) + 16;
     if (one_in(20)) /* across an end of the sandbox, perhaps */
@@ -359,7 +369,7 @@ static void random_registers(struct native *state)
 static void random_memory(uint8_t *sandbox)
 {
     static uint64_t position;
-    uint64_t word = one_in(3) ? 0 : random_value();
+    uint64_t        word = one_in(3) ? 0 : random_value();
 
     /* A stretch is new each time; the rest is what earlier cases left. */
     position = (position + 392) % (SANDBOX_BYTES - 512);
@@ -373,7 +383,7 @@ static void random_memory(uint8_t *sandbox)
 static void prepare_string(struct maker *m)
 {
     uint64_t *gpr = m->state->gpr;
-    uint64_t high = m->address32 ? random_bits() << 32 : 0;
+    uint64_t  high = m->address32 ? random_bits() << 32 : 0;
 
     gpr[6] = (m->target - m->segment_base) & (m->address32 ? UINT32_MAX : UINT64_MAX);
     gpr[6] |= high;
@@ -393,7 +403,7 @@ static bool in_sandbox(uint64_t address, unsigned bytes)
 static void prepare_registers(struct maker *m, const uint8_t *sandbox)
 {
     uint64_t *gpr = m->state->gpr;
-    uint16_t flags = m->form->flags;
+    uint16_t  flags = m->form->flags;
 
     if (flags & F_STRING)
         prepare_string(m);
@@ -437,7 +447,7 @@ static void prepare_operands(struct maker *m, uint8_t *sandbox)
 void generate(struct generated *g, struct native *state, uint8_t *sandbox)
 {
     const struct form *form = &forms[random_below(sizeof(forms) / sizeof(forms[0]))];
-    struct maker m = { .g = g, .state = state, .form = form };
+    struct maker       m = { .g = g, .state = state, .form = form };
 
     random_registers(state);
     random_memory(sandbox);

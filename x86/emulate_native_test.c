@@ -11,6 +11,9 @@
  * no register: everything can belong to the instruction. Memory operands lie in a sandbox of
  * two pages with nothing around it; accesses that miss it fault in both worlds.
  */
+/* test: with x86/emulate_processor_test.c x86/emulate_generate_test.c */
+/* test: with x86/emulate.c x86/emulate_address.c x86/emulate_alu.c x86/emulate_arithmetic.c */
+/* test: with x86/emulate_data.c x86/emulate_sse.c x86/emulate_string.c x86/decode.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,7 +37,7 @@ struct world {
     uint8_t  xmm[16][16];
     unsigned accesses, fail_at; /* the access with this number fails */
     unsigned lose;              /* so many compare-and-swaps are lost to somebody else */
-    uint64_t last; /* address of the last access */
+    uint64_t last;              /* address of the last access */
 };
 
 static uint8_t *world_at(struct world *w, uint64_t linear, unsigned length)
@@ -70,11 +73,11 @@ static enum emu_status world_write(void *context, uint64_t linear, const void *f
     return EMU_OK;
 }
 
-static enum emu_status world_cmpxchg(void *context, uint64_t linear, void *old,
-                                     const void *desired, unsigned length, bool *done)
+static enum emu_status world_cmpxchg(void *context, uint64_t linear, void *old, const void *desired,
+                                     unsigned length, bool *done)
 {
     struct world *w = context;
-    uint8_t *p = world_at(w, linear, length);
+    uint8_t      *p = world_at(w, linear, length);
 
     if (!p)
         return EMU_FAULT;
@@ -95,8 +98,8 @@ static void world_write_xmm(void *context, unsigned index, const void *from)
     memcpy(((struct world *)context)->xmm[index], from, 16);
 }
 
-static struct emu_segment segments[SEGMENTS];
-static struct world world;
+static struct emu_segment      segments[SEGMENTS];
+static struct world            world;
 static const struct emu_memory world_memory = { &world, world_read, world_write, world_cmpxchg };
 
 static void make_segments(void)
@@ -107,8 +110,8 @@ static void make_segments(void)
         segments[i] = (struct emu_segment){ .attributes = 0xcf3, .limit = UINT32_MAX };
     segments[SEG_CS].attributes = 0xafb;
     segments[SEG_GS].base = GS_BASE;
-#define SELECTOR(name, index)                                                             \
-    __asm__ volatile("mov %%" name ", %0" : "=r"(selector));                              \
+#define SELECTOR(name, index)                                                                      \
+    __asm__ volatile("mov %%" name ", %0" : "=r"(selector));                                       \
     segments[index].selector = selector
     SELECTOR("es", SEG_ES);
     SELECTOR("cs", SEG_CS);
@@ -122,9 +125,16 @@ static void make_segments(void)
 static struct emu_cpu make_cpu(void)
 {
     struct emu_cpu cpu = {
-        .rip = CODE, .rflags = native->rflags, .cr0 = 0x80050033, .cr4 = 0x6a0, .efer = 0xd01,
-        .cpl = 3, .segment = segments, .xmm_context = &world,
-        .read_xmm = world_read_xmm, .write_xmm = world_write_xmm,
+        .rip = CODE,
+        .rflags = native->rflags,
+        .cr0 = 0x80050033,
+        .cr4 = 0x6a0,
+        .efer = 0xd01,
+        .cpl = 3,
+        .segment = segments,
+        .xmm_context = &world,
+        .read_xmm = world_read_xmm,
+        .write_xmm = world_write_xmm,
     };
 
     memcpy(cpu.gpr, native->gpr, sizeof(cpu.gpr));
@@ -142,7 +152,7 @@ static uint64_t cases_done[INSN_KINDS], seed, case_number;
 
 static void fail_case(const struct generated *g, const struct insn *insn, const char *format, ...)
 {
-    char bytes[64] = "", what[160];
+    char    bytes[64] = "", what[160];
     va_list args;
 
     for (unsigned i = 0; i < g->length; i++)
@@ -190,8 +200,9 @@ static uint64_t undefined_flags(const struct insn *insn, const struct emu_cpu *b
     case INSN_SAR:
     case INSN_SHLD:
     case INSN_SHRD:
-        return count == 0 ? 0 : 0x10 | (count == 1 ? 0 : 0x800) |
-                                    (insn->kind != INSN_SAR && count >= bits ? 1 : 0);
+        return count == 0 ? 0
+                          : 0x10 | (count == 1 ? 0 : 0x800) |
+                                (insn->kind != INSN_SAR && count >= bits ? 1 : 0);
     default:
         return 0;
     }
@@ -200,12 +211,11 @@ static uint64_t undefined_flags(const struct insn *insn, const struct emu_cpu *b
 /* A double shift by more than the width leaves anything behind. */
 static bool result_undefined(const struct insn *insn, const struct emu_cpu *before)
 {
-    uint64_t count = insn->operand[2].type == OPERAND_IMMEDIATE
-                         ? (uint64_t)insn->operand[2].value
-                         : before->gpr[REG_RCX];
+    uint64_t count = insn->operand[2].type == OPERAND_IMMEDIATE ? (uint64_t)insn->operand[2].value
+                                                                : before->gpr[REG_RCX];
 
-    return (insn->kind == INSN_SHLD || insn->kind == INSN_SHRD) &&
-           insn->operand[0].bytes == 2 && (count & 31) > 16;
+    return (insn->kind == INSN_SHLD || insn->kind == INSN_SHRD) && insn->operand[0].bytes == 2 &&
+           (count & 31) > 16;
 }
 
 /* Whether no iteration at all clears the upper halves of ECX, ESI, EDI differs by processor. */
@@ -261,7 +271,7 @@ static void compare_worlds(const struct generated *g, const struct insn *insn,
 static void check_failures(const struct generated *g, const struct insn *insn)
 {
     for (unsigned n = 0; n < 8; n++) {
-        struct emu_cpu before = make_cpu(), cpu = before;
+        struct emu_cpu    before = make_cpu(), cpu = before;
         struct emu_result r;
 
         world.fail_at = n;
@@ -281,17 +291,17 @@ static void check_failures(const struct generated *g, const struct insn *insn)
 static void check_decoding(const struct generated *g, const struct insn *insn)
 {
     static struct insn_cache cache;
-    enum insn_status status;
-    struct insn truncated;
-    const struct insn *cached;
+    enum insn_status         status;
+    struct insn              truncated;
+    const struct insn       *cached;
 
     for (unsigned n = 0; n < g->length; n++) {
         if (insn_decode(&truncated, INSN_MODE_64, g->bytes, n) != INSN_MORE)
             fail_case(g, insn, "%u bytes are enough", n);
     }
     for (unsigned i = 0; i < 2; i++) {
-        cached = insn_lookup(&cache, INSN_MODE_64, g->bytes, i ? INSN_BYTES_MAX : g->length,
-                             &status);
+        cached =
+            insn_lookup(&cache, INSN_MODE_64, g->bytes, i ? INSN_BYTES_MAX : g->length, &status);
         if (!cached || memcmp(cached, insn, sizeof(*insn)) != 0)
             fail_case(g, insn, "the cache has something else");
     }
@@ -321,8 +331,7 @@ static bool either_fault(const struct insn *insn)
 }
 
 /* What lies elsewhere, of this program or its sanitizer, the processor must not be let at. */
-static bool leads_astray(const struct generated *g, const struct emu_cpu *cpu,
-                         struct emu_result r)
+static bool leads_astray(const struct generated *g, const struct emu_cpu *cpu, struct emu_result r)
 {
     if (r.outcome == EMU_DONE)
         return cpu->rip != CODE + g->length && cpu->rip != BRANCH_TARGET;
@@ -331,8 +340,7 @@ static bool leads_astray(const struct generated *g, const struct emu_cpu *cpu,
            (world.last < SANDBOX - 4096 || world.last >= SANDBOX + SANDBOX_BYTES + 4096);
 }
 
-static void compare_outcome(const struct generated *g, const struct insn *insn,
-                            struct emu_result r)
+static void compare_outcome(const struct generated *g, const struct insn *insn, struct emu_result r)
 {
     switch (r.outcome) {
     case EMU_DONE:
@@ -355,11 +363,11 @@ static void compare_outcome(const struct generated *g, const struct insn *insn,
 
 static void run_case(void)
 {
-    struct emu_cpu before, cpu;
-    struct generated g = { 0 };
+    struct emu_cpu    before, cpu;
+    struct generated  g = { 0 };
     struct emu_result r;
-    struct insn insn;
-    enum insn_status status;
+    struct insn       insn;
+    enum insn_status  status;
 
     generate(&g, native, sandbox);
     status = insn_decode(&insn, INSN_MODE_64, g.bytes, INSN_BYTES_MAX);

@@ -15,8 +15,7 @@ enum {
     SEGMENT_BIG = 1 << 10,
 };
 
-#define RFLAGS_ARITHMETIC                                                               \
-    (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
+#define RFLAGS_ARITHMETIC (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
 
 /* Other processors may win a compare-and-swap this often before the guest tries anew. */
 #define EMU_ATTEMPTS 16
@@ -46,7 +45,7 @@ emu_handler emu_xmm_full, emu_xmm_scalar, emu_xmm_half;
 bool emu_string(struct emu *e, unsigned budget);
 
 /* ---- ways to end: all return false ---- */
-bool emu_raise(struct emu *e, uint8_t vector);       /* with error code 0 where it has one */
+bool emu_raise(struct emu *e, uint8_t vector); /* with error code 0 where it has one */
 bool emu_memory_says(struct emu *e, enum emu_status status);
 bool emu_unknown(struct emu *e);
 
@@ -68,6 +67,12 @@ bool emu_write(struct emu *e, struct emu_span span, const void *from);
 bool emu_load(struct emu *e, unsigned operand, uint64_t *value);
 bool emu_store(struct emu *e, unsigned operand, uint64_t value);
 bool emu_is_memory(const struct emu *e, unsigned operand);
+
+/*
+ * For instructions that want 16-byte alignment; asked before the other checks: a bad stack
+ * address that is misaligned too raises #GP, not #SS.
+ */
+bool emu_misaligned16(const struct emu *e, unsigned operand);
 
 /* Bytes of a push, pop or near branch, and of the stack pointer. */
 unsigned emu_stack_bytes(const struct emu_cpu *cpu);

@@ -17,11 +17,10 @@
 
 #include "x86/emulate_native_test.h"
 
-
 static struct native *const native = (struct native *)NATIVE_STATE;
-static uint8_t *const code = (uint8_t *)CODE;
+static uint8_t *const       code = (uint8_t *)CODE;
 
-void native_run(void);
+void              native_run(void);
 extern const char native_exit[];
 
 __asm__(".text\n"
@@ -64,7 +63,7 @@ _Static_assert(offsetof(struct native, host_rsp) == 0x90, "and so");
 static void on_signal(int number, siginfo_t *info, void *context)
 {
     ucontext_t *uc = context;
-    greg_t *regs = uc->uc_mcontext.gregs;
+    greg_t     *regs = uc->uc_mcontext.gregs;
 
     (void)info;
     if ((uint64_t)regs[REG_RIP] - CODE >= CODE_BYTES) {
@@ -79,11 +78,10 @@ static void on_signal(int number, siginfo_t *info, void *context)
 
 static bool catch_signals(void)
 {
-    static uint8_t stack[65536] __attribute__((aligned(64)));
+    static uint8_t   stack[65536] __attribute__((aligned(64)));
     static const int numbers[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP };
-    stack_t alternate = { .ss_sp = stack, .ss_size = sizeof(stack) };
-    struct sigaction action = { .sa_sigaction = on_signal,
-                                .sa_flags = SA_SIGINFO | SA_ONSTACK };
+    stack_t          alternate = { .ss_sp = stack, .ss_size = sizeof(stack) };
+    struct sigaction action = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK };
 
     if (sigaltstack(&alternate, NULL) != 0)
         return false;
@@ -96,8 +94,8 @@ static bool catch_signals(void)
 
 static bool map_at(uintptr_t where, size_t bytes, int protection)
 {
-    return mmap((void *)where, bytes, protection,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == (void *)where;
+    return mmap((void *)where, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+                -1, 0) == (void *)where;
 }
 
 bool native_prepare(void)
@@ -112,7 +110,7 @@ bool native_prepare(void)
 static void put_exit(uint64_t at, uint32_t id)
 {
     static const uint8_t leave[] = { 0xff, 0x24, 0x25, 0xa0, 0x00, 0x00, 0x20 };
-    uint8_t *p = code + (at - CODE);
+    uint8_t             *p = code + (at - CODE);
 
     memcpy(p, (const uint8_t[]){ 0x48, 0xc7, 0x04, 0x25, 0x88, 0x00, 0x00, 0x20 }, 8);
     memcpy(p + 8, &id, 4);

@@ -18,8 +18,7 @@ static bool sse_usable(struct emu *e)
 
 static bool is_xmm(const struct emu *e, unsigned operand)
 {
-    return e->insn->operand[operand].type == OPERAND_XMM && e->cpu->read_xmm &&
-           e->cpu->write_xmm;
+    return e->insn->operand[operand].type == OPERAND_XMM && e->cpu->read_xmm && e->cpu->write_xmm;
 }
 
 static void get_xmm(const struct emu *e, unsigned operand, uint8_t *value)
@@ -43,14 +42,13 @@ static unsigned memory_operand(const struct emu *e)
 /* Moves between memory and the `bytes` bytes from `from` on in an XMM register. */
 static bool transfer(struct emu *e, unsigned memory, unsigned from, bool clear)
 {
-    uint8_t value[XMM_BYTES] = { 0 };
-    bool aligned = e->insn->kind == INSN_MOVXMMA;
+    uint8_t         value[XMM_BYTES] = { 0 };
+    bool            aligned = e->insn->kind == INSN_MOVXMMA;
     struct emu_span span;
 
     if (!sse_usable(e))
         return false;
-    /* Before the other checks: a bad stack address that is misaligned too is #GP, not #SS. */
-    if (aligned && insn_address(e->insn, e->cpu, memory, EMU_NONE).linear % XMM_BYTES != 0)
+    if (aligned && emu_misaligned16(e, memory))
         return emu_raise(e, VECTOR_GP);
     if (!emu_span_of(e, memory, memory == 0 ? EMU_WRITE : EMU_READ, &span))
         return false;
@@ -89,7 +87,7 @@ bool emu_xmm_half(struct emu *e)
 bool emu_xmm_scalar(struct emu *e)
 {
     unsigned memory = memory_operand(e);
-    uint8_t value[XMM_BYTES] = { 0 };
+    uint8_t  value[XMM_BYTES] = { 0 };
     uint64_t general = 0;
 
     if (memory != 2)

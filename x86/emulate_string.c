@@ -6,15 +6,14 @@ static bool source_span(struct emu *e, struct emu_span *span)
 {
     span->bytes = e->insn->operand_bytes;
     return emu_span_at(e, e->insn->segment,
-                       emu_get_register(e->cpu, REG_RSI, e->insn->address_bytes), EMU_READ,
-                       span);
+                       emu_get_register(e->cpu, REG_RSI, e->insn->address_bytes), EMU_READ, span);
 }
 
 static bool destination_span(struct emu *e, enum emu_access access, struct emu_span *span)
 {
     span->bytes = e->insn->operand_bytes;
-    return emu_span_at(e, SEG_ES, emu_get_register(e->cpu, REG_RDI, e->insn->address_bytes),
-                       access, span);
+    return emu_span_at(e, SEG_ES, emu_get_register(e->cpu, REG_RDI, e->insn->address_bytes), access,
+                       span);
 }
 
 static void advance(struct emu *e, unsigned reg)
@@ -29,10 +28,9 @@ static void advance(struct emu *e, unsigned reg)
 
 static void compare(struct emu *e, uint64_t first, uint64_t second)
 {
-    struct alu alu = { .kind = INSN_CMP,
-                       .bytes = e->insn->operand_bytes,
-                       .source = second,
-                       .flags = e->cpu->rflags };
+    struct alu alu = {
+        .kind = INSN_CMP, .bytes = e->insn->operand_bytes, .source = second, .flags = e->cpu->rflags
+    };
 
     alu_compute(&alu, first);
     e->cpu->rflags = alu.flags;
@@ -41,7 +39,7 @@ static void compare(struct emu *e, uint64_t first, uint64_t second)
 static bool move(struct emu *e)
 {
     struct emu_span from, to;
-    uint64_t value = 0;
+    uint64_t        value = 0;
 
     if (!source_span(e, &from) || !destination_span(e, EMU_WRITE, &to) ||
         !emu_read(e, from, &value, EMU_READ) || !emu_write(e, to, &value))
@@ -64,7 +62,7 @@ static bool store(struct emu *e)
 static bool load(struct emu *e)
 {
     struct emu_span from;
-    uint64_t value = 0;
+    uint64_t        value = 0;
 
     if (!source_span(e, &from) || !emu_read(e, from, &value, EMU_READ))
         return false;
@@ -76,7 +74,7 @@ static bool load(struct emu *e)
 static bool compare_both(struct emu *e)
 {
     struct emu_span from, to;
-    uint64_t first = 0, second = 0;
+    uint64_t        first = 0, second = 0;
 
     if (!source_span(e, &from) || !destination_span(e, EMU_READ, &to) ||
         !emu_read(e, from, &first, EMU_READ) || !emu_read(e, to, &second, EMU_READ))
@@ -90,7 +88,7 @@ static bool compare_both(struct emu *e)
 static bool scan(struct emu *e)
 {
     struct emu_span at;
-    uint64_t value = 0;
+    uint64_t        value = 0;
 
     if (!destination_span(e, EMU_READ, &at) || !emu_read(e, at, &value, EMU_READ))
         return false;

@@ -12,23 +12,23 @@
  */
 #include "test/model/gen.h"
 
-#define PAGING_ON  UINT64_C(0x80000000)
-#define CR0_BASE   UINT64_C(0x11)
-#define CR0_WP     UINT64_C(0x10000)
-#define CR4_PSE    UINT64_C(0x10)
-#define CR4_PAE    UINT64_C(0x20)
-#define CR4_LA57   UINT64_C(0x1000)
-#define EFER_LME   UINT64_C(0x100)
-#define EFER_LMA   UINT64_C(0x400)
-#define EFER_NXE   UINT64_C(0x800)
-#define BIT_NX     (UINT64_C(1) << 63)
+#define PAGING_ON UINT64_C(0x80000000)
+#define CR0_BASE  UINT64_C(0x11)
+#define CR0_WP    UINT64_C(0x10000)
+#define CR4_PSE   UINT64_C(0x10)
+#define CR4_PAE   UINT64_C(0x20)
+#define CR4_LA57  UINT64_C(0x1000)
+#define EFER_LME  UINT64_C(0x100)
+#define EFER_LMA  UINT64_C(0x400)
+#define EFER_NXE  UINT64_C(0x800)
+#define BIT_NX    (UINT64_C(1) << 63)
 
 enum { MAP_4 = 31, MAP_3 = 28, MAP_2 = 29, MAP_1 = 30, MAP_1_OF_2 = 27 };
 
 /* What differs between the modes, for the generator's purposes. */
 struct shape {
     unsigned flag, levels, index_bits, entry;
-    uint64_t map;  /* linear address of the map of all memory */
+    uint64_t map; /* linear address of the map of all memory */
 };
 
 static const struct shape shapes[] = {
@@ -38,7 +38,9 @@ static const struct shape shapes[] = {
     { GEN_32, 2, 10, 4, UINT64_C(0xe0000000) },
 };
 
-static const struct { uint8_t first, count; } parts[6] = {
+static const struct {
+    uint8_t first, count;
+} parts[6] = {
     { 32, 40 }, { 17, 10 }, { 11, 6 }, { 7, 4 }, { 1, 4 }, { 5, 2 },
 };
 
@@ -80,7 +82,7 @@ static const struct mmu *naive(const struct gen *g)
 static const struct shape *shape_of(const struct gen *g)
 {
     const struct mmu_registers *regs = &naive(g)->regs;
-    unsigned flag = GEN_32;
+    unsigned                    flag = GEN_32;
 
     if (!(regs->cr0 & PAGING_ON))
         return NULL;
@@ -209,11 +211,15 @@ static uint64_t some_entry(struct gen *g, const struct shape *s, unsigned level)
     return percent(g, 1) ? next(g, 8) : e;
 }
 
-/* What a guest does to an entry it has: one or two bits change. */
-static uint64_t changed_entry(struct gen *g, uint64_t e)
+/* What a guest does to an entry it has: one or two bits change, or the page moves. */
+static uint64_t changed_entry(struct gen *g, unsigned level, uint64_t e)
 {
-    static const uint64_t flips[] = { 1, 2, 4, 0x20, 0x40, 0x60, 0x80, 0x42, 2, BIT_NX, 0x200, 1, 2 };
+    static const uint64_t flips[] = {
+        1, 2, 4, 0x20, 0x40, 0x60, 0x80, 0x42, 2, BIT_NX, 0x200, 1, 2
+    };
 
+    if (percent(g, 25) && !(e & 0x80))
+        return (e & ~UINT64_C(0xfffff000)) | (some_target(g, level) << 12 & 0xfffff000);
     return e ^ flips[below(g, sizeof(flips) / sizeof(flips[0]))];
 }
 
@@ -230,7 +236,8 @@ static void push(struct gen *g, struct op op)
         g->pending[(g->first + g->count++) % GEN_PENDING] = op;
 }
 
-static void push_poke(struct gen *g, const struct shape *s, uint64_t frame, unsigned index, uint64_t value)
+static void push_poke(struct gen *g, const struct shape *s, uint64_t frame, unsigned index,
+                      uint64_t value)
 {
     struct op op = op_of(g, OP_POKE);
 
@@ -279,9 +286,10 @@ static void repair_map(struct gen *g, const struct shape *s, uint64_t gfn)
 }
 
 /* The guest writes guest-physical memory through its map, which is repaired if it must be. */
-static void push_write(struct gen *g, const struct shape *s, uint64_t gpa, unsigned length, uint64_t value)
+static void push_write(struct gen *g, const struct shape *s, uint64_t gpa, unsigned length,
+                       uint64_t value)
 {
-    struct op op = op_of(g, percent(g, 20) ? OP_CMPXCHG : OP_WRITE);
+    struct op          op = op_of(g, percent(g, 20) ? OP_CMPXCHG : OP_WRITE);
     struct mmu_outcome o;
 
     op.acc = ACC_WRITE | ACC_AC;
@@ -302,9 +310,9 @@ static void push_write(struct gen *g, const struct shape *s, uint64_t gpa, unsig
 static void make_table_write(struct gen *g, const struct shape *s)
 {
     const struct shape *as = s != NULL ? s : &shapes[0];
-    unsigned level = 1 + below(g, as->levels);
-    uint64_t table, gpa, value = 0;
-    unsigned index;
+    unsigned            level = 1 + below(g, as->levels);
+    uint64_t            table, gpa, value = 0;
+    unsigned            index;
 
     if (percent(g, 50)) /* leaf tables are what guests mostly write */
         level = 1;
@@ -317,7 +325,7 @@ static void make_table_write(struct gen *g, const struct shape *s)
     if (value == 0 || percent(g, 40))
         value = percent(g, 8) ? 0 : some_entry(g, as, level);
     else
-        value = changed_entry(g, value);
+        value = changed_entry(g, level, value);
     if (percent(g, 6)) {
         unsigned length = 1u << below(g, 3);
 
@@ -331,9 +339,9 @@ static void make_table_write(struct gen *g, const struct shape *s)
 static void make_table_run(struct gen *g, const struct shape *s)
 {
     static const uint64_t clear[] = { 2, 0x20, 0x40, 0x63, ~UINT64_C(0) };
-    const struct shape *as = s != NULL ? s : &shapes[0];
-    uint64_t table = frame_for(g, 1), bits = clear[below(g, 5)];
-    unsigned first = below(g, 4), count = 2 + below(g, 5);
+    const struct shape   *as = s != NULL ? s : &shapes[0];
+    uint64_t              table = frame_for(g, 1), bits = clear[below(g, 5)];
+    unsigned              first = below(g, 4), count = 2 + below(g, 5);
 
     for (unsigned i = first; i < first + count; i++) {
         uint64_t value = 0, gpa = table << 12 | i * as->entry;
@@ -345,9 +353,9 @@ static void make_table_run(struct gen *g, const struct shape *s)
 
 static void make_access(struct gen *g, const struct shape *s)
 {
-    static const uint8_t kinds[] = { OP_READ, OP_READ, OP_READ, OP_WRITE, OP_WRITE, OP_WRITE,
-                                     OP_FETCH, OP_CMPXCHG };
-    struct op op = op_of(g, kinds[below(g, sizeof(kinds))]);
+    static const uint8_t kinds[] = { OP_READ,  OP_READ,  OP_READ,  OP_WRITE,
+                                     OP_WRITE, OP_WRITE, OP_FETCH, OP_CMPXCHG };
+    struct op            op = op_of(g, kinds[below(g, sizeof(kinds))]);
 
     op.length = (uint8_t)(1u << below(g, 4));
     for (unsigned tries = 0; tries < 5; tries++) {
@@ -418,7 +426,7 @@ static void make_mode(struct gen *g, const struct shape *s)
 
 static void make_toggle(struct gen *g, const struct shape *s)
 {
-    static const uint64_t cr4_bits[] = { 0x10, 0x80, 0x100000, 0x200000, 0x300000 };
+    static const uint64_t       cr4_bits[] = { 0x10, 0x80, 0x100000, 0x200000, 0x300000 };
     const struct mmu_registers *regs = &naive(g)->regs;
 
     switch (below(g, 4)) {
@@ -442,12 +450,12 @@ static void make_toggle(struct gen *g, const struct shape *s)
 static void make_p2m(struct gen *g)
 {
     const struct mmu_memory *m = &g->world->memory;
-    struct op op = op_of(g, OP_P2M);
-    unsigned small = g->world->setup.gfns + g->world->setup.spare;
-    bool taken[512] = { false };
+    struct op                op = op_of(g, OP_P2M);
+    unsigned                 small = g->world->setup.gfns + g->world->setup.spare;
+    bool                     taken[512] = { false };
 
-    op.va = below(g, 100) < 80 ? 32 + below(g, g->world->setup.gfns - 32)
-                               : below(g, (unsigned)m->gfns);
+    op.va =
+        below(g, 100) < 80 ? 32 + below(g, g->world->setup.gfns - 32) : below(g, (unsigned)m->gfns);
     op.acc = MMU_RAM;
     if (percent(g, 35))
         op.acc = (uint8_t)(percent(g, 50) ? MMU_HOLE : percent(g, 50) ? MMU_ROM : MMU_DEVICE);
@@ -463,9 +471,10 @@ static void make_p2m(struct gen *g)
 
 static void make_other(struct gen *g, const struct shape *s)
 {
-    static const uint8_t kinds[] = { OP_INVLPG, OP_INVLPG, OP_INVLPG, OP_UNSHADOW, OP_WORK, OP_WORK,
-                                     OP_POKE, OP_REACH, OP_REACH, OP_VIEW, OP_P2M, OP_POOL };
-    struct op op = op_of(g, kinds[below(g, sizeof(kinds))]);
+    static const uint8_t kinds[] = { OP_INVLPG, OP_INVLPG, OP_INVLPG,   OP_UNSHADOW, OP_WORK,
+                                     OP_WORK,   OP_POKE,   OP_REACH,    OP_REACH,    OP_VIEW,
+                                     OP_P2M,    OP_POOL,   OP_IMPLICIT, OP_IMPLICIT };
+    struct op            op = op_of(g, kinds[below(g, sizeof(kinds))]);
 
     switch (op.kind) {
     case OP_UNSHADOW:
@@ -486,6 +495,9 @@ static void make_other(struct gen *g, const struct shape *s)
     case OP_POOL:
         op.value = percent(g, 5);
         break;
+    case OP_IMPLICIT:
+        op.va = some_va(g, s);
+        break;
     default:
         op.va = some_va(g, s);
         op.acc = (uint8_t)below(g, 16);
@@ -505,7 +517,7 @@ bool gen_next(struct gen *g, struct op *op)
             g->vcpu = below(g, g->vcpus);
 
         const struct shape *s = shape_of(g);
-        unsigned dice = below(g, 1000);
+        unsigned            dice = below(g, 1000);
 
         if (dice < (s == NULL ? 80 : 8))
             make_mode(g, s);

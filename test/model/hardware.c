@@ -72,8 +72,8 @@ static void remember(struct hardware_asid *a, struct hardware_translation t)
 static void forget_page(struct hardware_asid *a, uint64_t va)
 {
     static struct hardware_translation kept[HARDWARE_TLB];
-    unsigned n = 0;
-    bool     any = false;
+    unsigned                           n = 0;
+    bool                               any = false;
 
     for (unsigned i = 0; i < HARDWARE_TLB; i++) {
         const struct hardware_translation *t = &a->tlb[i];
@@ -226,7 +226,8 @@ static struct hardware_outcome walk(struct hardware *h, uint64_t va, unsigned ac
 
         if (!(*entry & 1))
             return (struct hardware_outcome){ HARDWARE_FAULT, .present = false };
-        if ((*entry & (h->hw.pae ? UINT64_C(0x7ff0000000000000) : 0)) || (level == 4 && (*entry & 0x80)))
+        if ((*entry & (h->hw.pae ? UINT64_C(0x7ff0000000000000) : 0)) ||
+            (level == 4 && (*entry & 0x80)))
             return broken(h, "reserved bits in an entry of ours");
         t.writable = t.writable && (*entry & 2);
         t.user = t.user && (*entry & 4);
@@ -235,17 +236,21 @@ static struct hardware_outcome walk(struct hardware *h, uint64_t va, unsigned ac
             return found(h, va, acc, entry, &t, level);
         *entry |= 0x20;
         table = *entry >> 12 & UINT64_C(0xffffffffff);
-        cache_table(a, (struct hardware_table){
-            .used = true, .writable = t.writable, .user = t.user, .no_execute = t.no_execute,
-            .level = (uint8_t)(level - 1), .prefix = va >> shift_of(level), .mfn = table });
+        cache_table(a, (struct hardware_table){ .used = true,
+                                                .writable = t.writable,
+                                                .user = t.user,
+                                                .no_execute = t.no_execute,
+                                                .level = (uint8_t)(level - 1),
+                                                .prefix = va >> shift_of(level),
+                                                .mfn = table });
     }
 }
 
 struct hardware_outcome hardware_access(struct hardware *h, uint64_t va, unsigned acc)
 {
-    struct hardware_asid *a = &h->asid[h->slot];
+    struct hardware_asid              *a = &h->asid[h->slot];
     const struct hardware_translation *t = &a->tlb[place(a, va >> 12)];
-    struct hardware_outcome o;
+    struct hardware_outcome            o;
 
     if (h->broken != NULL)
         return broken(h, h->broken);

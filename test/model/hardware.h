@@ -20,8 +20,8 @@
 
 struct hardware_translation {
     bool     used, writable, user, no_execute, dirty;
-    uint8_t  order;    /* of the page it was made from */
-    uint64_t page;     /* linear address >> 12 */
+    uint8_t  order; /* of the page it was made from */
+    uint64_t page;  /* linear address >> 12 */
     uint64_t mfn;
 };
 
@@ -48,8 +48,8 @@ struct hardware {
     unsigned             slot;
     struct paging_hw     hw;
     bool                 smep, smap;
-    uint16_t             owner;      /* only this domain's memory may be reached */
-    const char          *broken;     /* why */
+    uint16_t             owner;  /* only this domain's memory may be reached */
+    const char          *broken; /* why */
     uint64_t             hits, walks, installs, full_flushes;
 };
 

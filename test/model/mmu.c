@@ -27,7 +27,7 @@
 struct walk {
     const struct mmu *mmu;
     struct mmu_access access;
-    uint64_t          at[5];    /* guest-physical addresses of the entries used */
+    uint64_t          at[5]; /* guest-physical addresses of the entries used */
     uint64_t          value[5];
     unsigned          used;
     bool              writable, user, no_execute; /* of the page */
@@ -48,7 +48,8 @@ void mmu_read_memory(const struct mmu_memory *memory, uint64_t gpa, void *to, un
 
     memset(to, 0xff, bytes);
     if (behind == MMU_RAM || behind == MMU_ROM)
-        memcpy(to, memory->bytes + (uint64_t)memory->page_of[gpa >> 12] * 4096 + (gpa & 4095), bytes);
+        memcpy(to, memory->bytes + (uint64_t)memory->page_of[gpa >> 12] * 4096 + (gpa & 4095),
+               bytes);
 }
 
 bool mmu_write_memory(struct mmu_memory *memory, uint64_t gpa, const void *from, unsigned bytes)
@@ -310,7 +311,7 @@ static bool allowed(const struct walk *w)
 static uint32_t error_of_access(const struct walk *w)
 {
     const struct mmu_registers *regs = &w->mmu->regs;
-    uint32_t error = 0;
+    uint32_t                    error = 0;
 
     if (w->access.write)
         error |= 2;
@@ -324,7 +325,7 @@ static uint32_t error_of_access(const struct walk *w)
 static bool walk(struct walk *w, uint64_t va)
 {
     const struct mmu_registers *regs = &w->mmu->regs;
-    bool found;
+    bool                        found;
 
     if (!(regs->cr0 & PG)) {
         w->size = 4096;

@@ -15,15 +15,15 @@
 #include <stdint.h>
 
 enum mmu_behind {
-    MMU_HOLE,   /* nothing: reads as all ones, writes are lost */
+    MMU_HOLE, /* nothing: reads as all ones, writes are lost */
     MMU_RAM,
-    MMU_ROM,    /* memory that keeps its contents */
+    MMU_ROM, /* memory that keeps its contents */
     MMU_DEVICE,
 };
 
 /* The memory as the guest sees it. Pages have numbers; which gfn shows which can change. */
 struct mmu_memory {
-    uint8_t  *bytes;   /* [pages * 4096] */
+    uint8_t  *bytes; /* [pages * 4096] */
     uint32_t  pages;
     bool     *touched; /* [pages]: written since somebody cleared it */
     uint64_t  gfns;    /* beyond them there is nothing */
@@ -40,10 +40,10 @@ struct mmu {
     struct mmu_registers regs;
     uint64_t             pdpte[4]; /* latched */
     unsigned             maxphys;
-    bool                 gb1;         /* 1 GiB pages are offered */
+    bool                 gb1;          /* 1 GiB pages are offered */
     bool                 bit8_is_zero; /* AMD: G must be 0 in PML4E and in a PDPE that is no page */
     bool                 pdpte_may_be_accessed; /* A in a PDPTE is not reserved */
-    bool                 rom_holds_tables; /* else a table in ROM reads as all ones */
+    bool                 rom_holds_tables;      /* else a table in ROM reads as all ones */
 };
 
 struct mmu_access {
@@ -54,7 +54,7 @@ struct mmu_outcome {
     bool     ok;
     uint32_t error; /* of the #PF */
     uint64_t gpa;
-    uint64_t size;  /* of the page, bytes */
+    uint64_t size; /* of the page, bytes */
 };
 
 /* One access. Sets accessed and dirty bits when it succeeds. */

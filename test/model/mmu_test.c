@@ -15,14 +15,14 @@
 
 #define NX (UINT64_C(1) << 63)
 
-enum { R = 0, W = 1, U = 2, F = 4, AC = 8 };       /* accesses */
+enum { R = 0, W = 1, U = 2, F = 4, AC = 8 };            /* accesses */
 enum { WP = 1, NXE = 2, SMEP = 4, SMAP = 8, PSE = 16 }; /* rules  */
 
 #define OK UINT32_MAX
 
-static uint8_t bytes[16 * 4096], behind[16];
-static bool touched[16];
-static uint32_t page_of[16];
+static uint8_t           bytes[16 * 4096], behind[16];
+static bool              touched[16];
+static uint32_t          page_of[16];
 static struct mmu_memory memory = { bytes, 16, touched, 16, page_of, behind };
 
 struct test_case {
@@ -124,14 +124,15 @@ static void with_four_levels(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(long_cases) / sizeof(long_cases[0]); i++) {
         const struct test_case *c = &long_cases[i];
-        struct mmu mmu = with_rules(c->rules, 0x20, 0x500);
+        struct mmu              mmu = with_rules(c->rules, 0x20, 0x500);
 
         fresh();
         put(0x1000 + 511 * 8, c->top, 8);
         put(0x2000 + 7 * 8, c->third, 8);
         put(0x3000 + 5 * 8, c->second, 8);
         put(0x4000 + 3 * 8, c->leaf, 8);
-        check(&mmu, UINT64_C(0xffffff8000000000) | UINT64_C(7) << 30 | 5 << 21 | 3 << 12 | 0x123, c, i);
+        check(&mmu, UINT64_C(0xffffff8000000000) | UINT64_C(7) << 30 | 5 << 21 | 3 << 12 | 0x123, c,
+              i);
     }
 }
 
@@ -140,7 +141,7 @@ static void with_five_levels_the_same_below_one_more(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(long_cases) / sizeof(long_cases[0]); i++) {
         const struct test_case *c = &long_cases[i];
-        struct mmu mmu = with_rules(c->rules, 0x1020, 0x500);
+        struct mmu              mmu = with_rules(c->rules, 0x1020, 0x500);
 
         fresh();
         mmu.regs.cr3 = 0x6000;
@@ -149,7 +150,8 @@ static void with_five_levels_the_same_below_one_more(void **state)
         put(0x2000 + 7 * 8, c->third, 8);
         put(0x3000 + 5 * 8, c->second, 8);
         put(0x4000 + 3 * 8, c->leaf, 8);
-        check(&mmu, UINT64_C(0xff00ff8000000000) | UINT64_C(7) << 30 | 5 << 21 | 3 << 12 | 0x123, c, i);
+        check(&mmu, UINT64_C(0xff00ff8000000000) | UINT64_C(7) << 30 | 5 << 21 | 3 << 12 | 0x123, c,
+              i);
     }
 }
 
@@ -172,8 +174,8 @@ static void with_pae(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(pae_cases) / sizeof(pae_cases[0]); i++) {
         const struct test_case *c = &pae_cases[i];
-        struct mmu mmu = with_rules(c->rules, 0x20, 0);
-        struct mmu_registers regs = mmu.regs;
+        struct mmu              mmu = with_rules(c->rules, 0x20, 0);
+        struct mmu_registers    regs = mmu.regs;
 
         fresh();
         regs.cr3 = 0x1020;
@@ -187,7 +189,7 @@ static void with_pae(void **state)
 
 static void root_entries_of_pae_are_latched(void **state)
 {
-    struct mmu mmu = with_rules(WP, 0x20, 0);
+    struct mmu           mmu = with_rules(WP, 0x20, 0);
     struct mmu_registers regs = mmu.regs;
 
     (void)state;
@@ -235,7 +237,7 @@ static void with_two_levels(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(legacy_cases) / sizeof(legacy_cases[0]); i++) {
         const struct test_case *c = &legacy_cases[i];
-        struct mmu mmu = with_rules(c->rules, 0, 0);
+        struct mmu              mmu = with_rules(c->rules, 0, 0);
 
         fresh();
         put(0x1000 + 1000 * 4, c->top, 4);
@@ -246,7 +248,7 @@ static void with_two_levels(void **state)
 
 static void with_paging_off_addresses_are_32_bits_and_nothing_faults(void **state)
 {
-    struct mmu mmu = { .memory = &memory, .regs = { .cr0 = 0x11, .cr4 = 0x300000 } };
+    struct mmu         mmu = { .memory = &memory, .regs = { .cr0 = 0x11, .cr4 = 0x300000 } };
     struct mmu_outcome o = mmu_access(&mmu, UINT64_C(0x1fee00123), access_of(W | U));
 
     (void)state;
@@ -257,7 +259,7 @@ static void with_paging_off_addresses_are_32_bits_and_nothing_faults(void **stat
 static void accessed_and_dirty_are_set_on_success_only(void **state)
 {
     struct mmu mmu = with_rules(WP, 0x20, 0x500);
-    uint64_t e;
+    uint64_t   e;
 
     (void)state;
     fresh();
@@ -284,9 +286,9 @@ static void accessed_and_dirty_are_set_on_success_only(void **state)
 
 static void a_table_that_points_at_itself_serves_at_every_level(void **state)
 {
-    struct mmu mmu = with_rules(WP, 0x20, 0x500);
+    struct mmu         mmu = with_rules(WP, 0x20, 0x500);
     struct mmu_outcome o;
-    uint64_t e;
+    uint64_t           e;
 
     (void)state;
     fresh();

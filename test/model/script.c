@@ -11,10 +11,12 @@
 #include <unistd.h>
 
 static const char *const names[OP_KINDS] = {
-    [OP_READ] = "read", [OP_WRITE] = "write", [OP_FETCH] = "fetch", [OP_CMPXCHG] = "cmpxchg",
-    [OP_CR0] = "cr0", [OP_CR3] = "cr3", [OP_CR4] = "cr4", [OP_EFER] = "efer",
-    [OP_INVLPG] = "invlpg", [OP_P2M] = "p2m", [OP_UNSHADOW] = "unshadow", [OP_WORK] = "work",
-    [OP_POKE] = "poke", [OP_REACH] = "reach", [OP_VIEW] = "view", [OP_POOL] = "pool",
+    [OP_READ] = "read",         [OP_WRITE] = "write",       [OP_FETCH] = "fetch",
+    [OP_CMPXCHG] = "cmpxchg",   [OP_CR0] = "cr0",           [OP_CR3] = "cr3",
+    [OP_CR4] = "cr4",           [OP_EFER] = "efer",         [OP_INVLPG] = "invlpg",
+    [OP_P2M] = "p2m",           [OP_UNSHADOW] = "unshadow", [OP_WORK] = "work",
+    [OP_POKE] = "poke",         [OP_REACH] = "reach",       [OP_VIEW] = "view",
+    [OP_IMPLICIT] = "implicit", [OP_POOL] = "pool",
 };
 
 #define SETUP "setup gfns=%u spare=%u pairs=%u maxphys=%u large=%u gb1=%u smp=%u audit=%u tlbs=%u\n"
@@ -34,23 +36,27 @@ void script_print(const struct script *s, size_t first, FILE *to)
 {
     const struct world_setup *u = &s->setup;
 
-    fprintf(to, SETUP, u->gfns, u->spare, u->pairs, u->maxphys, u->large, u->gb1, u->smp, u->audit, u->tlbs);
+    fprintf(to, SETUP, u->gfns, u->spare, u->pairs, u->maxphys, u->large, u->gb1, u->smp, u->audit,
+            u->tlbs);
     for (size_t i = first; i < s->count; i++) {
         const struct op *o = &s->op[i];
 
-        fprintf(to, "%s vcpu=%u acc=%s%s%s%s.%u len=%u va=%#" PRIx64 " value=%#" PRIx64 " old=%#" PRIx64 "\n",
-                names[o->kind], o->vcpu, o->acc & ACC_WRITE ? "w" : "", o->acc & ACC_USER ? "u" : "",
-                o->acc & ACC_FETCH ? "f" : "", o->acc & ACC_AC ? "a" : "", o->acc, o->length, o->va,
-                o->value, o->old);
+        fprintf(to,
+                "%s vcpu=%u acc=%s%s%s%s.%u len=%u va=%#" PRIx64 " value=%#" PRIx64 " old=%#" PRIx64
+                "\n",
+                names[o->kind], o->vcpu, o->acc & ACC_WRITE ? "w" : "",
+                o->acc & ACC_USER ? "u" : "", o->acc & ACC_FETCH ? "f" : "",
+                o->acc & ACC_AC ? "a" : "", o->acc, o->length, o->va, o->value, o->old);
     }
 }
 
 static bool parse_op(const char *line, struct op *op)
 {
-    char name[16];
+    char     name[16];
     unsigned vcpu, acc, length;
 
-    if (sscanf(line, "%15s vcpu=%u acc=%*[wufa.]%u len=%u va=%" SCNx64 " value=%" SCNx64 " old=%" SCNx64,
+    if (sscanf(line,
+               "%15s vcpu=%u acc=%*[wufa.]%u len=%u va=%" SCNx64 " value=%" SCNx64 " old=%" SCNx64,
                name, &vcpu, &acc, &length, &op->va, &op->value, &op->old) != 7)
         return false;
     op->vcpu = (uint8_t)vcpu;
@@ -64,10 +70,10 @@ static bool parse_op(const char *line, struct op *op)
 
 bool script_parse(struct script *s, FILE *from)
 {
-    char     line[256];
-    unsigned number = 0, large, gb1, smp;
+    char                line[256];
+    unsigned            number = 0, large, gb1, smp;
     struct world_setup *u = &s->setup;
-    struct op op;
+    struct op           op;
 
     while (fgets(line, sizeof(line), from) != NULL) {
         number++;
@@ -91,7 +97,7 @@ bool script_parse(struct script *s, FILE *from)
 struct script_result script_run(const struct script *s)
 {
     struct script_result result = { .failed = false };
-    struct world *w = world_create(&s->setup);
+    struct world        *w = world_create(&s->setup);
 
     for (size_t i = 0; i < s->count && world_do(w, &s->op[i]); i++)
         continue;
@@ -106,11 +112,11 @@ struct script_result script_run(const struct script *s)
 
 struct script_result script_run_apart(const struct script *s, bool quiet)
 {
-    struct script_result *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-                                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    struct script_result  result;
-    pid_t child;
-    int   status = 0;
+    struct script_result *shared =
+        mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct script_result result;
+    pid_t                child;
+    int                  status = 0;
 
     if (shared == MAP_FAILED)
         abort();

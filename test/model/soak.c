@@ -20,14 +20,21 @@
 #include "test/model/script.h"
 
 struct options {
-    uint64_t    seed, ops, runs;
-    unsigned    modes, vcpus, shrink;
+    uint64_t           seed, ops, runs;
+    unsigned           modes, vcpus, shrink;
     struct world_setup setup;
-    const char *save, *replay;
+    const char        *save, *replay;
 };
 
 static const struct world_setup usual = {
-    .gfns = 96, .spare = 16, .pairs = 256, .maxphys = 40, .large = true, .gb1 = true, .audit = 64, .tlbs = 8,
+    .gfns = 96,
+    .spare = 16,
+    .pairs = 256,
+    .maxphys = 40,
+    .large = true,
+    .gb1 = true,
+    .audit = 64,
+    .tlbs = 8,
 };
 
 #ifdef SOAK_FUZZ
@@ -47,9 +54,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     struct script s = { .setup = setup };
     struct world *w = world_create(&setup);
-    struct gen g = { .world = w, .modes = data[1] & 31 ? data[1] & 31 : 31,
-                     .vcpus = data[0] & 8 ? 2 : 1, .bytes = data + 2, .left = size - 2 };
-    struct op op;
+    struct gen    g = { .world = w,
+                        .modes = data[1] & 15 ? data[1] & 15 : 15,
+                        .vcpus = data[0] & 8 ? 2 : 1,
+                        .bytes = data + 2,
+                        .left = size - 2 };
+    struct op     op;
 
     while (gen_next(&g, &op)) {
         script_add(&s, &op);
@@ -72,21 +82,25 @@ static void print_counts(const struct world *w, FILE *to)
 {
     const struct world_counts *c = &w->counts;
     const struct paging_stats *s = &w->domain.stats;
-    uint64_t hits = 0;
+    uint64_t                   hits = 0;
 
     for (unsigned i = 0; i < w->vcpus; i++)
         hits += w->vcpu[i].hardware.hits;
-    fprintf(to, "  accesses: %" PRIu64 " succeeded, #PF: %" PRIu64 " absent %" PRIu64 " denied %" PRIu64
-            " fetch %" PRIu64 " reserved; #GP %" PRIu64 "\n", c->succeeded, c->absent, c->denied,
-            c->fetch_denied, c->reserved, c->general_protection);
-    fprintf(to, "  core: %" PRIu64 " retried %" PRIu64 " injected %" PRIu64 " emulated %" PRIu64
-            " device; %" PRIu64 " writes to tables; TLB hits %" PRIu64 "\n", c->retried, c->injected,
-            c->emulated, c->devices, c->tables_written, hits);
-    fprintf(to, "  stats: made %" PRIu64 " freed %" PRIu64 " protected %" PRIu64 " unshadowed %" PRIu64
+    fprintf(to,
+            "  accesses: %" PRIu64 " succeeded, #PF: %" PRIu64 " absent %" PRIu64 " denied %" PRIu64
+            " fetch %" PRIu64 " reserved; #GP %" PRIu64 "\n",
+            c->succeeded, c->absent, c->denied, c->fetch_denied, c->reserved,
+            c->general_protection);
+    fprintf(to,
+            "  core: %" PRIu64 " retried %" PRIu64 " injected %" PRIu64 " emulated %" PRIu64
+            " device; %" PRIu64 " writes to tables; TLB hits %" PRIu64 "\n",
+            c->retried, c->injected, c->emulated, c->devices, c->tables_written, hits);
+    fprintf(to,
+            "  stats: made %" PRIu64 " freed %" PRIu64 " protected %" PRIu64 " unshadowed %" PRIu64
             " evicted %" PRIu64 " reclaimed %" PRIu64 " unhooked %" PRIu64 "; audits %" PRIu64
-            " TLB checks %" PRIu64 "; pool low %u of %u\n", s->made, s->freed, s->protected_frames,
-            s->unshadowed, s->evicted, s->reclaimed, s->unhooked, c->audits, c->tlb_checks,
-            w->domain.pool.low, w->domain.pool.total);
+            " TLB checks %" PRIu64 "; pool low %u of %u\n",
+            s->made, s->freed, s->protected_frames, s->unshadowed, s->evicted, s->reclaimed,
+            s->unhooked, c->audits, c->tlb_checks, w->domain.pool.low, w->domain.pool.total);
 }
 
 /* A run that saw too little of something proves nothing. */
@@ -94,8 +108,11 @@ static bool strong(const struct world *w, const struct options *o)
 {
     const struct world_counts *c = &w->counts;
     const struct paging_stats *s = &w->domain.stats;
-    uint64_t n = w->step;
-    const struct { uint64_t count, wanted; const char *what; } wants[] = {
+    uint64_t                   n = w->step;
+    const struct {
+        uint64_t    count, wanted;
+        const char *what;
+    } wants[] = {
         { c->succeeded, n / 8, "accesses that succeed" },
         { c->absent, n / 200, "faults on absent entries" },
         { c->denied, n / 400, "faults on rights" },
@@ -108,7 +125,8 @@ static bool strong(const struct world *w, const struct options *o)
         { c->ops[OP_CR3], n / 400, "loads of CR3" },
         { c->ops[OP_P2M], n / 1000, "changes of the p2m" },
         { s->made, n / 400, "shadows made" },
-        { s->reclaimed + s->unhooked, o->setup.pairs <= 100 ? n / 20000 : 0, "reclaims under pressure" },
+        { s->reclaimed + s->unhooked, o->setup.pairs <= 100 ? n / 20000 : 0,
+          "reclaims under pressure" },
     };
     bool good = true;
 
@@ -117,8 +135,8 @@ static bool strong(const struct world *w, const struct options *o)
     for (size_t i = 0; i < sizeof(wants) / sizeof(wants[0]); i++) {
         if (wants[i].count >= wants[i].wanted)
             continue;
-        fprintf(stderr, "soak: weak generator: %" PRIu64 " %s, wanted %" PRIu64 "\n", wants[i].count,
-                wants[i].what, wants[i].wanted);
+        fprintf(stderr, "soak: weak generator: %" PRIu64 " %s, wanted %" PRIu64 "\n",
+                wants[i].count, wants[i].what, wants[i].wanted);
         good = false;
     }
     return good;
@@ -127,7 +145,7 @@ static bool strong(const struct world *w, const struct options *o)
 static void report(struct script *s, const struct options *o, uint64_t seed)
 {
     struct script_result r;
-    FILE *save = o->save != NULL ? fopen(o->save, "w") : NULL;
+    FILE                *save = o->save != NULL ? fopen(o->save, "w") : NULL;
 
     fprintf(stderr, "last operations:\n");
     script_print(s, s->count > 12 ? s->count - 12 : 0, stderr);
@@ -139,8 +157,8 @@ static void report(struct script *s, const struct options *o, uint64_t seed)
         script_shrink(s, o->shrink);
     }
     r = script_run_apart(s, false);
-    fprintf(stderr, "# seed %" PRIu64 ", as short as it fails (%zu operations): step %zu: %s\n", seed, s->count,
-            r.step, r.why);
+    fprintf(stderr, "# seed %" PRIu64 ", as short as it fails (%zu operations): step %zu: %s\n",
+            seed, s->count, r.step, r.why);
     script_print(s, 0, stderr);
     if (save != NULL) {
         script_print(s, 0, save);
@@ -160,7 +178,7 @@ struct trace {
 static void run_here(const struct options *o, uint64_t seed, struct trace *t)
 {
     struct world *w = world_create(&o->setup);
-    struct gen g = { .world = w, .modes = o->modes, .vcpus = o->vcpus, .seed = seed };
+    struct gen    g = { .world = w, .modes = o->modes, .vcpus = o->vcpus, .seed = seed };
 
     strcpy(t->why, "it crashed or did not end");
     while (t->count < o->ops && gen_next(&g, &t->op[t->count]) && world_do(w, &t->op[t->count++]))
@@ -178,11 +196,11 @@ static void run_here(const struct options *o, uint64_t seed, struct trace *t)
 /* A crash of the core must not take the script with it: a child runs. */
 static bool run_once(const struct options *o, uint64_t seed)
 {
-    size_t size = sizeof(struct trace) + (o->ops + 1) * sizeof(struct op);
+    size_t        size = sizeof(struct trace) + (o->ops + 1) * sizeof(struct op);
     struct trace *t = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     struct script s = { .setup = o->setup };
-    bool good;
-    pid_t child;
+    bool          good;
+    pid_t         child;
 
     if (t == MAP_FAILED)
         abort();
@@ -208,15 +226,22 @@ static bool run_once(const struct options *o, uint64_t seed)
 
 static unsigned modes_of(const char *text)
 {
-    static const struct { const char *name; unsigned flag; } names[] = {
-        { "64", GEN_64 }, { "off", GEN_OFF }, { "pae", GEN_PAE }, { "32", GEN_32 }, { "la57", GEN_LA57 },
-        { "all", 31 },
+    static const struct {
+        const char *name;
+        unsigned    flag;
+    } names[] = {
+        { "64", GEN_64 },
+        { "off", GEN_OFF },
+        { "pae", GEN_PAE },
+        { "32", GEN_32 },
+        { "la57", GEN_LA57 },
+        { "all", GEN_OFF | GEN_64 | GEN_PAE | GEN_32 }, /* our tables have four levels at most */
     };
     unsigned modes = 0;
 
     while (*text != '\0') {
         size_t length = strcspn(text, ",");
-        bool known = false;
+        bool   known = false;
 
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
             if (strlen(names[i].name) == length && strncmp(text, names[i].name, length) == 0) {
@@ -235,11 +260,20 @@ static unsigned modes_of(const char *text)
 static void parse_number(struct options *o, const char *name, const char *text)
 {
     uint64_t value = strtoull(text, NULL, 0);
-    const struct { const char *name; uint64_t *wide; unsigned *narrow; } numbers[] = {
-        { "--seed", &o->seed, NULL }, { "--ops", &o->ops, NULL }, { "--runs", &o->runs, NULL },
-        { "--pairs", NULL, &o->setup.pairs }, { "--gfns", NULL, &o->setup.gfns },
-        { "--vcpus", NULL, &o->vcpus }, { "--audit", NULL, &o->setup.audit },
-        { "--tlbs", NULL, &o->setup.tlbs }, { "--maxphys", NULL, &o->setup.maxphys },
+    const struct {
+        const char *name;
+        uint64_t   *wide;
+        unsigned   *narrow;
+    } numbers[] = {
+        { "--seed", &o->seed, NULL },
+        { "--ops", &o->ops, NULL },
+        { "--runs", &o->runs, NULL },
+        { "--pairs", NULL, &o->setup.pairs },
+        { "--gfns", NULL, &o->setup.gfns },
+        { "--vcpus", NULL, &o->vcpus },
+        { "--audit", NULL, &o->setup.audit },
+        { "--tlbs", NULL, &o->setup.tlbs },
+        { "--maxphys", NULL, &o->setup.maxphys },
         { "--shrink", NULL, &o->shrink },
     };
 
@@ -277,8 +311,8 @@ static void parse_options(struct options *o, int argc, char **argv)
             parse_number(o, name, argv[++i]);
         }
     }
-    if (o->setup.pairs > 500 || o->setup.gfns > 256 || o->setup.gfns < 80 || o->vcpus > WORLD_VCPUS ||
-        o->vcpus == 0 || o->modes == 0) {
+    if (o->setup.pairs > 500 || o->setup.gfns > 256 || o->setup.gfns < 80 ||
+        o->vcpus > WORLD_VCPUS || o->vcpus == 0 || o->modes == 0) {
         fprintf(stderr, "soak: 80 to 256 gfns, at most 500 pairs, 1 or 2 vcpus, some mode\n");
         exit(2);
     }
@@ -286,8 +320,8 @@ static void parse_options(struct options *o, int argc, char **argv)
 
 static int replay(const char *file)
 {
-    struct script s = { .setup = usual };
-    FILE *from = fopen(file, "r");
+    struct script        s = { .setup = usual };
+    FILE                *from = fopen(file, "r");
     struct script_result r;
 
     if (from == NULL || !script_parse(&s, from)) {
@@ -307,7 +341,13 @@ static int replay(const char *file)
 int main(int argc, char **argv)
 {
     struct options o = {
-        .seed = 1, .ops = 50000, .runs = 1, .modes = GEN_64 | GEN_OFF, .vcpus = 1, .shrink = 60, .setup = usual,
+        .seed = 1,
+        .ops = 50000,
+        .runs = 1,
+        .modes = GEN_64 | GEN_OFF,
+        .vcpus = 1,
+        .shrink = 60,
+        .setup = usual,
     };
     bool good = true;
 

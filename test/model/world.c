@@ -31,7 +31,7 @@ static void *must(void *p)
 static void create_memory(struct world *w)
 {
     struct mmu_memory *m = &w->memory;
-    unsigned small = w->setup.gfns + w->setup.spare;
+    unsigned           small = w->setup.gfns + w->setup.spare;
 
     m->pages = small + (w->setup.large ? 512u : 0);
     m->gfns = w->setup.large ? WORLD_LARGE + 512u : w->setup.gfns;
@@ -49,7 +49,7 @@ static void create_memory(struct world *w)
     }
 }
 
-/* Machine frames: 0 unused, small pages scattered over odd places below 1024, the large block, the pool. */
+/* Frame 0 is unused, small pages lie scattered, then come the large block and the pool. */
 static void create_machine(struct world *w)
 {
     unsigned small = w->setup.gfns + w->setup.spare;
@@ -108,7 +108,9 @@ struct world *world_create(const struct world_setup *setup)
         struct world_vcpu *v = &w->vcpu[i];
         struct verdict     d;
 
-        v->naive = (struct mmu){ .memory = &w->memory, .maxphys = setup->maxphys, .gb1 = setup->gb1,
+        v->naive = (struct mmu){ .memory = &w->memory,
+                                 .maxphys = setup->maxphys,
+                                 .gb1 = setup->gb1,
                                  .pdpte_may_be_accessed = true };
         v->naive.regs = (struct mmu_registers){ .cr0 = 0x11 };
         v->hardware.phys = &w->phys;
@@ -137,7 +139,7 @@ void world_free(struct world *w)
 bool world_finish(struct world *w)
 {
     const struct pool *pool = &w->domain.pool;
-    unsigned calls = 0;
+    unsigned           calls = 0;
 
     while (!paging_domain_reap((struct paging_locked){ &w->domain }, 256))
         if (++calls > 100000)
@@ -150,7 +152,8 @@ bool world_finish(struct world *w)
 
         if (f->guest.leaves[0] || f->guest.leaves[1] || f->guest.large[0] || f->guest.large[1] ||
             f->guest.shadows || f->guest.writable || f->guest.blocked || f->refs)
-            return world_fail(w, "after the reap mfn %#" PRIx64 " is still in use", w->mfn_of_page[page]);
+            return world_fail(w, "after the reap mfn %#" PRIx64 " is still in use",
+                              w->mfn_of_page[page]);
     }
     return true;
 }
@@ -158,17 +161,18 @@ bool world_finish(struct world *w)
 /* The real SMEP and SMAP are the guest's, but off while it has paging off. */
 void world_enter(struct world *w, struct world_vcpu *v)
 {
-    struct paging_hw hw = paging_hw(&v->core);
+    struct paging_hw            hw = paging_hw(&v->core);
     const struct mmu_registers *regs = &v->naive.regs;
-    bool     paging = regs->cr0 >> 31 & 1;
-    unsigned self = (unsigned)(v - w->vcpu);
+    bool                        paging = regs->cr0 >> 31 & 1;
+    unsigned                    self = (unsigned)(v - w->vcpu);
 
     if (!w->setup.smp && w->last_vcpu != self) {
         if (w->last_vcpu != ~0u)
             w->vcpu[w->last_vcpu].hardware.running = false;
         w->last_vcpu = self;
     }
-    hardware_enter(&v->hardware, hw, paging && (regs->cr4 >> 20 & 1), paging && (regs->cr4 >> 21 & 1));
+    hardware_enter(&v->hardware, hw, paging && (regs->cr4 >> 20 & 1),
+                   paging && (regs->cr4 >> 21 & 1));
     if (hw.pae && hw.cr3 >> 32)
         world_fail(w, "a PAE root above 4 GiB");
 }
@@ -199,8 +203,10 @@ static bool compare_page(struct world *w, uint32_t page)
         memcpy(&a, naive + i * 8, 8);
         memcpy(&b, ours + i * 8, 8);
         if (a != b)
-            return world_fail(w, "memory differs: page %u (mfn %#" PRIx64 ") word %u: processor %#" PRIx64
-                              ", ours %#" PRIx64, page, w->mfn_of_page[page], i, a, b);
+            return world_fail(w,
+                              "memory differs: page %u (mfn %#" PRIx64
+                              ") word %u: processor %#" PRIx64 ", ours %#" PRIx64,
+                              page, w->mfn_of_page[page], i, a, b);
     }
     return true;
 }
@@ -225,7 +231,8 @@ static bool audit(struct world *w)
     paging_audit((struct paging_locked){ &w->domain }, &a);
     w->counts.audits++;
     if (a.violations != 0)
-        return world_fail(w, "audit: %" PRIu64 " violations, the first: %.160s", a.violations, a.first);
+        return world_fail(w, "audit: %" PRIu64 " violations, the first: %.160s", a.violations,
+                          a.first);
     return true;
 }
 
@@ -262,8 +269,8 @@ static bool make_valid(struct mmu_registers *regs, const struct mmu_registers *o
 static bool set_registers(struct world *w, struct world_vcpu *v, const struct op *op)
 {
     struct mmu_registers regs = v->naive.regs;
-    struct verdict d;
-    bool ok;
+    struct verdict       d;
+    bool                 ok;
 
     if (op->kind == OP_CR0) {
         regs.cr0 = op->value;
@@ -297,7 +304,8 @@ static bool invlpg(struct world *w, struct world_vcpu *v, const struct op *op)
         hardware_flush(&v->hardware, FLUSH_PAGE, op->va);
         return true;
     }
-    struct verdict d = paging_invlpg((struct paging_locked){ &w->domain }, &v->core, gva_of(op->va));
+    struct verdict d =
+        paging_invlpg((struct paging_locked){ &w->domain }, &v->core, gva_of(op->va));
 
     if (d.kind != VERDICT_RETRY)
         return world_fail(w, "paging_invlpg: verdict %d", (int)d.kind);
@@ -309,11 +317,11 @@ static bool invlpg(struct world *w, struct world_vcpu *v, const struct op *op)
 static bool p2m_change(struct world *w, struct world_vcpu *v, const struct op *op)
 {
     static const enum p2m_type types[] = { P2M_HOLE, P2M_RAM, P2M_ROM, P2M_DEVICE };
-    struct mmu_memory *m = &w->memory;
-    uint64_t gfn = op->va;
-    uint32_t page = (uint32_t)op->value;
-    bool     memory = op->acc == MMU_RAM || op->acc == MMU_ROM;
-    struct p2m_entry entry = { MFN_NONE, types[op->acc & 3], 0 };
+    struct mmu_memory         *m = &w->memory;
+    uint64_t                   gfn = op->va;
+    uint32_t                   page = (uint32_t)op->value;
+    bool                       memory = op->acc == MMU_RAM || op->acc == MMU_ROM;
+    struct p2m_entry           entry = { MFN_NONE, types[op->acc & 3], 0 };
 
     if (gfn >= m->gfns || page >= m->pages)
         return true;
@@ -344,11 +352,11 @@ static bool poke(struct world *w, struct world_vcpu *v, const struct op *op)
     if (!is_memory(w, op->va) || (op->va & 4095) + op->length > 4096)
         return true;
     struct paging_reach r = paging_reach_gpa((struct paging_locked){ &w->domain }, op->va);
-    uint64_t mfn = w->mfn_of_page[w->memory.page_of[op->va >> 12]];
+    uint64_t            mfn = w->mfn_of_page[w->memory.page_of[op->va >> 12]];
 
     if (r.kind != REACH_RAM || r.mfn.raw != mfn || r.gpa != op->va)
-        return world_fail(w, "paging_reach_gpa(%#" PRIx64 "): kind %d mfn %#" PRIx64, op->va, (int)r.kind,
-                          r.mfn.raw);
+        return world_fail(w, "paging_reach_gpa(%#" PRIx64 "): kind %d mfn %#" PRIx64, op->va,
+                          (int)r.kind, r.mfn.raw);
     mmu_write_memory(&w->memory, op->va, &op->value, op->length);
     struct verdict d = paging_write((struct paging_locked){ &w->domain }, r.mfn,
                                     (unsigned)(op->va & 4095), &op->value, op->length);
@@ -375,7 +383,7 @@ static bool unshadow(struct world *w, struct world_vcpu *v, const struct op *op)
 {
     if (!is_memory(w, op->va << 12))
         return true;
-    mfn_t mfn = mfn_of(w->mfn_of_page[w->memory.page_of[op->va]]);
+    mfn_t          mfn = mfn_of(w->mfn_of_page[w->memory.page_of[op->va]]);
     struct verdict d = paging_unshadow((struct paging_locked){ &w->domain }, mfn);
 
     if (d.kind == VERDICT_CRASH && runs_on(w, mfn))
@@ -394,8 +402,8 @@ static bool view(struct world *w, struct world_vcpu *v, const struct op *op)
     if (view.count > PT_LEVELS_MAX)
         return world_fail(w, "paging_view: %u levels", view.count);
     if (o.ok && (!view.mapped || view.gpa != o.gpa))
-        return world_fail(w, "paging_view: mapped %d gpa %#" PRIx64 ", should be %#" PRIx64, view.mapped,
-                          view.gpa, o.gpa);
+        return world_fail(w, "paging_view: mapped %d gpa %#" PRIx64 ", should be %#" PRIx64,
+                          view.mapped, view.gpa, o.gpa);
     if (!o.ok && !(o.error & 1) && view.mapped)
         return world_fail(w, "paging_view: mapped, but it is not");
     return compare_memory(w, true);
@@ -422,6 +430,7 @@ static bool perform(struct world *w, struct world_vcpu *v, const struct op *op)
     case OP_WRITE:
     case OP_FETCH:
     case OP_CMPXCHG:
+    case OP_IMPLICIT:
         return world_access(w, v, op);
     case OP_CR0:
     case OP_CR3:

@@ -13,10 +13,10 @@
 #include "test/model/hardware.h"
 #include "test/model/mmu.h"
 
-#define WORLD_FRAMES   2048 /* of the machine */
-#define WORLD_VCPUS    2
-#define WORLD_LARGE    512  /* first gfn of a block of 512 that the p2m maps as one */
-#define WORLD_RETRIES  8    /* verdicts to run an instruction again, before that is a failure */
+#define WORLD_FRAMES  2048 /* of the machine */
+#define WORLD_VCPUS   2
+#define WORLD_LARGE   512 /* first gfn of a block of 512 that the p2m maps as one */
+#define WORLD_RETRIES 8   /* verdicts to run an instruction again, before that is a failure */
 
 /* What a world is made of. */
 struct world_setup {
@@ -32,11 +32,11 @@ struct world_setup {
 };
 
 enum op_kind {
-    OP_READ,     /* va acc                                        */
-    OP_WRITE,    /* va acc length value                           */
-    OP_FETCH,    /* va acc                                        */
-    OP_CMPXCHG,  /* va acc length value old                       */
-    OP_CR0,      /* value                                         */
+    OP_READ,    /* va acc                                        */
+    OP_WRITE,   /* va acc length value                           */
+    OP_FETCH,   /* va acc                                        */
+    OP_CMPXCHG, /* va acc length value old                       */
+    OP_CR0,     /* value                                         */
     OP_CR3,
     OP_CR4,
     OP_EFER,
@@ -47,6 +47,7 @@ enum op_kind {
     OP_POKE,     /* the hypervisor writes: gpa in va length value */
     OP_REACH,    /* va acc                                        */
     OP_VIEW,     /* va                                            */
+    OP_IMPLICIT, /* va: the processor reads a descriptor while EFLAGS.AC is set */
     OP_POOL,     /* value: pairs to take out of the pool, if they are free */
     OP_KINDS,
 };
@@ -54,7 +55,7 @@ enum op_kind {
 struct op {
     uint8_t  kind; /* enum op_kind */
     uint8_t  vcpu;
-    uint8_t  acc;  /* ACC_*, of OP_P2M enum mmu_behind */
+    uint8_t  acc; /* ACC_*, of OP_P2M enum mmu_behind */
     uint8_t  length;
     uint64_t va, value, old;
 };
@@ -104,11 +105,11 @@ bool world_check(struct world *w);
 bool world_fail(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* For world_access.c. */
-bool world_access(struct world *w, struct world_vcpu *v, const struct op *op);
-bool world_flush(struct world *w, struct world_vcpu *v, struct verdict verdict);
-void world_enter(struct world *w, struct world_vcpu *v);
-bool world_reach(struct world *w, struct world_vcpu *v, const struct op *op);
-bool world_check_tlb(struct world *w, struct world_vcpu *v);
+bool              world_access(struct world *w, struct world_vcpu *v, const struct op *op);
+bool              world_flush(struct world *w, struct world_vcpu *v, struct verdict verdict);
+void              world_enter(struct world *w, struct world_vcpu *v);
+bool              world_reach(struct world *w, struct world_vcpu *v, const struct op *op);
+bool              world_check_tlb(struct world *w, struct world_vcpu *v);
 struct mmu_access world_naive_access(unsigned acc);
 
 #endif
