@@ -17,21 +17,23 @@ struct qemu_plugin_tb;
 struct qemu_plugin_insn;
 typedef struct {
     const char *target_name;
-    struct { int min, cur; } version;
+    struct {
+        int min, cur;
+    } version;
 } plugin_info;
 void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, void (*)(plugin_id, struct qemu_plugin_tb *));
 void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *, int op, void *counter,
                                                 uint64_t add);
 void qemu_plugin_register_atexit_cb(plugin_id, void (*)(plugin_id, void *), void *arg);
-size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
+size_t                   qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
-uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *);
+uint64_t                 qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *);
 
 #define EXPORT __attribute__((visibility("default")))
 EXPORT int qemu_plugin_version = 1;
 EXPORT int qemu_plugin_install(plugin_id id, const plugin_info *info, int argc, char **argv);
 
-static uint64_t lo, hi, *count;
+static uint64_t    lo, hi, *count;
 static const char *out;
 
 static void on_translate(plugin_id id, struct qemu_plugin_tb *tb)
@@ -39,7 +41,7 @@ static void on_translate(plugin_id id, struct qemu_plugin_tb *tb)
     (void)id;
     for (size_t i = 0; i < qemu_plugin_tb_n_insns(tb); i++) {
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
-        uint64_t va = qemu_plugin_insn_vaddr(insn);
+        uint64_t                 va = qemu_plugin_insn_vaddr(insn);
 
         if (va >= lo && va < hi)
             qemu_plugin_register_vcpu_insn_exec_inline(insn, 0, &count[va - lo], 1);

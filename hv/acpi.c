@@ -89,14 +89,14 @@ struct acpi_madt {
 _Static_assert(sizeof(struct acpi_madt) == 44, "ACPI 5.2.12");
 
 enum { /* FADT, ACPI 5.2.9: tables 5-35 and 5-36 */
-    FADT_WBINVD = 1 << 0,
-    FADT_PROC_C1 = 1 << 2,
-    FADT_NO_POWER_BUTTON = 1 << 4, /* as a fixed feature, and no device for it either */
-    FADT_NO_SLEEP_BUTTON = 1 << 5,
-    FADT_NO_FIXED_RTC = 1 << 6,
-    BOOT_NO_VGA = 1 << 2,
-    BOOT_NO_CMOS_RTC = 1 << 5,
-    LAPIC_ENABLED = 1 << 0,
+       FADT_WBINVD = 1 << 0,
+       FADT_PROC_C1 = 1 << 2,
+       FADT_NO_POWER_BUTTON = 1 << 4, /* as a fixed feature, and no device for it either */
+       FADT_NO_SLEEP_BUTTON = 1 << 5,
+       FADT_NO_FIXED_RTC = 1 << 6,
+       BOOT_NO_VGA = 1 << 2,
+       BOOT_NO_CMOS_RTC = 1 << 5,
+       LAPIC_ENABLED = 1 << 0,
 };
 
 /*

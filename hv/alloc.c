@@ -13,7 +13,7 @@
 
 #include "hv/print.h"
 
-#define ORDERS    (ALLOC_ORDER_MAX + 1)
+#define ORDERS     (ALLOC_ORDER_MAX + 1)
 #define LOW_FRAMES (UINT64_C(1) << (32 - PAGE_SHIFT)) /* below 4 GiB */
 
 /* No block lies in both: 4 GiB is a multiple of the largest block. */
@@ -68,8 +68,8 @@ static void set_kinds(uint64_t first, unsigned order, enum frame_kind kind)
 /* True if a free block of this order begins at a frame: then it is on its list. */
 static bool is_free_block(uint64_t frame, unsigned order)
 {
-    return frame + (UINT64_C(1) << order) <= memory->frames &&
-           record(frame)->kind == FRAME_FREE && record(frame)->order == order;
+    return frame + (UINT64_C(1) << order) <= memory->frames && record(frame)->kind == FRAME_FREE &&
+           record(frame)->order == order;
 }
 
 /* Puts a block, whose records say FRAME_FREE already, on its list, merged with its buddies. */
@@ -94,8 +94,7 @@ static unsigned order_for(uint64_t frame, uint64_t count)
 {
     unsigned order = 0;
 
-    while (order < ALLOC_ORDER_MAX && (frame >> order & 1) == 0 &&
-           UINT64_C(2) << order <= count)
+    while (order < ALLOC_ORDER_MAX && (frame >> order & 1) == 0 && UINT64_C(2) << order <= count)
         order++;
     return order;
 }

@@ -15,16 +15,16 @@
 #include "hv/alloc.h"
 #include "hv/print.h"
 
-#define FOUR_GIB    (UINT64_C(1) << 20)
-#define FRAMES      (FOUR_GIB + 2200)
-#define LOW_FIRST   UINT64_C(1)
-#define LOW_COUNT   UINT64_C(3999)
-#define HOLE        UINT64_C(1700) /* an odd piece that is missing: 1700 to 1800 */
-#define HOLE_END    UINT64_C(1800)
-#define HIGH_FIRST  (FOUR_GIB + 3)
-#define HIGH_COUNT  UINT64_C(2100)
-#define BLOCKS_MAX  4096
-#define ROUNDS      100000
+#define FOUR_GIB   (UINT64_C(1) << 20)
+#define FRAMES     (FOUR_GIB + 2200)
+#define LOW_FIRST  UINT64_C(1)
+#define LOW_COUNT  UINT64_C(3999)
+#define HOLE       UINT64_C(1700) /* an odd piece that is missing: 1700 to 1800 */
+#define HOLE_END   UINT64_C(1800)
+#define HIGH_FIRST (FOUR_GIB + 3)
+#define HIGH_COUNT UINT64_C(2100)
+#define BLOCKS_MAX 4096
+#define ROUNDS     100000
 
 struct block {
     uint64_t first, frames;
@@ -321,10 +321,8 @@ static void audit_finds_damage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agrees_with_the_model),
-        cmocka_unit_test(everything_merges_again),
-        cmocka_unit_test(bytes_are_zeroed_and_trimmed),
-        cmocka_unit_test(wrong_frees_are_caught),
+        cmocka_unit_test(agrees_with_the_model),        cmocka_unit_test(everything_merges_again),
+        cmocka_unit_test(bytes_are_zeroed_and_trimmed), cmocka_unit_test(wrong_frees_are_caught),
         cmocka_unit_test(audit_finds_damage),
     };
 

@@ -9,6 +9,7 @@
 
 #include "hv/alloc.h"
 #include "hv/evtchn.h"
+#include "hv/multiboot.h"
 #include "hv/print.h"
 #include "hv/pvh.h"
 #include "hv/ring.h"
@@ -94,8 +95,10 @@ static bool build_memory(struct domain *d, struct failure *f)
     for (unsigned i = 0; i < sizeof(special) / sizeof(special[0]); i++)
         done = done && populate(d, special[i], 1);
     if (!done)
-        return FAIL(f, "memory ran out while %u MiB were made ready: lower memory=, raise "
-                    "shadow_memory=, or give the machine more", d->config.memory);
+        return FAIL(f,
+                    "memory ran out while %u MiB were made ready: lower memory=, raise "
+                    "shadow_memory=, or give the machine more",
+                    d->config.memory);
     d->store_frame = p2m_get(&d->paging.p2m, gfn_of(PVH_STORE_GFN)).mfn;
     d->console_frame = p2m_get(&d->paging.p2m, gfn_of(PVH_CONSOLE_GFN)).mfn;
     phys_frame(&machine_phys, d->store_frame)->refs++;
@@ -133,8 +136,8 @@ static mfn_t pool_block(void)
 
 static bool build_pool(struct domain *d, struct failure *f)
 {
-    enum paging_kind kind = d->config.paging == CONFIG_PAGING_SHADOW ? PAGING_SHADOW
-                                                                     : PAGING_NESTED;
+    enum paging_kind kind =
+        d->config.paging == CONFIG_PAGING_SHADOW ? PAGING_SHADOW : PAGING_NESTED;
 
     pool_init(&d->paging.pool, &machine_phys, d->id);
     for (uint64_t i = 0; i < pool_frames(&d->config); i += 2) {
@@ -230,8 +233,10 @@ static bool check(const struct config *config, const struct domain_images *image
         return FAIL(f, "it has no kernel: write kernel=");
     needed = (uint64_t)config->memory * FRAMES_PER_MB + pool_frames(config) + FRAMES_SPARE;
     if (needed > available)
-        return FAIL(f, "it needs %llu MiB with its tables, %llu MiB are free: lower memory= or "
-                    "give the machine more", (unsigned long long)(needed / FRAMES_PER_MB + 1),
+        return FAIL(f,
+                    "it needs %llu MiB with its tables, %llu MiB are free: lower memory= or "
+                    "give the machine more",
+                    (unsigned long long)(needed / FRAMES_PER_MB + 1),
                     (unsigned long long)(available / FRAMES_PER_MB));
     return true;
 }
@@ -272,16 +277,30 @@ static struct domain *new_domain(const struct config *config, uint64_t free_befo
     return d;
 }
 
+static bool load(struct domain *d, const struct domain_images *images, struct machine_start *start,
+                 struct failure *f)
+{
+    switch (d->config.type) {
+    case CONFIG_PVH:
+        return pvh_load(d, images, start, f->text, f->size);
+    case CONFIG_MULTIBOOT:
+        if (!machine_platform_create(d))
+            return FAIL(f, "no memory is left for its devices: lower memory=");
+        return multiboot_load(d, images, start, f->text, f->size);
+    }
+    __builtin_unreachable();
+}
+
 static bool build(struct domain *d, const struct domain_images *images, struct failure *f)
 {
-    struct machine_start start;
+    struct machine_start start = { 0 };
 
     print("umbra: %s: building, %u MiB, %llu KiB for its tables, %u vCPU%s, %s paging\n", d->name,
           d->config.memory, (unsigned long long)pool_frames(&d->config) * 4, d->config.vcpus,
           d->config.vcpus == 1 ? "" : "s",
           d->config.paging == CONFIG_PAGING_SHADOW ? "shadow" : "nested");
     if (!build_pool(d, f) || !build_memory(d, f) || !build_vcpus(d, f) || !build_ports(d, f) ||
-        !pvh_load(d, images, &start, f->text, f->size) || !start_vcpus(d, &start, f))
+        !load(d, images, &start, f) || !start_vcpus(d, &start, f))
         return false;
     time_wallclock_write(d);
     return true;

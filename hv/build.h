@@ -17,7 +17,7 @@ struct domain_images {
  * NULL: everything was given back, and `error` says in one sentence what was wrong and
  * what to do.
  */
-must_check struct domain *domain_create(const struct config *config,
+must_check struct domain *domain_create(const struct config        *config,
                                         const struct domain_images *images, char *error,
                                         size_t error_size);
 

@@ -304,9 +304,12 @@ static bool set_name(struct parser *p, const struct key *key, const struct value
 
 static bool set_type(struct parser *p, const struct key *key, const struct value *value)
 {
-    if (value->kind != VALUE_STRING || !same(value->string, "pvh"))
-        return wants(p, key, "\"pvh\": no other type is supported so far");
-    p->config->type = CONFIG_PVH;
+    if (value->kind == VALUE_STRING && same(value->string, "pvh"))
+        p->config->type = CONFIG_PVH;
+    else if (value->kind == VALUE_STRING && same(value->string, "multiboot"))
+        p->config->type = CONFIG_MULTIBOOT;
+    else
+        return wants(p, key, "\"pvh\" or \"multiboot\": no other type is supported so far");
     return true;
 }
 
@@ -346,6 +349,7 @@ static bool set_hap(struct parser *p, const struct key *key, const struct value 
 /* By name, for the message that lists them. */
 static const struct key keys[] = {
     STRING("cmdline", extra, 0),
+    { "exit_ok", set_number, offsetof(struct config, exit_ok), 0, UINT32_MAX, "", NULL },
     STRING("extra", extra, 0),
     { "hap", set_hap, 0, 0, 0, NULL, NULL },
     STRING("kernel", kernel, 1),
@@ -444,6 +448,17 @@ static bool parse_statement(struct parser *p, unsigned *given, struct value *val
     return true;
 }
 
+/* Nothing is accepted that has no effect. */
+static bool nothing_idle(struct parser *p, const unsigned *given)
+{
+    for (size_t k = 0; k < KEYS; k++)
+        if (given[k] && same(keys[k].name, "exit_ok") && p->config->type != CONFIG_MULTIBOOT)
+            return wrong(p, given[k],
+                         "\"exit_ok\" goes with type=\"multiboot\" only: other domains have no "
+                         "exit status");
+    return true;
+}
+
 static bool nothing_missing(struct parser *p, const unsigned *given)
 {
     for (size_t n = 0; n < sizeof(needed) / sizeof(needed[0]); n++)
@@ -471,5 +486,5 @@ bool config_parse(const char *text, size_t length, struct config *config,
     for (skip_separators(&p); peek(&p) != END; skip_separators(&p))
         if (!parse_statement(&p, given, &value))
             return false;
-    return nothing_missing(&p, given);
+    return nothing_missing(&p, given) && nothing_idle(&p, given);
 }

@@ -9,11 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CONFIG_NAME_MAX 32
-#define CONFIG_PATH_MAX 256
+#define CONFIG_NAME_MAX  32
+#define CONFIG_PATH_MAX  256
 #define CONFIG_EXTRA_MAX 1024
 
-enum config_type { CONFIG_PVH };
+enum config_type { CONFIG_PVH, CONFIG_MULTIBOOT };
 enum config_paging { CONFIG_PAGING_DEFAULT, CONFIG_PAGING_SHADOW, CONFIG_PAGING_NESTED };
 
 struct config {
@@ -26,6 +26,7 @@ struct config {
     uint32_t           vcpus;
     enum config_paging paging;
     uint32_t           shadow_memory; /* MiB for our own tables, 0: default */
+    uint32_t           exit_ok;       /* an exit status that means success, as 0 does */
 };
 
 struct config_error {
@@ -34,6 +35,7 @@ struct config_error {
 };
 
 /* False: `error` says where, what was wrong, and what was expected. */
-bool config_parse(const char *text, size_t length, struct config *config, struct config_error *error);
+bool config_parse(const char *text, size_t length, struct config *config,
+                  struct config_error *error);
 
 #endif

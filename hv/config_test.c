@@ -75,6 +75,18 @@ static void what_is_not_said_has_its_default(void **state)
     assert_int_equal(c.paging, CONFIG_PAGING_DEFAULT);
 }
 
+static void a_multiboot_kernel_may_say_which_status_is_success(void **state)
+{
+    struct config c = accepted("exit_ok=0x10; name='a'; type='multiboot'; kernel='k'; memory=64");
+
+    (void)state;
+    assert_int_equal(c.type, CONFIG_MULTIBOOT);
+    assert_int_equal(c.exit_ok, 16);
+    c = accepted("type=\"multiboot\"; name='a'; kernel='k'; memory=64");
+    assert_int_equal(c.exit_ok, 0);
+    assert_int_equal(accepted(NEEDED).type, CONFIG_PVH);
+}
+
 static void cmdline_is_another_name_of_extra(void **state)
 {
     (void)state;
@@ -130,8 +142,8 @@ static const struct refusal refusals[] = {
     { "name='a'\ntype='pvh'\nmemory=64", 0, "the key \"kernel\" is missing" },
     { "name='a'\ntype='pvh'\nkernel='k'", 0, "the key \"memory\" is missing" },
     { NEEDED "colour = 1", 2,
-      "unknown key \"colour\" (known: cmdline, extra, hap, kernel, memory, name, paging, ramdisk, "
-      "shadow_memory, type, vcpus)" },
+      "unknown key \"colour\" (known: cmdline, exit_ok, extra, hap, kernel, memory, name, paging, "
+      "ramdisk, shadow_memory, type, vcpus)" },
     { NEEDED "\n# a comment\n\nNAME='a'", 5, "unknown key \"NAME\"" },
     { NEEDED "a23456789012345678901234567890123456789=1", 2,
       "unknown key \"a2345678901234567890123456789012\"" },
@@ -156,8 +168,14 @@ static const struct refusal refusals[] = {
     { "vcpus=2", 1,
       "\"vcpus\" must be a number, without quotes, 1, not 2: only 1 is supported so far" },
     { "vcpus=0", 1, "\"vcpus\" must be a number, without quotes, 1, not 0" },
-    { "type='pv'", 1, "\"type\" must be \"pvh\": no other type is supported so far" },
-    { "type=1", 1, "\"type\" must be \"pvh\"" },
+    { "type='pv'", 1,
+      "\"type\" must be \"pvh\" or \"multiboot\": no other type is supported so far" },
+    { "type=1", 1, "\"type\" must be \"pvh\" or" },
+    { NEEDED "exit_ok=3", 2, "\"exit_ok\" goes with type=\"multiboot\" only" },
+    { "exit_ok=3\n" NEEDED, 1, "\"exit_ok\" goes with type=\"multiboot\" only" },
+    { "exit_ok='3'", 1, "\"exit_ok\" must be a number, without quotes, 0 to 4294967295" },
+    { "exit_ok=4294967296", 1,
+      "\"exit_ok\" must be a number, without quotes, 0 to 4294967295, not 4294967296" },
     { "kernel=1", 1, "\"kernel\" must be a string, in quotes" },
     { "kernel=''", 1, "\"kernel\" must be something: the string is empty" },
     { "kernel=k", 1, "expected a \"string\" or a number after =" },
@@ -260,6 +278,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_example_is_read_as_it_says),
         cmocka_unit_test(what_is_not_said_has_its_default),
+        cmocka_unit_test(a_multiboot_kernel_may_say_which_status_is_success),
         cmocka_unit_test(cmdline_is_another_name_of_extra),
         cmocka_unit_test(hap_says_which_paging),
         cmocka_unit_test(the_ends_of_a_range_are_in_it),

@@ -10,10 +10,10 @@
 #include "hv/print.h"
 #include "hv/ring.h"
 
-#define LINE_MAX   512                   /* of a guest's unfinished line that is kept */
+#define LINE_MAX   512                 /* of a guest's unfinished line that is kept */
 #define QUIET_NS   UINT64_C(100000000) /* until an unfinished line is shown */
-#define POLL_MAX   64                    /* characters read from the line at a time */
-#define CTRL(c)    ((c) & 0x1f)
+#define POLL_MAX   64                  /* characters read from the line at a time */
+#define CTRL(c)    ((c)&0x1f)
 #define SWITCH_KEY CTRL('A')
 #define SWITCH_RUN 3
 #define DELETE     0x7f
@@ -35,8 +35,8 @@ static bool        dirty; /* something stands on it */
 static const void *owner; /* a domain, or one of these two: */
 static const char  owner_hypervisor[1], owner_prompt[1];
 
-static struct domain *focus; /* who has the input; NULL: the monitor */
-static bool           announced; /* somebody is at the terminal */
+static struct domain *focus;       /* who has the input; NULL: the monitor */
+static bool           announced;   /* somebody is at the terminal */
 static unsigned       switch_keys; /* how many in a row have come */
 static char           edit[256];   /* what is typed at the monitor's prompt */
 static unsigned       edit_used;
@@ -266,6 +266,8 @@ static void deliver(char c)
 {
     if (!focus)
         prompt_key(c);
+    else if (focus->platform)
+        (void)machine_platform_type(focus, c);
     else
         (void)ring_console_type(focus, &c, 1); /* lost if nobody reads, as on any line */
 }

@@ -21,7 +21,7 @@
 
 static char          line[65536]; /* what is on the terminal */
 static size_t        used;
-static const char   *input = ""; /* what is typed */
+static const char   *input = "";    /* what is typed */
 static char          typed[2][256]; /* what the guests got */
 static char          commands[512]; /* what the monitor got */
 static bool          quit;
@@ -103,6 +103,11 @@ static void wait(void)
     }
 }
 
+bool machine_platform_type(struct domain *d, char c)
+{
+    return ring_console_type(d, &c, 1) == 1;
+}
+
 size_t ring_console_type(struct domain *d, const char *bytes, size_t count)
 {
     strncat(typed[d == &b], bytes, count);
@@ -148,11 +153,11 @@ static void guest(struct domain *d, const char *text)
 }
 
 /* What is on the terminal since the last time. */
-#define SHOWN(want)                                                                      \
-    do {                                                                                 \
-        assert_string_equal(line, want);                                                 \
-        used = 0;                                                                        \
-        line[0] = '\0';                                                                  \
+#define SHOWN(want)                                                                                \
+    do {                                                                                           \
+        assert_string_equal(line, want);                                                           \
+        used = 0;                                                                                  \
+        line[0] = '\0';                                                                            \
     } while (0)
 
 /* ---- tests, in the order in which a machine's life goes: the console's state goes on ---- */

@@ -49,6 +49,7 @@ static void cut_off(struct domain *d)
 
     d->state = DOMAIN_DYING;
     ring_console_destroy(d);
+    machine_platform_destroy(d);
     console_forget(d);
     evtchn_destroy(d);
     for (unsigned i = 0; i < d->nr_vcpus; i++)

@@ -103,8 +103,9 @@ void domain_stop(struct domain *d, unsigned reason)
     if (has_ended(d))
         return;
     if (reason == SHUTDOWN_crash || reason == SHUTDOWN_watchdog) {
-        domain_crash(d, "%s", reason == SHUTDOWN_crash ? "its kernel says that it crashed"
-                                                       : "its watchdog ran out");
+        domain_crash(d, "%s",
+                     reason == SHUTDOWN_crash ? "its kernel says that it crashed"
+                                              : "its watchdog ran out");
         return;
     }
     d->stop = reason;
@@ -115,6 +116,21 @@ void domain_stop(struct domain *d, unsigned reason)
         print("umbra: %s rebooted\n", d->name);
     else
         print("umbra: %s stopped with reason %u\n", d->name, reason);
+}
+
+void domain_exit(struct domain *d, uint32_t status)
+{
+    if (has_ended(d))
+        return;
+    d->stop = SHUTDOWN_poweroff;
+    d->exit_status = status;
+    ended(d, DOMAIN_STOPPED);
+    print("umbra: %s exited with status %u\n", d->name, status);
+}
+
+bool domain_failed(const struct domain *d)
+{
+    return d->why[0] != '\0' || (d->exit_status != 0 && d->exit_status != d->config.exit_ok);
 }
 
 void domain_pause(struct domain *d)
@@ -137,8 +153,7 @@ void domain_unpause(struct domain *d)
 
 bool vcpu_may_run(const struct vcpu *v)
 {
-    return v->state == VCPU_RUNNABLE && v->domain->state == DOMAIN_RUNNING &&
-           v->domain->paused == 0 && __atomic_load_n(&this_cpu()->pending, __ATOMIC_RELAXED) == 0;
+    return vcpu_may_run_on(this_cpu(), v);
 }
 
 void vcpu_block(struct vcpu *v)
@@ -164,8 +179,7 @@ void vcpu_kick(struct vcpu *v)
 
 bool vcpu_upcall(const struct vcpu *v, uint8_t *vector)
 {
-    if (v->domain->callback_vector == 0 ||
-        __atomic_load_n(&v->info->evtchn_upcall_pending, __ATOMIC_SEQ_CST) == 0)
+    if (!vcpu_has_upcall(v))
         return false;
     *vector = v->domain->callback_vector;
     return true;

@@ -41,6 +41,7 @@ enum {
 #define DOMAIN_HYPERCALLS   64
 
 struct machine_vcpu; /* the edge's side */
+struct machine_platform;
 struct evtchn_port;  /* hv/evtchn.c */
 struct ring_console; /* hv/ring.c */
 
@@ -52,19 +53,19 @@ struct vcpu {
     struct paging_vcpu   paging;
 
     /* The ABI's areas, as registered. NULL or GFN_NONE: none. */
-    struct vcpu_info *info; /* in memory of the domain, which stays while it lives */
-    mfn_t             info_mfn;
-    gva_t             runstate_va; /* written when the vCPU runs, by guest_write */
-    gva_t             time_va;
+    struct vcpu_info         *info; /* in memory of the domain, which stays while it lives */
+    mfn_t                     info_mfn;
+    gva_t                     runstate_va; /* written when the vCPU runs, by guest_write */
+    gva_t                     time_va;
     struct vcpu_runstate_info runstate;
 
     struct timer singleshot; /* VCPUOP_set_singleshot_timer */
     struct timer periodic;
-    uint64_t     period;     /* ns, 0: off */
+    uint64_t     period; /* ns, 0: off */
     uint16_t     virq_port[24];
-    uint64_t     slice_end;  /* machine_now() at which others may have the CPU */
-    uint64_t     ran;        /* ns */
-    bool         poll;       /* SCHEDOP_poll: blocked until one of its ports */
+    uint64_t     slice_end; /* machine_now() at which others may have the CPU */
+    uint64_t     ran;       /* ns */
+    bool         poll;      /* SCHEDOP_poll: blocked until one of its ports */
     struct timer poll_timer;
     uint32_t     stale;        /* VCPU_STALE_*: what vcpu_before_entry has to write */
     uint32_t     time_version; /* of the last vcpu_time_info, even */
@@ -75,20 +76,20 @@ struct domain {
     uint16_t             id;
     char                 name[CONFIG_NAME_MAX];
     enum domain_state    state;
-    unsigned             stop;       /* SHUTDOWN_* when stopped */
-    char                 why[160];   /* when crashed */
-    unsigned             paused;     /* by the monitor */
+    unsigned             stop;     /* SHUTDOWN_* when stopped */
+    char                 why[160]; /* when crashed */
+    unsigned             paused;   /* by the monitor */
     unsigned             nr_vcpus;
     struct vcpu         *vcpu[DOMAIN_VCPUS_MAX];
-    struct domain       *next;       /* list of all, by id */
+    struct domain       *next; /* list of all, by id */
     struct paging_domain paging;
-    struct config        config;     /* as the file says */
-    uint64_t             pages;      /* of memory that it owns */
+    struct config        config; /* as the file says */
+    uint64_t             pages;  /* of memory that it owns */
     uint64_t             max_pages;
 
-    struct shared_info  *shared;     /* a frame of its own memory accounting aside */
+    struct shared_info  *shared; /* a frame of its own memory accounting aside */
     mfn_t                shared_mfn;
-    gfn_t                shared_gfn;   /* where the guest has put it, GFN_NONE: nowhere */
+    gfn_t                shared_gfn; /* where the guest has put it, GFN_NONE: nowhere */
     mfn_t                grant_mfn[DOMAIN_GRANT_FRAMES]; /* grant table frames, version 1 */
     gfn_t                grant_gfn[DOMAIN_GRANT_FRAMES];
     unsigned             grant_frames;
@@ -96,7 +97,10 @@ struct domain {
     uint8_t              callback_vector; /* 0: none */
     struct evtchn_port  *ports;           /* [DOMAIN_PORTS_MAX] */
     struct ring_console *console;
-    uint64_t             build_frames;    /* frames free in the machine before it was built */
+    uint64_t             build_frames; /* frames free in the machine before it was built */
+
+    struct machine_platform *platform;    /* its devices; NULL: none */
+    uint32_t                 exit_status; /* when it stopped by domain_exit, else 0 */
 
     mfn_t    console_frame, store_frame; /* special pages; they stay while the domain lives */
     mfn_t    limbo[DOMAIN_LIMBO_MAX];    /* MFN_NONE: unused */
@@ -128,13 +132,27 @@ void domain_crash(struct domain *d, const char *fmt, ...) __attribute__((format(
 /* The domain stopped by itself: SHUTDOWN_poweroff, _reboot, _crash... */
 void domain_stop(struct domain *d, unsigned reason);
 
+/* The domain stopped by itself, and said how well it went: 0 is success. */
+void domain_exit(struct domain *d, uint32_t status);
+
+/* It crashed, or ended with a status that its file does not call a success. */
+bool domain_failed(const struct domain *d);
+
 void domain_pause(struct domain *d);
 void domain_unpause(struct domain *d);
 
 /* ---- scheduling ---- */
 bool vcpu_may_run(const struct vcpu *v); /* running, not paused, nothing pending on this CPU */
-void vcpu_block(struct vcpu *v);         /* HLT, SCHEDOP_block: until vcpu_kick */
-void vcpu_kick(struct vcpu *v);          /* an event has come for it */
+
+/* The same for who knows the CPU: asked before each entry. */
+static inline bool vcpu_may_run_on(const struct cpu *cpu, const struct vcpu *v)
+{
+    return v->state == VCPU_RUNNABLE && v->domain->state == DOMAIN_RUNNING &&
+           v->domain->paused == 0 && __atomic_load_n(&cpu->pending, __ATOMIC_RELAXED) == 0;
+}
+
+void vcpu_block(struct vcpu *v); /* HLT, SCHEDOP_block: until vcpu_kick */
+void vcpu_kick(struct vcpu *v);  /* an event has come for it */
 
 /* ---- events ---- */
 /*
@@ -142,6 +160,14 @@ void vcpu_kick(struct vcpu *v);          /* an event has come for it */
  * soon as the guest takes interrupts. Level triggered: it stays until the guest clears it.
  */
 bool vcpu_upcall(const struct vcpu *v, uint8_t *vector);
+
+/* Whether there is one; asked before each entry. */
+static inline bool vcpu_has_upcall(const struct vcpu *v)
+{
+    return v->domain->callback_vector != 0 &&
+           __atomic_load_n(&v->info->evtchn_upcall_pending, __ATOMIC_SEQ_CST) != 0;
+}
+
 /* Called by the edge right before it enters the guest: time and runstate areas, if stale. */
 void vcpu_before_entry(struct vcpu *v);
 

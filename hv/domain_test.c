@@ -1,6 +1,11 @@
-/* test: with hv/build.c hv/destroy.c hv/pvh.c hv/elf.c hv/acpi.c hv/domain.c hv/evtchn.c hv/shared.c hv/time.c hv/timer.c hv/sched.c hv/alloc.c hv/format.c hv/guest.c hv/hypercall.c hv/hc_console.c hv/hc_event.c hv/hc_grant.c hv/hc_hvm.c hv/hc_memory.c hv/hc_sched.c hv/hc_vcpu.c hv/hc_version.c paging/audit.c paging/domain.c paging/fault.c paging/mode.c paging/p2m.c paging/pool.c paging/reach.c paging/rmap.c paging/root.c paging/rules.c paging/shadow.c paging/sync.c paging/view.c paging/walk.c */
+/* test: with paging/ hv/build.c hv/destroy.c hv/pvh.c hv/multiboot.c hv/multiboot_load.c */
+/* test: with hv/elf.c hv/acpi.c hv/domain.c hv/evtchn.c hv/shared.c hv/time.c hv/timer.c */
+/* test: with hv/sched.c hv/alloc.c hv/format.c hv/guest.c hv/hypercall.c hv/hc_console.c */
+/* test: with hv/hc_event.c hv/hc_grant.c hv/hc_hvm.c hv/hc_memory.c hv/hc_sched.c hv/hc_vcpu.c */
+/* test: with hv/hc_version.c */
 /* Domains from creation to destruction, and who of them has the CPU. */
 #include "hv/domain_world.h"
+#include "hv/multiboot.h"
 
 /* ---- building ---- */
 
@@ -39,6 +44,69 @@ static void a_domain_is_built_as_the_abi_says(void **state)
     assert_int_equal(d->vcpu[1]->state, VCPU_DOWN);
 }
 
+/* A header that says itself where its kernel goes: 0x800 bytes, and as much again that is zero. */
+static void make_multiboot(void)
+{
+    const uint32_t header[] = { MULTIBOOT_HEADER_MAGIC,
+                                MULTIBOOT_ADDRESSES,
+                                0u - MULTIBOOT_HEADER_MAGIC - MULTIBOOT_ADDRESSES,
+                                LOAD_AT,
+                                LOAD_AT,
+                                0,
+                                LOAD_AT + 0x1000,
+                                LOAD_AT + 0x40 };
+
+    config.type = CONFIG_MULTIBOOT;
+    config.vcpus = 1;
+    strcpy(config.kernel, "kernel");
+    memcpy(kernel + 0x800, header, sizeof(header));
+}
+
+static void a_multiboot_domain_has_devices_and_its_information(void **state)
+{
+    struct domain *d;
+    uint32_t       info[7], module[2];
+    char           word[32];
+
+    (void)state;
+    make_multiboot();
+    d = create();
+    assert_non_null(d->platform);
+    assert_int_equal(started.rip, LOAD_AT + 0x40);
+    assert_int_equal(started.rax, MULTIBOOT_LOADER_MAGIC);
+    peek(d, started.rbx, info, sizeof(info));
+    assert_int_equal(info[2], 15 * 1024);
+    peek(d, info[4], word, 20);
+    assert_string_equal(word, "kernel console=hvc0");
+    assert_int_equal(info[5], 1);
+    peek(d, info[6], module, sizeof(module));
+    assert_int_equal(module[0], LOAD_AT + 0x1000);
+    peek(d, module[0], word, 7);
+    assert_memory_equal(word, "ramdisk", 7);
+    peek(d, LOAD_AT, word, sizeof(word));
+    assert_memory_equal(word, kernel + 0x800, sizeof(word));
+}
+
+static void a_status_is_a_failure_unless_the_file_knows_it(void **state)
+{
+    struct domain *d;
+
+    (void)state;
+    make_multiboot();
+    config.exit_ok = 3;
+    d = create();
+    assert_false(domain_failed(d));
+    domain_exit(d, 3);
+    domain_exit(d, 4); /* it has ended */
+    assert_false(domain_failed(d));
+    assert_int_equal(d->state, DOMAIN_STOPPED);
+    assert_non_null(strstr(lines, "guest exited with status 3\n"));
+    d->exit_status = 4;
+    assert_true(domain_failed(d));
+    d->exit_status = 0;
+    assert_false(domain_failed(d));
+}
+
 static void assert_refused(const char *words)
 {
     assert_null(domain_create(&config, &images, error, sizeof(error)));
@@ -68,6 +136,12 @@ static void what_cannot_be_built_is_given_back_with_a_sentence(void **state)
     put(0x408, 17, 4);
     assert_refused("PHYS32_ENTRY");
     set_up(state);
+    config.type = CONFIG_MULTIBOOT;
+    assert_refused("no multiboot header");
+    make_multiboot();
+    images.ramdisk_size = 15u << 20;
+    assert_refused("raise memory=");
+    set_up(state);
     put(64 + 40, 17u << 20, 8);
     assert_refused("raise memory=");
     set_up(state);
@@ -84,10 +158,10 @@ static void what_cannot_be_built_is_given_back_with_a_sentence(void **state)
 /* The last frames are taken away one by one more: each allocation fails once. */
 static void each_failing_allocation_is_survived(void **state)
 {
-    uint64_t  needed;
-    unsigned  failures = 0;
-    mfn_t    *held = calloc(FRAMES, sizeof(*held));
-    uint64_t  count = 0;
+    uint64_t needed;
+    unsigned failures = 0;
+    mfn_t   *held = calloc(FRAMES, sizeof(*held));
+    uint64_t count = 0;
 
     (void)state;
     assert_non_null(held);
@@ -219,6 +293,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_domain_is_built_as_the_abi_says),
+        TEST(a_multiboot_domain_has_devices_and_its_information),
+        TEST(a_status_is_a_failure_unless_the_file_knows_it),
         TEST(what_cannot_be_built_is_given_back_with_a_sentence),
         TEST(each_failing_allocation_is_survived),
         TEST(domains_take_turns),

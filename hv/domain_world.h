@@ -26,11 +26,11 @@
 #include "hv/sched.h"
 #include "hv/trace.h"
 
-#define FRAMES     UINT64_C(24576) /* 96 MiB */
-#define KERNEL     4096
-#define LOAD_AT    0x100000u
-#define AREA       UINT64_C(0x200000) /* where the guest of these tests keeps its structures */
-#define WILD       UINT64_C(0x7fffff000000)
+#define FRAMES  UINT64_C(24576) /* 96 MiB */
+#define KERNEL  4096
+#define LOAD_AT 0x100000u
+#define AREA    UINT64_C(0x200000) /* where the guest of these tests keeps its structures */
+#define WILD    UINT64_C(0x7fffff000000)
 
 struct phys machine_phys;
 bool        trace_enabled;
@@ -41,28 +41,76 @@ static char       out[65536], lines[65536];
 static size_t     out_count;
 static unsigned   vcpus_made, vcpus_fail_at, rings;
 static bool       interrupt;
-static void     (*in_guest)(struct vcpu *v);
-static uint8_t    kernel[KERNEL];
-static struct config config;
+static void (*in_guest)(struct vcpu *v);
+static uint8_t              kernel[KERNEL];
+static struct machine_start started; /* how the last vCPU that was made starts */
+static struct config        config;
 static struct domain_images images;
-static char       error[200];
+static char                 error[200];
 
 /* ---- the recorders ---- */
 
-struct cpu *this_cpu(void) { return &cpu; }
-uint64_t machine_ticks(void) { return now * 2; }
-uint64_t machine_now(void) { return now; }
-uint64_t machine_wallclock(void) { return UINT64_C(0x165432100); }
-void machine_alarm(uint64_t when) { alarm_at = when; }
-void machine_idle(void) { now += 1000; }
-void machine_tsc_scale(uint32_t *mul, int8_t *shift) { *mul = UINT32_C(1) << 31; *shift = 0; }
-bool machine_vcpu_has_interrupt(const struct vcpu *v) { (void)v; return interrupt; }
-uint64_t machine_vcpu_tsc_offset(const struct vcpu *v) { (void)v; return 7; }
-bool machine_vcpu_is_64bit(const struct vcpu *v) { (void)v; return true; }
-void vcpu_flush(struct domain *d, const struct verdict *verdict) { (void)d; (void)verdict; }
-void console_flush(struct domain *d) { (void)d; }
-void console_forget(struct domain *d) { (void)d; }
-void ring_console_notify(struct domain *d) { (void)d; }
+struct cpu *this_cpu(void)
+{
+    return &cpu;
+}
+uint64_t machine_ticks(void)
+{
+    return now * 2;
+}
+uint64_t machine_now(void)
+{
+    return now;
+}
+uint64_t machine_wallclock(void)
+{
+    return UINT64_C(0x165432100);
+}
+void machine_alarm(uint64_t when)
+{
+    alarm_at = when;
+}
+void machine_idle(void)
+{
+    now += 1000;
+}
+void machine_tsc_scale(uint32_t *mul, int8_t *shift)
+{
+    *mul = UINT32_C(1) << 31;
+    *shift = 0;
+}
+bool machine_vcpu_has_interrupt(const struct vcpu *v)
+{
+    (void)v;
+    return interrupt;
+}
+uint64_t machine_vcpu_tsc_offset(const struct vcpu *v)
+{
+    (void)v;
+    return 7;
+}
+bool machine_vcpu_is_64bit(const struct vcpu *v)
+{
+    (void)v;
+    return true;
+}
+void vcpu_flush(struct domain *d, const struct verdict *verdict)
+{
+    (void)d;
+    (void)verdict;
+}
+void console_flush(struct domain *d)
+{
+    (void)d;
+}
+void console_forget(struct domain *d)
+{
+    (void)d;
+}
+void ring_console_notify(struct domain *d)
+{
+    (void)d;
+}
 
 struct pt_features machine_guest_features(void)
 {
@@ -73,7 +121,7 @@ bool machine_vcpu_create(struct vcpu *v, const struct machine_start *start)
 {
     const struct paging_regs regs = { .cr0 = 0x11 };
 
-    (void)start;
+    started = *start;
     if (vcpus_made == vcpus_fail_at)
         return false;
     vcpus_made++;
@@ -85,6 +133,18 @@ void machine_vcpu_destroy(struct vcpu *v)
 {
     vcpus_made--;
     free(v->machine);
+}
+
+bool machine_platform_create(struct domain *d)
+{
+    d->platform = malloc(1);
+    return true;
+}
+
+void machine_platform_destroy(struct domain *d)
+{
+    free(d->platform);
+    d->platform = NULL;
 }
 
 void machine_vcpu_run(struct vcpu *v)

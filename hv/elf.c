@@ -144,8 +144,7 @@ static bool entry_is_loaded(const struct elf_image *image)
     return false;
 }
 
-enum elf_error elf_describe(const void *file, size_t size, uint64_t memory,
-                            struct elf_image *image)
+enum elf_error elf_describe(const void *file, size_t size, uint64_t memory, struct elf_image *image)
 {
     const struct file f = { file, size };
     struct elf_header header;

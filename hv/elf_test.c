@@ -13,12 +13,12 @@
 
 #include <cmocka.h>
 
-#define MEMORY    (UINT64_C(64) << 20)
-#define FILE_SIZE 0x400
-#define NOTES_AT  0x200
-#define TEXT_AT   0x300
-#define LOAD_AT   0x100000u
-#define ENTRY     (LOAD_AT + 0x10)
+#define MEMORY     (UINT64_C(64) << 20)
+#define FILE_SIZE  0x400
+#define NOTES_AT   0x200
+#define TEXT_AT    0x300
+#define LOAD_AT    0x100000u
+#define ENTRY      (LOAD_AT + 0x10)
 #define PROGRAM(i) (64 + 56 * (i)) /* program headers: text, data, notes */
 
 static uint8_t file[FILE_SIZE];
@@ -59,9 +59,9 @@ static int make(void **state)
     (void)state;
     memset(file, 0, sizeof(file));
     memcpy(file, "\177ELF\2\1\1", 7);
-    put(16, 2, 2);   /* executable */
-    put(18, 62, 2);  /* x86-64 */
-    put(32, 64, 8);  /* program headers */
+    put(16, 2, 2);  /* executable */
+    put(18, 62, 2); /* x86-64 */
+    put(32, 64, 8); /* program headers */
     put(54, 56, 2);
     put(56, 3, 2);
     put_program(0, 1, TEXT_AT, LOAD_AT, 0x80, 0x80);
@@ -131,7 +131,10 @@ static void what_is_not_elf_is_named(void **state)
 
 static void other_machines_are_refused(void **state)
 {
-    static const struct { size_t at; uint8_t value; } spoil[] = {
+    static const struct {
+        size_t  at;
+        uint8_t value;
+    } spoil[] = {
         { 4, 1 }, { 5, 2 }, { 16, 1 }, { 18, 3 }, { 54, 32 },
     };
 
@@ -173,7 +176,7 @@ static void too_many_segments_are_refused(void **state)
     put(56, ELF_SEGMENTS_MAX + 1, 2);
     put(32, 0, 8);
     /* The header stands in the way of headers at 0: a table of its own behind everything. */
-    uint8_t *large = calloc(1, FILE_SIZE + 56 * (ELF_SEGMENTS_MAX + 1));
+    uint8_t         *large = calloc(1, FILE_SIZE + 56 * (ELF_SEGMENTS_MAX + 1));
     struct elf_image image;
 
     assert_non_null(large);

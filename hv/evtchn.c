@@ -131,8 +131,8 @@ enum evtchn_result evtchn_alloc_unbound(struct domain *d, uint16_t remote, unsig
     return result;
 }
 
-enum evtchn_result evtchn_bind_interdomain(struct domain *d, uint16_t remote,
-                                           unsigned remote_port, unsigned *port)
+enum evtchn_result evtchn_bind_interdomain(struct domain *d, uint16_t remote, unsigned remote_port,
+                                           unsigned *port)
 {
     struct domain      *other = domain_by_id(remote);
     struct evtchn_port *far;
@@ -158,12 +158,10 @@ enum evtchn_result evtchn_bind_interdomain(struct domain *d, uint16_t remote,
 /* VIRQs that each vCPU has of its own: xen.h marks them "V.". */
 static bool virq_is_per_vcpu(unsigned virq)
 {
-    return virq == VIRQ_TIMER || virq == VIRQ_DEBUG || virq == VIRQ_XENOPROF ||
-           virq == VIRQ_XENPMU;
+    return virq == VIRQ_TIMER || virq == VIRQ_DEBUG || virq == VIRQ_XENOPROF || virq == VIRQ_XENPMU;
 }
 
-enum evtchn_result evtchn_bind_virq(struct domain *d, unsigned vcpu, unsigned virq,
-                                    unsigned *port)
+enum evtchn_result evtchn_bind_virq(struct domain *d, unsigned vcpu, unsigned virq, unsigned *port)
 {
     enum evtchn_result result;
 

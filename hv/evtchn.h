@@ -65,7 +65,7 @@ must_check enum evtchn_result evtchn_send(struct domain *d, unsigned port);
 must_check enum evtchn_result evtchn_unmask(struct domain *d, unsigned port);
 must_check enum evtchn_result evtchn_status(const struct domain *d, unsigned port,
                                             struct evtchn_report *report);
-void evtchn_reset(struct domain *d);
+void                          evtchn_reset(struct domain *d);
 
 /* True if the port's pending bit is set now; false for a port that is no port. */
 bool evtchn_pending(const struct domain *d, unsigned port);

@@ -22,9 +22,9 @@
 #define VCPUS 2
 
 static _Alignas(4096) uint8_t memory[4 * PAGE_SIZE];
-static struct frame           frames[4];
-struct phys                   machine_phys = { memory, 4, frames };
-bool                          trace_enabled;
+static struct frame frames[4];
+struct phys         machine_phys = { memory, 4, frames };
+bool                trace_enabled;
 
 static struct domain dom[2];
 static struct vcpu   vcpus[2][VCPUS];

@@ -14,12 +14,12 @@ struct output {
 };
 
 struct conversion {
-    bool     left;      /* flag - */
-    bool     zero;      /* flag 0 */
-    bool     precise;   /* a precision is given */
+    bool     left;    /* flag - */
+    bool     zero;    /* flag 0 */
+    bool     precise; /* a precision is given */
     unsigned width;
     unsigned precision;
-    unsigned bytes;     /* size of an integer argument */
+    unsigned bytes; /* size of an integer argument */
 };
 
 /* Wider fields are a mistake in a format, not something to print. */

@@ -30,16 +30,16 @@ static uint64_t random_below(uint64_t limit)
 #pragma GCC diagnostic ignored "-Wformat"
 
 /* Text, length and what lies behind the text are as the library's, for every size of the buffer. */
-#define CHECK(...)                                                                       \
-    for (size_t size = 0; size < 64; size += size < 8 ? 1 : 11) {                        \
-        char   ours[64], theirs[64];                                                     \
-        int    length;                                                                   \
-                                                                                         \
-        memset(ours, '#', sizeof(ours));                                                 \
-        memset(theirs, '#', sizeof(theirs));                                             \
-        length = format_string(ours, size, __VA_ARGS__);                                 \
-        assert_int_equal(length, snprintf(theirs, size, __VA_ARGS__));                   \
-        assert_memory_equal(ours, theirs, sizeof(ours));                                 \
+#define CHECK(...)                                                                                 \
+    for (size_t size = 0; size < 64; size += size < 8 ? 1 : 11) {                                  \
+        char ours[64], theirs[64];                                                                 \
+        int  length;                                                                               \
+                                                                                                   \
+        memset(ours, '#', sizeof(ours));                                                           \
+        memset(theirs, '#', sizeof(theirs));                                                       \
+        length = format_string(ours, size, __VA_ARGS__);                                           \
+        assert_int_equal(length, snprintf(theirs, size, __VA_ARGS__));                             \
+        assert_memory_equal(ours, theirs, sizeof(ours));                                           \
     }
 
 static void known_conversions_agree_with_the_library(void **state)
@@ -108,7 +108,7 @@ static void a_precision_stops_reading_a_string(void **state)
 
 static void a_missing_string_is_shown(void **state)
 {
-    char                 out[16];
+    char out[16];
     const char *volatile none = NULL; /* volatile: the compiler would see that it is NULL */
 
     (void)state;
@@ -132,7 +132,7 @@ static void unknown_conversions_are_shown(void **state)
 static void widths_are_bounded(void **state)
 {
     const char *volatile fmt = "%99999999999d"; /* volatile: the compiler would refuse it */
-    char                 out[8];
+    char out[8];
 
     (void)state;
     assert_int_equal(format_string(out, sizeof(out), fmt, 1), 1024);

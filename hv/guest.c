@@ -22,17 +22,19 @@ static struct guest_result reach_page(struct vcpu *v, gva_t va, size_t len, unsi
     if (!canonical(va))
         return (struct guest_result){ .status = GUEST_FAULT, .va = va };
     struct paging_locked lock = domain_lock(v->domain);
-    struct paging_reach r = paging_reach(lock, &v->paging, va, acc);
-    size_t rest = PAGE_SIZE - (va.raw & PAGE_MASK);
+    struct paging_reach  r = paging_reach(lock, &v->paging, va, acc);
+    size_t               rest = PAGE_SIZE - (va.raw & PAGE_MASK);
 
     if (r.kind == REACH_FAULT)
         return (struct guest_result){ .status = GUEST_FAULT, .va = va, .pfec = r.pfec };
-    vcpu_flush(v->domain, &r.flush);
+    verdict_flush(v->domain, &r.flush);
     if (r.kind == REACH_DEVICE)
         return (struct guest_result){ .status = GUEST_DEVICE, .va = va, .gpa = r.gpa };
     *piece = (struct piece){
-        .mfn = r.mfn, .offset = (unsigned)(va.raw & PAGE_MASK),
-        .len = (unsigned)(len < rest ? len : rest), .rom = r.rom,
+        .mfn = r.mfn,
+        .offset = (unsigned)(va.raw & PAGE_MASK),
+        .len = (unsigned)(len < rest ? len : rest),
+        .rom = r.rom,
     };
     return (struct guest_result){ .status = GUEST_OK, .gpa = r.gpa };
 }
@@ -50,7 +52,7 @@ struct guest_result guest_read(struct vcpu *v, gva_t va, void *to, size_t len, u
     size_t done = 0;
 
     while (done < len) {
-        struct piece piece;
+        struct piece        piece;
         struct guest_result r = reach_page(v, advance(v, va, done), len - done, acc, &piece);
 
         if (r.status != GUEST_OK) {
@@ -71,7 +73,7 @@ static void write_piece(struct domain *d, const struct piece *piece, const void 
     struct verdict verdict =
         paging_write(domain_lock(d), piece->mfn, piece->offset, from, piece->len);
 
-    vcpu_flush(d, &verdict);
+    verdict_flush(d, &verdict);
 }
 
 struct guest_result guest_write(struct vcpu *v, gva_t va, const void *from, size_t len,
@@ -82,7 +84,7 @@ struct guest_result guest_write(struct vcpu *v, gva_t va, const void *from, size
     acc |= ACC_WRITE;
     if ((va.raw & PAGE_MASK) + len > PAGE_SIZE) { /* the first byte waits for the last page */
         for (size_t at = PAGE_SIZE - (va.raw & PAGE_MASK); at < len; at += PAGE_SIZE) {
-            struct piece piece;
+            struct piece        piece;
             struct guest_result r = reach_page(v, advance(v, va, at), len - at, acc, &piece);
 
             if (r.status == GUEST_FAULT)
@@ -90,7 +92,7 @@ struct guest_result guest_write(struct vcpu *v, gva_t va, const void *from, size
         }
     }
     while (done < len) {
-        struct piece piece;
+        struct piece        piece;
         struct guest_result r = reach_page(v, advance(v, va, done), len - done, acc, &piece);
 
         if (r.status != GUEST_OK) {
@@ -107,7 +109,7 @@ struct guest_result guest_write(struct vcpu *v, gva_t va, const void *from, size
 static struct guest_result cmpxchg_crossing(struct vcpu *v, gva_t va, void *old, const void *new,
                                             unsigned len, unsigned acc, bool *done)
 {
-    uint8_t found[16];
+    uint8_t             found[16];
     struct guest_result r = guest_read(v, va, found, len, acc | ACC_WRITE);
 
     if (r.status != GUEST_OK)
@@ -140,10 +142,10 @@ struct guest_result guest_cmpxchg(struct vcpu *v, gva_t va, void *old, const voi
         __builtin_memcpy(old, p, len);
         return r;
     }
-    struct verdict verdict = paging_cmpxchg(domain_lock(v->domain), piece.mfn, piece.offset, old,
-                                            new, len, done);
+    struct verdict verdict =
+        paging_cmpxchg(domain_lock(v->domain), piece.mfn, piece.offset, old, new, len, done);
 
-    vcpu_flush(v->domain, &verdict);
+    verdict_flush(v->domain, &verdict);
     return r;
 }
 
@@ -161,8 +163,8 @@ static bool phys_copy(struct domain *d, uint64_t gpa, void *to, const void *from
 {
     for (size_t done = 0; done < len;) {
         struct paging_reach r = paging_reach_gpa(domain_lock(d), gpa + done);
-        unsigned offset = (unsigned)((gpa + done) & PAGE_MASK);
-        size_t rest = PAGE_SIZE - offset, n = len - done < rest ? len - done : rest;
+        unsigned            offset = (unsigned)((gpa + done) & PAGE_MASK);
+        size_t              rest = PAGE_SIZE - offset, n = len - done < rest ? len - done : rest;
 
         if (r.kind != REACH_RAM)
             return false;

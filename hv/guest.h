@@ -27,8 +27,10 @@ struct guest_result {
  * changes the first byte. Flushes that follow from a write to a table are queued for the
  * next entry (vcpu_flush).
  */
-must_check struct guest_result guest_read(struct vcpu *v, gva_t va, void *to, size_t len, unsigned acc);
-must_check struct guest_result guest_write(struct vcpu *v, gva_t va, const void *from, size_t len, unsigned acc);
+must_check struct guest_result guest_read(struct vcpu *v, gva_t va, void *to, size_t len,
+                                          unsigned acc);
+must_check struct guest_result guest_write(struct vcpu *v, gva_t va, const void *from, size_t len,
+                                           unsigned acc);
 
 /* Compare and exchange of 1, 2, 4, 8 or 16 bytes, atomic within a page. */
 must_check struct guest_result guest_cmpxchg(struct vcpu *v, gva_t va, void *old, const void *new,
@@ -47,5 +49,12 @@ must_check bool guest_phys_write(struct domain *d, uint64_t gpa, const void *fro
  * edge; called with the paging lock held, before a frame is reused.
  */
 void vcpu_flush(struct domain *d, const struct verdict *verdict);
+
+/* The same for a verdict that most often asks for nothing. */
+static inline void verdict_flush(struct domain *d, const struct verdict *verdict)
+{
+    if (verdict->flush != FLUSH_NONE)
+        vcpu_flush(d, verdict);
+}
 
 #endif

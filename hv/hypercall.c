@@ -73,12 +73,16 @@ static int64_t multicall_one(struct vcpu *v, uint64_t va)
     if (result != HC_AGAIN) {
         entry.result = (xen_ulong_t)result;
         return guest_copy_out(v, va + offsetof(struct multicall_entry, result), &entry.result,
-                              sizeof(entry.result)) ? 0 : -XEN_EFAULT;
+                              sizeof(entry.result))
+                   ? 0
+                   : -XEN_EFAULT;
     }
     for (unsigned i = 0; i < 6; i++)
         entry.args[i] = h.arg[i];
     return guest_copy_out(v, va + offsetof(struct multicall_entry, args), entry.args,
-                          sizeof(entry.args)) ? HC_AGAIN : -XEN_EFAULT;
+                          sizeof(entry.args))
+               ? HC_AGAIN
+               : -XEN_EFAULT;
 }
 
 /* arg[0]: the next entry, arg[1]: how many are left. */

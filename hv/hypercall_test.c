@@ -1,10 +1,16 @@
-/* test: with hv/build.c hv/destroy.c hv/pvh.c hv/elf.c hv/acpi.c hv/domain.c hv/evtchn.c hv/shared.c hv/time.c hv/timer.c hv/sched.c hv/alloc.c hv/format.c hv/guest.c hv/hypercall.c hv/hc_console.c hv/hc_event.c hv/hc_grant.c hv/hc_hvm.c hv/hc_memory.c hv/hc_sched.c hv/hc_vcpu.c hv/hc_version.c paging/audit.c paging/domain.c paging/fault.c paging/mode.c paging/p2m.c paging/pool.c paging/reach.c paging/rmap.c paging/root.c paging/rules.c paging/shadow.c paging/sync.c paging/view.c paging/walk.c */
+/* test: with paging/ hv/build.c hv/destroy.c hv/pvh.c hv/multiboot.c hv/multiboot_load.c */
+/* test: with hv/elf.c hv/acpi.c hv/domain.c hv/evtchn.c hv/shared.c hv/time.c hv/timer.c */
+/* test: with hv/sched.c hv/alloc.c hv/format.c hv/guest.c hv/hypercall.c hv/hc_console.c */
+/* test: with hv/hc_event.c hv/hc_grant.c hv/hc_hvm.c hv/hc_memory.c hv/hc_sched.c hv/hc_vcpu.c */
+/* test: with hv/hc_version.c */
 /* Hypercalls of a domain that was really built: what they do, and what they refuse. */
 #include "hv/domain_world.h"
 
 static void wild_pointers_are_efault_everywhere(void **state)
 {
-    static const struct { uint64_t nr, a, b, c; } calls[] = {
+    static const struct {
+        uint64_t nr, a, b, c;
+    } calls[] = {
         { __HYPERVISOR_memory_op, XENMEM_add_to_physmap, WILD, 0 },
         { __HYPERVISOR_memory_op, XENMEM_remove_from_physmap, WILD, 0 },
         { __HYPERVISOR_memory_op, XENMEM_memory_map, WILD, 0 },
@@ -57,7 +63,8 @@ static void unknown_calls_are_enosys_and_counted(void **state)
 static void shared_info_goes_where_the_guest_wants_it(void **state)
 {
     struct domain            *d = create();
-    struct xen_add_to_physmap arg = { .domid = DOMID_SELF, .space = XENMAPSPACE_shared_info,
+    struct xen_add_to_physmap arg = { .domid = DOMID_SELF,
+                                      .space = XENMAPSPACE_shared_info,
                                       .gpfn = 1 };
     uint64_t                  pages = d->pages, free = alloc_free_count();
     uint32_t                  seconds[3];
@@ -165,7 +172,8 @@ static void a_multicall_runs_all_its_calls(void **state)
     peek(d, AREA, entry, sizeof(entry));
     for (unsigned i = 0; i < 300; i++)
         assert_int_equal((int64_t)entry[i].result, i == 7   ? -XEN_EINVAL
-                                                   : i == 3 ? 0 : (int64_t)PAGE_SIZE);
+                                                   : i == 3 ? 0
+                                                            : (int64_t)PAGE_SIZE);
     assert_int_equal(out_count, sizeof(text));
 }
 

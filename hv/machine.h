@@ -39,12 +39,12 @@ struct cpu {
 struct cpu *this_cpu(void);
 
 /* ---- time ---- */
-uint64_t machine_ticks(void);            /* TSC */
-uint64_t machine_ticks_per_ms(void);     /* measured at boot */
-uint64_t machine_now(void);              /* nanoseconds since boot, never goes back */
-uint64_t machine_wallclock(void);        /* seconds since 1970 at machine_now() == 0, from the RTC */
-void     machine_alarm(uint64_t when);   /* interrupt at this machine_now(); UINT64_MAX: never */
-void     machine_idle(void);             /* wait for an interrupt, unless something is pending */
+uint64_t machine_ticks(void);          /* TSC */
+uint64_t machine_ticks_per_ms(void);   /* measured at boot */
+uint64_t machine_now(void);            /* nanoseconds since boot, never goes back */
+uint64_t machine_wallclock(void);      /* seconds since 1970 at machine_now() == 0, from the RTC */
+void     machine_alarm(uint64_t when); /* interrupt at this machine_now(); UINT64_MAX: never */
+void     machine_idle(void);           /* wait for an interrupt, unless something is pending */
 
 /*
  * Ticks to nanoseconds as pvclock does it: shift the ticks left by *shift (right if it is
@@ -92,7 +92,7 @@ must_check bool machine_enable_guests(void);
 
 /* How a vCPU starts: 32-bit protected mode, flat segments, paging off (the PVH entry). */
 struct machine_start {
-    uint64_t rip, rbx;
+    uint64_t rip, rax, rbx;
 };
 
 /* What the processor offers to guests, as their CPUID says. */
@@ -107,6 +107,15 @@ void            machine_vcpu_destroy(struct vcpu *v);
  * stopped, or something is pending for this CPU.
  */
 void machine_vcpu_run(struct vcpu *v);
+
+/*
+ * The devices of a PC board, for domains whose kernel expects them. Without them (PVH) the
+ * domain's `platform` is NULL. Created before the vCPUs; false when memory is short.
+ */
+must_check bool machine_platform_create(struct domain *d);
+void            machine_platform_destroy(struct domain *d); /* does nothing without them */
+/* A character typed at the serial line; false: there is no room, and it is lost. */
+bool machine_platform_type(struct domain *d, char c);
 
 /* True when the vCPU has an interrupt of its own making (local APIC) to take. */
 bool machine_vcpu_has_interrupt(const struct vcpu *v);

@@ -262,7 +262,7 @@ static bool all_ended(void)
     bool all = true;
 
     for (struct domain *d = domains; d; d = d->next) {
-        if (d->why[0] != '\0')
+        if (domain_failed(d))
             failed = true;
         if (d->state != DOMAIN_STOPPED && d->state != DOMAIN_CRASHED) {
             all = false;

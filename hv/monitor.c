@@ -21,8 +21,7 @@ static const struct monitor_command commands[] = {
       monitor_audit },
     { "trace", "[N | on | off]", "shows the last N records of the trace (32), or switches it",
       monitor_trace },
-    { "stretch", "[reset]", "shows the longest time without a preemption point",
-      monitor_stretch },
+    { "stretch", "[reset]", "shows the longest time without a preemption point", monitor_stretch },
     { "pause", "[DOM]", "stops a domain until it is unpaused", monitor_pause },
     { "unpause", "[DOM]", "lets a paused domain go on", monitor_unpause },
     { "destroy", "DOM", "ends a domain at once and frees its memory", monitor_destroy },
@@ -101,11 +100,16 @@ const char *monitor_state_name(const struct domain *d)
     if (d->paused > 0 && d->state == DOMAIN_RUNNING)
         return "paused";
     switch (d->state) {
-    case DOMAIN_BUILDING: return "building";
-    case DOMAIN_RUNNING: return "running";
-    case DOMAIN_STOPPED: return "stopped";
-    case DOMAIN_CRASHED: return "crashed";
-    case DOMAIN_DYING: return "dying";
+    case DOMAIN_BUILDING:
+        return "building";
+    case DOMAIN_RUNNING:
+        return "running";
+    case DOMAIN_STOPPED:
+        return "stopped";
+    case DOMAIN_CRASHED:
+        return "crashed";
+    case DOMAIN_DYING:
+        return "dying";
     }
     return "?";
 }
@@ -116,11 +120,14 @@ static bool run_one(char *command)
     const struct monitor_command *found;
 
     switch (monitor_split(command, &words)) {
-    case MONITOR_SPLIT_OK: break;
+    case MONITOR_SPLIT_OK:
+        break;
     case MONITOR_SPLIT_MANY:
         print("monitor: more than %u words in a command\n", MONITOR_WORDS_MAX);
         return false;
-    case MONITOR_SPLIT_QUOTE: print("monitor: a quote is not closed\n"); return false;
+    case MONITOR_SPLIT_QUOTE:
+        print("monitor: a quote is not closed\n");
+        return false;
     }
     if (words.count == 0)
         return true;

@@ -10,9 +10,9 @@
 
 struct monitor_command {
     const char *name;
-    const char *usage;                               /* the arguments: "DOM ADDRESS" */
-    const char *help;                                /* one line */
-    bool      (*run)(const struct monitor_words *w); /* w->word[0] is the name */
+    const char *usage;                          /* the arguments: "DOM ADDRESS" */
+    const char *help;                           /* one line */
+    bool (*run)(const struct monitor_words *w); /* w->word[0] is the name */
 };
 
 /*

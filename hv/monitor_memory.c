@@ -25,8 +25,8 @@ static void spell_flags(uint64_t entry, unsigned level, char *text, size_t size)
         uint64_t    bit;
         const char *name;
     } flags[] = {
-        { PTE_P, "P" }, { PTE_W, "W" },     { PTE_U, "U" }, { BIT_PWT, "PWT" }, { BIT_PCD, "PCD" },
-        { PTE_A, "A" }, { PTE_D, "D" },     { PTE_G, "G" }, { PTE_PS, "PS" },   { PTE_NX, "NX" },
+        { PTE_P, "P" }, { PTE_W, "W" }, { PTE_U, "U" }, { BIT_PWT, "PWT" }, { BIT_PCD, "PCD" },
+        { PTE_A, "A" }, { PTE_D, "D" }, { PTE_G, "G" }, { PTE_PS, "PS" },   { PTE_NX, "NX" },
     };
     size_t at = 0;
 
@@ -125,6 +125,9 @@ bool monitor_shadow(const struct monitor_words *w)
         { "tables made", s->made },
         { "tables freed", s->freed },
         { "writes to guest tables", s->writes },
+        { "tables let out of sync", s->unsynced },
+        { "tables synchronised", s->synced },
+        { "entries then found changed", s->changed },
         { "frames write-protected", s->protected_frames },
         { "leaf entries withdrawn", s->withdrawn },
         { "tables unshadowed", s->unshadowed },

@@ -145,7 +145,7 @@ bool monitor_number(const char *word, uint64_t *value)
 bool monitor_unescape(char *text, size_t *length)
 {
     static const char letters[] = "nrte\\\"", meant[] = "\n\r\t\033\\\"";
-    char *out = text;
+    char             *out = text;
 
     for (const char *at = text; *at != '\0'; at++) {
         if (*at != '\\') {

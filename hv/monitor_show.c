@@ -107,11 +107,11 @@ bool monitor_exits(const struct monitor_words *w)
 
 static void show_record(const struct trace_record *r, uint64_t now)
 {
-    uint64_t      us = (now - r->ticks) * 1000 / machine_ticks_per_ms();
-    char          who[16] = "-";
-    char          text[128];
-    size_t        at = 0;
-    uint64_t      word[3] = { r->a, r->b, r->c };
+    uint64_t us = (now - r->ticks) * 1000 / machine_ticks_per_ms();
+    char     who[16] = "-";
+    char     text[128];
+    size_t   at = 0;
+    uint64_t word[3] = { r->a, r->b, r->c };
 
     if (r->domain != TRACE_NOBODY)
         (void)format_string(who, sizeof(who), "d%uv%u", r->domain, r->vcpu);

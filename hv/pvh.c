@@ -40,13 +40,12 @@ unsigned pvh_memory_map(const struct domain *d, struct hvm_memmap_table_entry *m
     map[count++] = (struct hvm_memmap_table_entry){ 0, pvh_low_ram(d), XEN_HVM_MEMMAP_TYPE_RAM, 0 };
     map[count++] = (struct hvm_memmap_table_entry){ PVH_ACPI, PVH_ACPI_PAGES * PAGE_SIZE,
                                                     XEN_HVM_MEMMAP_TYPE_ACPI, 0 };
-    map[count++] = (struct hvm_memmap_table_entry){
-        PVH_SPECIAL << PAGE_SHIFT, (PVH_SPECIAL_END - PVH_SPECIAL) << PAGE_SHIFT,
-        XEN_HVM_MEMMAP_TYPE_RESERVED, 0
-    };
+    map[count++] = (struct hvm_memmap_table_entry){ PVH_SPECIAL << PAGE_SHIFT,
+                                                    (PVH_SPECIAL_END - PVH_SPECIAL) << PAGE_SHIFT,
+                                                    XEN_HVM_MEMMAP_TYPE_RESERVED, 0 };
     if (pvh_high_ram(d) != 0)
-        map[count++] = (struct hvm_memmap_table_entry){ FOUR_GB, pvh_high_ram(d),
-                                                        XEN_HVM_MEMMAP_TYPE_RAM, 0 };
+        map[count++] =
+            (struct hvm_memmap_table_entry){ FOUR_GB, pvh_high_ram(d), XEN_HVM_MEMMAP_TYPE_RAM, 0 };
     return count;
 }
 
@@ -57,8 +56,7 @@ gfn_t pvh_last_gfn(const struct domain *d)
     return gfn_of(PVH_SPECIAL_END - 1);
 }
 
-/* Copies into the guest's memory, which was checked to be there; it does not run yet. */
-static void copy_in(const struct domain *d, uint64_t gpa, const void *from, uint64_t size)
+void pvh_copy_in(const struct domain *d, uint64_t gpa, const void *from, uint64_t size)
 {
     const uint8_t *bytes = from;
 
@@ -81,7 +79,7 @@ static void load_kernel(const struct domain *d, const struct domain_images *imag
     for (unsigned i = 0; i < elf->count; i++) {
         const struct elf_segment *s = &elf->segment[i];
 
-        copy_in(d, s->address, (const uint8_t *)images->kernel + s->offset, s->file_size);
+        pvh_copy_in(d, s->address, (const uint8_t *)images->kernel + s->offset, s->file_size);
     }
 }
 
@@ -91,11 +89,13 @@ static bool load_acpi(const struct domain *d, char *error, size_t error_size)
     size_t  size = acpi_build(tables, sizeof(tables), PVH_ACPI, d->nr_vcpus);
 
     if (size == 0) {
-        (void)format_string(error, error_size, "there is no room for %u vCPUs in the ACPI tables: "
-                            "lower vcpus=", d->nr_vcpus);
+        (void)format_string(error, error_size,
+                            "there is no room for %u vCPUs in the ACPI tables: "
+                            "lower vcpus=",
+                            d->nr_vcpus);
         return false;
     }
-    copy_in(d, PVH_ACPI, tables, size);
+    pvh_copy_in(d, PVH_ACPI, tables, size);
     return true;
 }
 
@@ -118,7 +118,7 @@ static void load_start_page(const struct domain *d, uint64_t at, uint64_t ramdis
         page.module.size = ramdisk_size;
     }
     memcpy(page.command_line, d->config.extra, sizeof(page.command_line) - 1);
-    copy_in(d, at, &page, sizeof(page));
+    pvh_copy_in(d, at, &page, sizeof(page));
 }
 
 bool pvh_load(struct domain *d, const struct domain_images *images, struct machine_start *start,
@@ -137,7 +137,8 @@ bool pvh_load(struct domain *d, const struct domain_images *images, struct machi
     /* Rounded up it must not wrap, so the size is looked at first. */
     if (ramdisk_size > low || elf.end + PAGE_SIZE > low ||
         ((ramdisk_size + PAGE_MASK) & ~PAGE_MASK) > low - elf.end - PAGE_SIZE) {
-        (void)format_string(error, error_size, "kernel (up to %llu KiB) and ramdisk (%llu KiB) do "
+        (void)format_string(error, error_size,
+                            "kernel (up to %llu KiB) and ramdisk (%llu KiB) do "
                             "not fit into %u MiB: raise memory=",
                             (unsigned long long)(elf.end >> 10),
                             (unsigned long long)(ramdisk_size >> 10), d->config.memory);
@@ -147,7 +148,7 @@ bool pvh_load(struct domain *d, const struct domain_images *images, struct machi
     if (!load_acpi(d, error, error_size))
         return false;
     load_kernel(d, images, &elf);
-    copy_in(d, start_page + PAGE_SIZE, images->ramdisk, ramdisk_size);
+    pvh_copy_in(d, start_page + PAGE_SIZE, images->ramdisk, ramdisk_size);
     load_start_page(d, start_page, ramdisk_size);
     start->rip = elf.entry;
     start->rbx = start_page;

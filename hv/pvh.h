@@ -30,6 +30,9 @@ uint64_t pvh_high_ram(const struct domain *d);
 /* The memory map, PVH_MAP_MAX entries at most; returns how many. */
 unsigned pvh_memory_map(const struct domain *d, struct hvm_memmap_table_entry *map);
 
+/* Copies into the guest's memory, which was checked to be there; it does not run yet. */
+void pvh_copy_in(const struct domain *d, uint64_t gpa, const void *from, uint64_t size);
+
 /* The last gfn that has something behind it. */
 gfn_t pvh_last_gfn(const struct domain *d);
 

@@ -13,7 +13,7 @@
 #include "hv/print.h"
 
 #define RING_BUDGET  256
-#define RING_TYPED   1024                /* characters that wait for the guest to take more */
+#define RING_TYPED   1024              /* characters that wait for the guest to take more */
 #define RING_WAIT_NS UINT64_C(2000000) /* until what is left of a flood is looked at again */
 
 struct ring_console {
@@ -35,9 +35,9 @@ struct ring_moved ring_take(struct ring *ring, char *to, size_t size)
     size_t count = filled < size ? filled : size;
 
     for (size_t i = 0; i < count; i++)
-        to[i] = __atomic_load_n(
-            &ring->page->out[MASK_XENCONS_IDX(ring->out_cons + i, ring->page->out)],
-            __ATOMIC_RELAXED);
+        to[i] =
+            __atomic_load_n(&ring->page->out[MASK_XENCONS_IDX(ring->out_cons + i, ring->page->out)],
+                            __ATOMIC_RELAXED);
     ring->out_cons += (uint32_t)count;
     /* The characters are read before the guest may write over them. */
     __atomic_store_n(&ring->page->out_cons, ring->out_cons, __ATOMIC_RELEASE);

@@ -23,14 +23,14 @@
 #define OUT  (sizeof(page->out))
 #define IN   (sizeof(page->in))
 
-static _Alignas(4096) uint8_t     memory[2 * PAGE_SIZE];
-static struct xencons_interface  *page;
-static struct domain              domain = { .name = "guest" };
-static char                       output[65536];
-static size_t                     printed;
-static unsigned                   notified, lines, flushed, forgotten;
-static bool                       no_memory;
-static struct timer              *armed;
+static _Alignas(4096) uint8_t memory[2 * PAGE_SIZE];
+static struct xencons_interface *page;
+static struct domain             domain = { .name = "guest" };
+static char                      output[65536];
+static size_t                    printed;
+static unsigned                  notified, lines, flushed, forgotten;
+static bool                      no_memory;
+static struct timer             *armed;
 
 struct phys machine_phys = { .base = memory, .frames = 2 };
 

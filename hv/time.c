@@ -67,8 +67,9 @@ void time_wallclock_write(struct domain *d)
     uint32_t       version = 1;
     unsigned       at = (unsigned)offsetof(struct shared_info, wc_version);
 
-    _Static_assert(offsetof(struct shared_info, wc_sec_hi) -
-                       offsetof(struct shared_info, wc_version) == 12, "xen.h");
+    _Static_assert(
+        offsetof(struct shared_info, wc_sec_hi) - offsetof(struct shared_info, wc_version) == 12,
+        "xen.h");
     shared_write(d, d->shared_mfn, at, &version, sizeof(version));
     shared_write(d, d->shared_mfn, at + 4, body, sizeof(body));
     version++;
@@ -95,8 +96,7 @@ static void write_time(struct vcpu *v)
 {
     struct vcpu_time_info info;
     const uint32_t        odd = v->time_version + 1;
-    unsigned              at = (unsigned)(((uintptr_t)v->info & PAGE_MASK) +
-                             offsetof(struct vcpu_info, time));
+    unsigned at = (unsigned)(((uintptr_t)v->info & PAGE_MASK) + offsetof(struct vcpu_info, time));
 
     v->time_version += 2;
     v->time_written = machine_now();

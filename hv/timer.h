@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 struct timer {
-    uint64_t      when; /* machine_now() at which it is due */
-    void        (*run)(void *arg);
+    uint64_t when; /* machine_now() at which it is due */
+    void (*run)(void *arg);
     void         *arg;
     struct timer *next; /* sorted list */
     bool          armed;

@@ -9,7 +9,7 @@
 
 _Static_assert((TRACE_RECORDS & (TRACE_RECORDS - 1)) == 0, "the slot is a mask of the counter");
 
-bool trace_enabled = true;
+bool trace_enabled;
 
 static struct trace_record records[TRACE_RECORDS];
 static uint64_t            written;

@@ -1,8 +1,8 @@
 /*
  * The trace: what happened last, in a ring of records that is always overwritten.
  *
- * Recording is a handful of stores and a reading of the TSC, and can be turned off. The
- * three words of a record mean what the table in trace.c says for its kind.
+ * Recording is a handful of stores and a reading of the TSC, and is off until the monitor
+ * turns it on. The three words of a record mean what the table in trace.c says for its kind.
  */
 #ifndef HV_TRACE_H
 #define HV_TRACE_H
@@ -47,7 +47,7 @@ void trace_write(enum trace_kind kind, const struct vcpu *v, uint64_t a, uint64_
 static inline void trace(enum trace_kind kind, const struct vcpu *v, uint64_t a, uint64_t b,
                          uint64_t c)
 {
-    if (__builtin_expect(trace_enabled, 1))
+    if (__builtin_expect(trace_enabled, 0))
         trace_write(kind, v, a, b, c);
 }
 

@@ -87,7 +87,8 @@ static void audit_guest_frame(struct auditor *a, mfn_t mfn)
                         list_check(a, f->guest.large[1], mfn, true, true, true);
     if (writable != f->guest.writable || writable > RMAP_WRITABLE_MAX)
         violation(a, "S6: the count of writable leaves of a frame is wrong");
-    if (f->guest.shadows != 0 && (f->guest.leaves[1] != 0 || f->guest.large[1] != 0))
+    if (f->guest.shadows != 0 && !f->guest.unsynced &&
+        (f->guest.leaves[1] != 0 || f->guest.large[1] != 0))
         violation(a, "S1: a table with a shadow is mapped writable");
     for (uint32_t s = f->guest.shadows; s != 0; s = a->d->phys->frame[s].shadow.next) {
         const struct frame *t = &a->d->phys->frame[s];
@@ -98,6 +99,9 @@ static void audit_guest_frame(struct auditor *a, mfn_t mfn)
         }
         struct role role = { t->shadow.format, t->shadow.level, t->shadow.view, t->shadow.part };
 
+        if (f->guest.unsynced != is_unsynced(t) || (is_unsynced(t) && t->shadow.level != 1))
+            violation(a,
+                      "S2: a table is out of sync for some of its shadows, or is not a leaf table");
         if (!mfn_eq(shadow_find(a->d, mfn, role), mfn_of(s)))
             violation(a, "S7: two shadows of one table in the same role");
     }
@@ -115,7 +119,8 @@ static uint64_t allowed(const struct auditor *a, const struct frame *f, unsigned
     if (f->shadow.format == PT_32)
         theirs = f->shadow.level == 1 ? (unsigned)f->shadow.part * 512 + index
                                       : (unsigned)f->shadow.part * 256 + index / 2;
-    *guest = walk_read(a->d->phys, mode, mfn_of(f->shadow.key), theirs);
+    *guest = walk_read(a->d->phys, mode,
+                       mfn_of(is_unsynced(f) ? f->shadow.snapshot : f->shadow.key), theirs);
     return rules_rights(mode, f->shadow.view, f->shadow.level, *guest, 0);
 }
 
@@ -205,7 +210,7 @@ static uint64_t references(struct auditor *a, mfn_t table)
 {
     const struct frame *f = shadow_of(a->d, table);
     uint64_t            parents = list_check(a, f->shadow.parents, table, false, false, false);
-    uint64_t            n = parents + f->shadow.pinned + mfn_eq(table, a->d->direct);
+    uint64_t n = parents + f->shadow.pinned + mfn_eq(table, a->d->direct) + is_unsynced(f);
 
     a->listed_children += parents;
     for (const struct paging_vcpu *v = a->d->vcpus; v; v = v->next)

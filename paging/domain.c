@@ -68,8 +68,12 @@ static void let_go(struct paging_domain *d)
             r->used = false;
         }
     }
-    while (d->lru_head != 0)
-        shadow_unpin(&c, mfn_of(d->lru_head));
+    while (d->unsynced.head != 0)
+        shadow_drop(&c, mfn_of(shadow_of(d, mfn_of(d->unsynced.head))->shadow.key));
+    while (d->idle.head != 0)
+        shadow_drop(&c, mfn_of(shadow_of(d, mfn_of(d->idle.head))->shadow.key));
+    while (d->roots.head != 0)
+        shadow_unpin(&c, mfn_of(d->roots.head));
     if (mfn_valid(d->direct))
         shadow_put(&c, d->direct);
     d->direct = MFN_NONE;

@@ -14,7 +14,7 @@
 #include "shadow.h"
 
 /* Most tables of ours that one access can need: a path, and a path of direct tables. */
-#define FAULT_PAIRS 8
+#define FAULT_PAIRS 12
 
 /* Where the path of one access stands. */
 struct path {
@@ -45,28 +45,52 @@ static struct role child_role(const struct path *p, unsigned level)
     return role;
 }
 
-/* One step down; MFN_NONE when memory is short in spite of the reservation, or no table is there. */
+/*
+ * What is linked is right, since our entries follow the guest's; only without WP, what a
+ * user access needs and what a supervisor write needs differ. The guest's large page is
+ * looked at again: the access may have set its D.
+ */
+static bool may_trust(const struct path *p, unsigned level, pte_t ours)
+{
+    return pte_has(ours, PTE_P) && level != p->walk->level &&
+           ((p->view & PT_VIEW_WP) || p->mode->format == PT_DIRECT);
+}
+
+/*
+ * Links a table of ours. One that is out of sync and was not linked here is synchronised
+ * first: what it says may be from another life of its page, under other addresses.
+ */
+static void link_table(struct path *p, mfn_t table, unsigned index, mfn_t child, uint64_t rights)
+{
+    const struct frame *f = shadow_of(p->c->d, child);
+
+    shadow_ref(p->c->d, child); /* resync drops the list's reference, which may be the last */
+    if (is_unsynced(f))
+        resync(p->c, mfn_of(f->shadow.key));
+    path_set(p, table, index, pte_make(child, rights));
+    shadow_put(p->c, child);
+}
+
+/* One step down; MFN_NONE when there is no table, or memory is short. */
 static mfn_t descend(struct path *p, mfn_t table, unsigned level)
 {
     unsigned index = (unsigned)(p->va.raw >> (PAGE_SHIFT + 9 * (level - 1))) & 511;
+    pte_t    ours = entry_get(p->c->d, table, index);
     uint64_t rights = PTE_P | PTE_W | PTE_U | PTE_A | PTE_D;
+    mfn_t    guest = level > p->walk->level ? p->walk->step[level - 1].table : MFN_NONE;
     mfn_t    child;
 
-    if (level > p->walk->level) { /* the guest has a table of its own below */
-        mfn_t guest = p->walk->step[level - 1].table;
-
-        if (!mfn_valid(guest))
-            return MFN_NONE;
-        child = shadow_get(p->c, guest, child_role(p, level));
-        rights = rules_rights(p->mode, p->view, level, p->walk->step[level].entry, p->demand);
-    } else {
+    if (may_trust(p, level, ours))
+        return mfn_of(pte_frame(ours));
+    if (level <= p->walk->level)
         child = direct_get(p->c, p->walk->gfn, level - 1, true);
-        if (level == p->walk->level)
-            rights = rules_rights(p->mode, p->view, level, p->walk->step[level].entry, p->demand);
-    }
+    else
+        child = mfn_valid(guest) ? shadow_get(p->c, guest, child_role(p, level)) : MFN_NONE;
+    if (level >= p->walk->level)
+        rights = rules_rights(p->mode, p->view, level, p->walk->step[level].entry, p->demand);
     if (!mfn_valid(child) || rights == 0)
         return MFN_NONE;
-    path_set(p, table, index, pte_make(child, rights));
+    link_table(p, table, index, child, rights);
     return child;
 }
 
@@ -79,8 +103,12 @@ static bool fill(struct path *p, mfn_t table, unsigned level)
     }
     uint64_t rights = PTE_P | PTE_W | PTE_U | PTE_A | PTE_D;
 
-    if (p->walk->level == 1)
-        rights = rules_rights(p->mode, p->view, 1, p->walk->step[1].entry, p->demand);
+    if (p->walk->level == 1) {
+        const struct walk_step *s = &p->walk->step[1];
+
+        rights = rules_rights(p->mode, p->view, 1, s->entry, p->demand);
+        unsync_note(p->c->d, table, s->index, s->entry);
+    }
     path_set(p, table, (unsigned)(p->va.raw >> PAGE_SHIFT) & 511,
              rules_leaf(p->c->d, p->walk->gfn, rights));
     return true;
@@ -123,15 +151,15 @@ static struct verdict unchanged(struct change *c, struct paging_vcpu *v, const s
     struct verdict verdict = verdict_of(c, VERDICT_RETRY);
 
     c->d->stats.spurious++;
-    if (explicit_counts && v->suspect.faults == c->d->stats.faults - 1 &&
-        v->suspect.va.raw == f->va.raw && v->suspect.acc == f->acc) {
+    if (explicit_counts && v->suspect.event + 1 == v->events && v->suspect.va.raw == f->va.raw &&
+        v->suspect.acc == f->acc) {
         verdict.kind = VERDICT_INJECT;
         verdict.pfec = walk_pfec(v, w, f->acc) | PFEC_P;
         verdict.flush = c->flush == FLUSH_NONE ? FLUSH_NONE : FLUSH_ALL;
         verdict.va = f->va;
         return verdict;
     }
-    v->suspect.faults = c->d->stats.faults;
+    v->suspect.event = v->events;
     v->suspect.va = f->va;
     v->suspect.acc = f->acc;
     if (verdict.flush == FLUSH_NONE) {
@@ -141,24 +169,26 @@ static struct verdict unchanged(struct change *c, struct paging_vcpu *v, const s
     return verdict;
 }
 
-static struct verdict outcome(struct change *c, struct paging_vcpu *v, const struct fault *f,
-                              const struct walk *w, const struct p2m_entry *p, bool changed)
+static bool is_protected_table(const struct paging_domain *d, mfn_t mfn)
 {
-    bool writes = f->acc & ACC_WRITE;
-    bool table = writes && phys_frame(c->d->phys, p->mfn)->guest.shadows != 0;
+    const struct frame *f = phys_frame(d->phys, mfn);
 
-    if (table || needs_emulation(v, w, f->acc)) {
-        struct verdict verdict = verdict_of(c, VERDICT_EMULATE);
+    return f->guest.shadows != 0 && !f->guest.unsynced;
+}
 
-        verdict.gpa = w->gfn.raw << PAGE_SHIFT | (f->va.raw & PAGE_MASK);
-        verdict.mfn = p->mfn;
-        c->d->stats.emulated++;
-        return verdict;
-    }
-    if (!changed)
-        return unchanged(c, v, f, w);
-    c->d->stats.fixed++;
-    return verdict_of(c, VERDICT_RETRY);
+/* A write to a table: executed for the guest, and remembered. */
+static struct verdict emulate(const struct change *c, struct paging_vcpu *v, const struct fault *f,
+                              const struct walk *w, mfn_t mfn)
+{
+    struct verdict verdict = verdict_of(c, VERDICT_EMULATE);
+
+    verdict.gpa = w->gfn.raw << PAGE_SHIFT | (f->va.raw & PAGE_MASK);
+    verdict.mfn = mfn;
+    v->last_write.event = v->events;
+    v->last_write.mfn = mfn;
+    v->last_write.offset = (unsigned)(f->va.raw & PAGE_MASK);
+    c->d->stats.emulated++;
+    return verdict;
 }
 
 /* The walk has succeeded and A and D are set: our tables follow. */
@@ -175,16 +205,26 @@ static struct verdict resolve(struct change *c, struct paging_vcpu *v, const str
                       .demand = f->acc,
     };
 
-    if (needs_emulation(v, w, f->acc))
+    bool writes = f->acc & ACC_WRITE, by_us = needs_emulation(v, w, f->acc);
+
+    if (by_us)
         path.demand &= ~(unsigned)ACC_WRITE;
     if (!shadow_reserve(c, FAULT_PAIRS))
         return crash(c, "out of memory for its shadow tables: give it more (shadow_memory)");
+    if (writes && !by_us && is_protected_table(c->d, p->mfn) &&
+        unsync_wanted(v, p->mfn, (unsigned)(f->va.raw & PAGE_MASK)))
+        unsync(c, p->mfn);
     mfn_t    top = root->table[root->count == 1 ? 0 : f->va.raw >> 30 & 3];
     unsigned level = root->count == 1 ? (root->format == PT_LA57 ? 5 : 4) : 2;
 
     if (!mfn_valid(top) || !fill(&path, top, level))
         return crash(c, "its page tables lie outside its memory");
-    return outcome(c, v, f, w, p, path.changed);
+    if (by_us || (writes && is_protected_table(c->d, p->mfn)))
+        return emulate(c, v, f, w, p->mfn);
+    if (!path.changed)
+        return unchanged(c, v, f, w);
+    c->d->stats.fixed++;
+    return verdict_of(c, VERDICT_RETRY);
 }
 
 static struct verdict device(struct paging_domain *d, const struct walk *w, const struct fault *f)
@@ -197,25 +237,27 @@ static struct verdict device(struct paging_domain *d, const struct walk *w, cons
     };
 }
 
-static struct walk walk_nested(gva_t gpa)
+static void walk_nested(gva_t gpa, struct walk *w)
 {
-    return (struct walk){
-        .status = WALK_OK,
-        .level = PT_LEVELS_MAX,
-        .rights = PTE_W | PTE_U,
-        .gfn = gfn_of(gpa.raw >> PAGE_SHIFT),
-    };
+    w->status = WALK_OK;
+    w->level = PT_LEVELS_MAX;
+    w->rights = PTE_W | PTE_U;
+    w->gfn = gfn_of(gpa.raw >> PAGE_SHIFT);
 }
 
 struct verdict paging_fault(struct paging_locked p, struct paging_vcpu *v, const struct fault *f)
 {
     struct paging_domain *d = p.domain;
     struct change         c = { .d = d };
-    bool                  nested = d->kind == PAGING_NESTED;
-    struct walk           w = nested ? walk_nested(f->va) : walk_guest(v, f->va, f->acc);
+    struct walk           w; /* large: filled in, not cleared */
     unsigned              marks = 0;
 
     d->stats.faults++;
+    v->events++;
+    if (d->kind == PAGING_NESTED)
+        walk_nested(f->va, &w);
+    else
+        walk_guest(v, f->va, f->acc, &w);
     if (w.status != WALK_OK) {
         d->stats.reflected++;
         return (struct verdict){
@@ -228,16 +270,49 @@ struct verdict paging_fault(struct paging_locked p, struct paging_vcpu *v, const
 
     if (e.type != P2M_RAM && (e.type != P2M_ROM || (f->acc & ACC_WRITE)))
         return device(d, &w, f);
-    if (!nested) {
+    if (d->kind == PAGING_SHADOW) {
         if (!walk_mark(v, &w, f->acc, &marks))
             return verdict_of(&c, VERDICT_RETRY);
-        sync_marked(&c, &w, &v->mode, marks);
+        if (marks != 0)
+            sync_marked(&c, &w, &v->mode, marks);
     }
     return resolve(&c, v, f, &w, &e);
 }
 
+/* The table of ours at level 1 for an address of the current root; MFN_NONE if there is none. */
+static mfn_t leaf_table(const struct paging_vcpu *v, gva_t va)
+{
+    const struct paging_domain *d = v->domain;
+    const struct paging_root   *root = &v->root[v->current];
+    mfn_t                       table = root->table[root->count == 1 ? 0 : va.raw >> 30 & 3];
+    unsigned                    level = root->count == 1 ? (root->format == PT_LA57 ? 5 : 4) : 2;
+
+    for (; mfn_valid(table) && level > 1; level--) {
+        pte_t e = entry_get(d, table, (unsigned)(va.raw >> (PAGE_SHIFT + 9 * (level - 1))) & 511);
+
+        if (!pte_has(e, PTE_P) || entry_is_leaf(level, e))
+            return MFN_NONE;
+        table = mfn_of(pte_frame(e));
+    }
+    return table;
+}
+
 struct verdict paging_invlpg(struct paging_locked p, struct paging_vcpu *v, gva_t va)
 {
-    (void)p, (void)v;
-    return (struct verdict){ .kind = VERDICT_RETRY, .flush = FLUSH_PAGE, .va = va };
+    struct paging_domain *d = p.domain;
+    struct change         c = { .d = d };
+    mfn_t                 table = leaf_table(v, va);
+    struct verdict        verdict;
+
+    v->events++;
+    if (mfn_valid(table) && is_unsynced(shadow_of(d, table)))
+        resync(&c, mfn_of(shadow_of(d, table)->shadow.key));
+    verdict = verdict_of(&c, VERDICT_RETRY);
+    if (verdict.flush == FLUSH_NONE) {
+        verdict.flush = FLUSH_PAGE;
+        verdict.va = va;
+    } else if (verdict.va.raw >> PAGE_SHIFT != va.raw >> PAGE_SHIFT) {
+        verdict.flush = FLUSH_ALL;
+    }
+    return verdict;
 }

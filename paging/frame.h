@@ -94,13 +94,14 @@ struct frame {
             uint32_t shadows;   /* frame number of its first shadow as a table, 0 none */
             uint16_t writable;  /* length of leaves[1], at most RMAP_WRITABLE_MAX      */
             uint8_t  blocked;   /* all mappings are being removed: make none           */
+            uint8_t  unsynced;  /* a table whose shadows are out of sync: may be written */
         } guest;
-        struct {               /* FRAME_SHADOW */
-            uint64_t key;      /* mfn of the table that is shadowed; gfn if direct    */
-            rmap_t   parents;  /* entries of ours that point here                     */
-            uint32_t next;     /* next shadow of the same table                       */
-            uint32_t lru_next; /* roots that are kept, and the queue of dead tables   */
-            uint32_t lru_prev;
+        struct {                 /* FRAME_SHADOW */
+            uint64_t key;        /* mfn of the table that is shadowed; gfn if direct    */
+            rmap_t   parents;    /* entries of ours that point here                     */
+            uint32_t next;       /* next shadow of the same table                       */
+            uint32_t list_next;  /* one of the domain's lists: roots that are kept,      */
+            uint32_t list_prev;  /* out of sync, idle, dead                              */
             uint32_t refs;       /* entries and root slots that point here, and the pin */
             uint32_t generation; /* entries are older than the domain's if this differs */
             uint16_t used;       /* entries not empty                                   */
@@ -111,7 +112,10 @@ struct frame {
             uint8_t  part;       /* which part of a larger guest table                  */
             uint8_t  state;      /* enum shadow_state                                   */
             uint8_t  pinned;
-            uint32_t snapshot; /* frame number, when out of sync */
+            uint8_t  idle;     /* out of sync, and linked nowhere until it is synchronised */
+            uint8_t  busy;     /* more than one entry had changed when it was synchronised */
+            uint8_t  writes;   /* to a root's table since a vCPU ran on it: see reach.c */
+            uint32_t snapshot; /* frame number of the copy, when out of sync; else 0 */
         } shadow;
     };
 } __attribute__((aligned(64)));

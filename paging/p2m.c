@@ -9,21 +9,17 @@
 #define P2M_LEVELS 4
 #define P2M_GFNS   (UINT64_C(1) << (P2M_BITS - PAGE_SHIFT))
 
-/* Layout of an entry: frame in bits 51:12, then these. */
-#define NODE      (UINT64_C(1) << 0)
-#define LEAF      (UINT64_C(1) << 1)
-#define TYPE_BITS 4 /* type in bits 7:4 */
-
 static uint64_t leaf_of(mfn_t mfn, enum p2m_type type)
 {
     if (type == P2M_HOLE)
         return 0;
-    return (mfn_valid(mfn) ? mfn.raw << PAGE_SHIFT : 0) | LEAF | (uint64_t)type << TYPE_BITS;
+    return (mfn_valid(mfn) ? mfn.raw << PAGE_SHIFT : 0) | P2M_LEAF |
+           (uint64_t)type << P2M_TYPE_BITS;
 }
 
 static enum p2m_type leaf_type(uint64_t e)
 {
-    return e & LEAF ? (enum p2m_type)(e >> TYPE_BITS & 15) : P2M_HOLE;
+    return e & P2M_LEAF ? (enum p2m_type)(e >> P2M_TYPE_BITS & 15) : P2M_HOLE;
 }
 
 static uint64_t *node_at(const struct p2m *p2m, uint64_t mfn)
@@ -43,32 +39,62 @@ static unsigned order_at(unsigned level)
 
 bool p2m_init(struct p2m *p2m, struct pool *pool)
 {
-    *p2m = (struct p2m){ .pool = pool, .root = pool_single(pool, FRAME_P2M) };
-    return mfn_valid(p2m->root);
+    *p2m = (struct p2m){
+        .pool = pool,
+        .root = pool_single(pool, FRAME_P2M),
+        .cache_frame = pool_single(pool, FRAME_P2M),
+    };
+    if (mfn_valid(p2m->cache_frame))
+        p2m->cache = phys_ptr(pool->phys, p2m->cache_frame);
+    return mfn_valid(p2m->root) && mfn_valid(p2m->cache_frame);
 }
 
-struct p2m_entry p2m_get(const struct p2m *p2m, gfn_t gfn)
+static struct p2m_entry found(uint64_t e, uint64_t within, unsigned order)
 {
-    uint64_t node = p2m->root.raw;
+    enum p2m_type type = leaf_type(e);
+    bool          memory = type == P2M_RAM || type == P2M_ROM;
+
+    return (struct p2m_entry){
+        .mfn = memory ? mfn_of(((e & PTE_FRAME) >> PAGE_SHIFT) + within) : MFN_NONE,
+        .type = type,
+        .order = (uint8_t)order,
+    };
+}
+
+/* The part of a leaf at level 2 or above that is the block of 512 frames around gfn. */
+static uint64_t block_of(uint64_t e, gfn_t gfn, unsigned level)
+{
+    enum p2m_type type = leaf_type(e);
+    uint64_t      first = gfn.raw & ((UINT64_C(1) << order_at(level)) - 1) & ~UINT64_C(511);
+
+    return type == P2M_RAM || type == P2M_ROM ? e + (first << PAGE_SHIFT) : e;
+}
+
+struct p2m_entry p2m_find(const struct p2m *p2m, gfn_t gfn)
+{
+    struct p2m_cached *c = &p2m->cache[gfn.raw >> 9 & (P2M_CACHED - 1)];
+    uint64_t           node = p2m->root.raw;
 
     if (gfn.raw >= P2M_GFNS)
         return (struct p2m_entry){ MFN_NONE, P2M_HOLE, 0 };
-    for (unsigned level = P2M_LEVELS;; level--) {
+    for (unsigned level = P2M_LEVELS; level > 1; level--) {
         uint64_t e = node_at(p2m, node)[index_at(gfn, level)];
 
-        if (!(e & NODE)) {
-            uint64_t      within = gfn.raw & ((UINT64_C(1) << order_at(level)) - 1);
-            enum p2m_type type = leaf_type(e);
-            bool          memory = type == P2M_RAM || type == P2M_ROM;
-
-            return (struct p2m_entry){
-                .mfn = memory ? mfn_of(((e & PTE_FRAME) >> PAGE_SHIFT) + within) : MFN_NONE,
-                .type = type,
-                .order = (uint8_t)order_at(level),
-            };
+        if (!(e & P2M_NODE)) {
+            *c = (struct p2m_cached){ (gfn.raw >> 9) + 1, block_of(e, gfn, level) };
+            return found(e, gfn.raw & ((UINT64_C(1) << order_at(level)) - 1), order_at(level));
         }
         node = (e & PTE_FRAME) >> PAGE_SHIFT;
     }
+    return found(node_at(p2m, node)[index_at(gfn, 1)], 0, 0);
+}
+
+static void forget_cached(struct p2m *p2m, gfn_t gfn, unsigned order)
+{
+    if (order <= 9)
+        p2m->cache[gfn.raw >> 9 & (P2M_CACHED - 1)].block = 0;
+    else
+        __builtin_memset(p2m->cache, 0, P2M_CACHED * sizeof(*p2m->cache));
 }
 
 static uint64_t leaf_part(uint64_t e, unsigned level, unsigned i)
@@ -89,7 +115,7 @@ static bool split(struct p2m *p2m, uint64_t *entry, unsigned level)
         return false;
     for (unsigned i = 0; i < 512; i++)
         node_at(p2m, child.raw)[i] = *entry == 0 ? 0 : leaf_part(*entry, level, i);
-    *entry = child.raw << PAGE_SHIFT | NODE;
+    *entry = child.raw << PAGE_SHIFT | P2M_NODE;
     return true;
 }
 
@@ -101,7 +127,7 @@ static uint64_t pages_in(uint64_t e, unsigned level)
 /* Frees what hangs below an entry; at most 512 * 512 entries, for a block of 1 GiB. */
 static void drop(struct p2m *p2m, uint64_t e, unsigned level)
 {
-    if (!(e & NODE)) {
+    if (!(e & P2M_NODE)) {
         p2m->pages -= pages_in(e, level);
         return;
     }
@@ -123,10 +149,11 @@ bool p2m_set(struct p2m *p2m, gfn_t gfn, struct p2m_entry entry)
     for (unsigned level = P2M_LEVELS; level > target; level--) {
         uint64_t *e = &node_at(p2m, node)[index_at(gfn, level)];
 
-        if (!(*e & NODE) && !split(p2m, e, level))
+        if (!(*e & P2M_NODE) && !split(p2m, e, level))
             return false;
         node = (*e & PTE_FRAME) >> PAGE_SHIFT;
     }
+    forget_cached(p2m, gfn, entry.order);
     uint64_t *slot = &node_at(p2m, node)[index_at(gfn, target)];
     uint64_t new = leaf_of(entry.mfn, entry.type);
 
@@ -142,7 +169,7 @@ static bool reap_one(struct p2m *p2m, uint64_t node, unsigned level)
     for (unsigned i = 0; level > 1 && i < 512; i++) {
         uint64_t *e = &node_at(p2m, node)[i];
 
-        if (!(*e & NODE))
+        if (!(*e & P2M_NODE))
             continue;
         uint64_t child = (*e & PTE_FRAME) >> PAGE_SHIFT;
 
@@ -162,6 +189,7 @@ bool p2m_reap(struct p2m *p2m, unsigned budget)
     for (; budget > 0; budget--) {
         if (!reap_one(p2m, p2m->root.raw, P2M_LEVELS)) {
             pool_put_single(p2m->pool, p2m->root);
+            pool_put_single(p2m->pool, p2m->cache_frame);
             p2m->root = MFN_NONE;
             p2m->pages = 0;
             return true;

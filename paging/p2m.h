@@ -8,6 +8,7 @@
 #define PAGING_P2M_H
 
 #include "pool.h"
+#include "pte.h"
 
 enum p2m_type {
     P2M_HOLE,   /* nothing: reads as all ones, writes are lost */
@@ -19,20 +20,50 @@ enum p2m_type {
 struct p2m_entry {
     mfn_t         mfn; /* of exactly the gfn asked for */
     enum p2m_type type;
-    uint8_t       order; /* of the largest uniform block around it */
+    uint8_t       order; /* of a uniform block around it: 0, 9, 18 or 27 */
 };
 
+/* What was found last for a block of 512 guest frames: its entry of the tree, see p2m.c. */
+struct p2m_cached {
+    uint64_t block; /* number of the block plus 1, 0 if unused */
+    uint64_t entry;
+};
+#define P2M_CACHED 256
+
 struct p2m {
-    struct pool *pool;
-    mfn_t        root;
-    uint64_t     pages; /* guest frames that have memory behind them */
+    struct pool       *pool;
+    mfn_t              root;
+    mfn_t              cache_frame;
+    struct p2m_cached *cache; /* [P2M_CACHED], by block number */
+    uint64_t           pages; /* guest frames that have memory behind them */
 };
 
 #define P2M_BITS 40 /* guest-physical addresses have at most this many bits */
 
 must_check bool p2m_init(struct p2m *p2m, struct pool *pool);
 
-must_check struct p2m_entry p2m_get(const struct p2m *p2m, gfn_t gfn);
+/* Layout of an entry of the tree: frame in bits 51:12, type in bits 7:4, and these. */
+#define P2M_NODE      (UINT64_C(1) << 0)
+#define P2M_LEAF      (UINT64_C(1) << 1)
+#define P2M_TYPE_BITS 4
+
+/* The long way: down the tree; what it finds goes into the cache. */
+must_check struct p2m_entry p2m_find(const struct p2m *p2m, gfn_t gfn);
+
+/* What is behind a guest frame. Memory in large blocks is nearly always found in the cache. */
+must_check static inline struct p2m_entry p2m_get(const struct p2m *p2m, gfn_t gfn)
+{
+    const struct p2m_cached *c = &p2m->cache[gfn.raw >> 9 & (P2M_CACHED - 1)];
+
+    if (c->block == (gfn.raw >> 9) + 1 &&
+        (c->entry & PAGE_MASK) == (P2M_LEAF | (uint64_t)P2M_RAM << P2M_TYPE_BITS))
+        return (struct p2m_entry){
+            .mfn = mfn_of((c->entry >> PAGE_SHIFT) + (gfn.raw & 511)),
+            .type = P2M_RAM,
+            .order = 9,
+        };
+    return p2m_find(p2m, gfn);
+}
 
 /*
  * Sets the aligned block of 2^order frames. Nodes for it are allocated: false if the pool

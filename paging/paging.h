@@ -28,7 +28,14 @@ struct paging_stats {
     uint64_t protected_frames; /* frames whose writable leaves were withdrawn */
     uint64_t withdrawn;        /* leaves that this withdrew */
     uint64_t unshadowed, evicted, reclaimed, unhooked;
+    uint64_t unsynced, synced,
+        changed;              /* tables let out of sync and back; entries then found changed */
     uint32_t shadows, leaves; /* alive now: tables of ours, leaf entries in them */
+};
+
+/* Tables of ours on a list, by frame number; 0 ends it. */
+struct shadow_list {
+    uint32_t head, tail, count;
 };
 
 struct paging_domain {
@@ -41,10 +48,12 @@ struct paging_domain {
     mfn_t               direct;     /* root of the tree of direct tables, MFN_NONE if none */
     uint32_t            generation; /* of all tables of ours */
     uint64_t            lowered;    /* counts every loss of rights in our tables */
-    uint32_t            lru_head, lru_tail;   /* roots kept, newest first */
-    uint32_t            dead_head, dead_tail; /* tables to be reaped */
-    struct paging_vcpu *vcpus;                /* list */
-    bool                all_dead;             /* being torn down */
+    struct shadow_list  roots;      /* kept, newest first */
+    struct shadow_list  unsynced;   /* out of sync, newest first */
+    struct shadow_list  idle;       /* out of sync and unlinked */
+    struct shadow_list  dead;       /* to be reaped, oldest last */
+    struct paging_vcpu *vcpus;      /* list */
+    bool                all_dead;   /* being torn down */
     struct paging_stats stats;
     struct pt_mode      mode[PT_FORMATS][2][2]; /* by format, NX and PSE; views are added */
 };
@@ -70,11 +79,17 @@ struct paging_vcpu {
     unsigned              current; /* slot of the root in use */
     uint64_t              clock, serials;
     bool                  cr3_loaded; /* set by the edge at MOV CR3: PDPTEs are read anew */
+    uint64_t              events; /* faults, register writes, flushes: what the core saw of it */
     struct {
-        uint64_t faults; /* the domain's count at a fault that changed nothing */
+        uint64_t event; /* of a fault that changed nothing */
         gva_t    va;
         unsigned acc;
     } suspect;
+    struct {
+        uint64_t event; /* of a write to a table that was emulated */
+        mfn_t    mfn;
+        unsigned offset;
+    } last_write;
     mfn_t pae; /* a frame below 4 GiB that holds the roots' PDPTEs */
 };
 

@@ -8,9 +8,10 @@ struct paging_reach paging_reach(struct paging_locked p, struct paging_vcpu *v, 
     struct change         c = { .d = d };
 
     for (unsigned tries = 0;; tries++) {
-        struct walk w = walk_guest(v, va, acc);
+        struct walk w;
         unsigned    marks;
 
+        walk_guest(v, va, acc, &w);
         if (w.status != WALK_OK)
             return (struct paging_reach){ .kind = REACH_FAULT, .pfec = walk_pfec(v, &w, acc) };
         struct p2m_entry e = p2m_get(&d->p2m, w.gfn);
@@ -43,13 +44,35 @@ struct paging_reach paging_reach_gpa(struct paging_locked p, uint64_t gpa)
     };
 }
 
+/*
+ * A top table that no vCPU runs on and that is written again and again is no table any more:
+ * its process has ended, and the page is used for something else.
+ */
+#define WRITES_OF_THE_LIVING 2
+
+static bool is_abandoned(const struct paging_domain *d, mfn_t mfn)
+{
+    for (uint32_t s = phys_frame(d->phys, mfn)->guest.shadows; s != 0;) {
+        struct frame *f = &d->phys->frame[s];
+
+        if (f->shadow.parents != 0 || !f->shadow.pinned ||
+            ++f->shadow.writes < WRITES_OF_THE_LIVING)
+            return false;
+        s = f->shadow.next;
+    }
+    return !root_in_use(d, mfn);
+}
+
 static struct verdict written(struct paging_domain *d, mfn_t mfn, unsigned offset, unsigned len)
 {
     struct change c = { .d = d };
 
     if (phys_frame(d->phys, mfn)->guest.shadows != 0) {
         d->stats.writes++;
-        sync_written(&c, mfn, offset, len);
+        if (is_abandoned(d, mfn))
+            shadow_drop(&c, mfn);
+        else
+            sync_written(&c, mfn, offset, len);
     }
     return verdict_of(&c, VERDICT_RETRY);
 }

@@ -83,6 +83,8 @@ static void unhook(struct change *c, mfn_t table)
 
 void root_unhook_all(struct change *c)
 {
+    while (c->d->unsynced.head != 0)
+        shadow_drop(c, mfn_of(shadow_of(c->d, mfn_of(c->d->unsynced.head))->shadow.key));
     for (struct paging_vcpu *v = c->d->vcpus; v; v = v->next) {
         for (unsigned i = 0; i < PAGING_ROOTS; i++)
             if (i != v->current && v->root[i].used)
@@ -288,8 +290,15 @@ struct verdict paging_set_regs(struct paging_locked p, struct paging_vcpu *v,
     enum pt_format        format = format_of(regs);
     uint64_t              pdpte[4] = { v->pdpte[0], v->pdpte[1], v->pdpte[2], v->pdpte[3] };
 
+    v->events++;
+    if (!resync_all(&c)) { /* whatever is written there flushes everything */
+        struct verdict verdict = verdict_of(&c, VERDICT_RETRY);
+
+        verdict.again = true;
+        return verdict;
+    }
     if (format == PT_PAE && latches(v, regs) && !read_pdptes(d, regs, pdpte))
-        return (struct verdict){ .kind = VERDICT_INJECT };
+        return verdict_of(&c, VERDICT_INJECT);
     __builtin_memcpy(v->pdpte, pdpte, sizeof(pdpte));
     v->regs = *regs;
     v->mode = mode_with_view(d, format, view_of(regs));
@@ -374,5 +383,6 @@ struct paging_hw paging_hw(const struct paging_vcpu *v)
         .slot = v->current,
         .serial = r->serial,
         .lowered = v->domain->lowered,
+        .intercept_invlpg = v->domain->unsynced.head != 0,
     };
 }

@@ -129,6 +129,7 @@ void entry_set(struct change *c, mfn_t table, unsigned index, pte_t new)
         lower(c, table, index);
     if (was && !same_list)
         unlink_entry(d, level, rmap_of(table, index), old);
+    c->work++;
     __atomic_store_n(&slot->raw, new.raw, __ATOMIC_RELAXED);
     if (is && !same_list)
         link_entry(d, level, rmap_of(table, index), new);
@@ -169,36 +170,31 @@ void shadow_put(struct change *c, mfn_t table)
     chain_remove(d, table);
     f->shadow.state = SHADOW_DEAD;
     f->shadow.cursor = 0;
-    f->shadow.lru_next = 0;
-    if (d->dead_tail != 0)
-        d->phys->frame[d->dead_tail].shadow.lru_next = (uint32_t)table.raw;
-    else
-        d->dead_head = (uint32_t)table.raw;
-    d->dead_tail = (uint32_t)table.raw;
+    list_push(d->phys, &d->dead, table);
 }
 
 bool shadow_reap(struct paging_domain *d, unsigned budget)
 {
-    while (d->dead_head != 0) {
-        mfn_t         table = mfn_of(d->dead_head);
+    while (d->dead.tail != 0) {
+        mfn_t         table = mfn_of(d->dead.tail);
         struct frame *f = shadow_of(d, table);
         struct change quiet = { .d = d }; /* what loses rights here was unlinked and flushed */
 
         for (; f->shadow.used > 0 && f->shadow.cursor < 512; f->shadow.cursor++) {
-            if (budget-- == 0)
+            if (budget == 0)
                 return false;
+            budget--;
             entry_set(&quiet, table, f->shadow.cursor, PTE_EMPTY);
         }
-        d->dead_head = f->shadow.lru_next;
-        if (d->dead_head == 0)
-            d->dead_tail = 0;
+        list_remove(d->phys, &d->dead, table);
         pool_put_pair(&d->pool, table);
         d->stats.freed++;
         d->stats.shadows--;
-        if (budget-- == 0)
-            return d->dead_head == 0;
+        if (budget == 0)
+            break;
+        budget--;
     }
-    return true;
+    return d->dead.tail == 0;
 }
 
 static mfn_t make(struct change *c, uint64_t key, struct role role)
@@ -239,14 +235,15 @@ mfn_t shadow_get(struct change *c, mfn_t guest, struct role role)
 {
     struct paging_domain *d = c->d;
     mfn_t                 table = shadow_find(d, guest, role);
+    struct frame         *f = phys_frame(d->phys, guest);
 
     if (mfn_valid(table))
         return table;
+    if (f->guest.unsynced) /* what is out of sync has one shadow */
+        resync(c, guest);
     table = make(c, guest.raw, role);
     if (!mfn_valid(table))
         return table;
-    struct frame *f = phys_frame(d->phys, guest);
-
     shadow_of(d, table)->shadow.next = f->guest.shadows;
     if (f->guest.shadows == 0)
         shadow_protect(c, guest);
@@ -288,18 +285,33 @@ mfn_t direct_get(struct change *c, gfn_t gfn, unsigned level, bool make_it)
 
 /* ---- roots that are kept ---- */
 
-static void lru_remove(struct paging_domain *d, mfn_t table)
+void list_push(const struct phys *phys, struct shadow_list *list, mfn_t table)
 {
-    const struct frame *f = shadow_of(d, table);
+    struct frame *f = phys_frame(phys, table);
 
-    if (f->shadow.lru_prev != 0)
-        d->phys->frame[f->shadow.lru_prev].shadow.lru_next = f->shadow.lru_next;
+    f->shadow.list_prev = 0;
+    f->shadow.list_next = list->head;
+    if (list->head != 0)
+        phys->frame[list->head].shadow.list_prev = (uint32_t)table.raw;
     else
-        d->lru_head = f->shadow.lru_next;
-    if (f->shadow.lru_next != 0)
-        d->phys->frame[f->shadow.lru_next].shadow.lru_prev = f->shadow.lru_prev;
+        list->tail = (uint32_t)table.raw;
+    list->head = (uint32_t)table.raw;
+    list->count++;
+}
+
+void list_remove(const struct phys *phys, struct shadow_list *list, mfn_t table)
+{
+    const struct frame *f = phys_frame(phys, table);
+
+    if (f->shadow.list_prev != 0)
+        phys->frame[f->shadow.list_prev].shadow.list_next = f->shadow.list_next;
     else
-        d->lru_tail = f->shadow.lru_prev;
+        list->head = f->shadow.list_next;
+    if (f->shadow.list_next != 0)
+        phys->frame[f->shadow.list_next].shadow.list_prev = f->shadow.list_prev;
+    else
+        list->tail = f->shadow.list_prev;
+    list->count--;
 }
 
 void shadow_pin(struct change *c, mfn_t table)
@@ -307,21 +319,16 @@ void shadow_pin(struct change *c, mfn_t table)
     struct paging_domain *d = c->d;
     struct frame         *f = shadow_of(d, table);
 
-    if (d->lru_head == table.raw)
+    f->shadow.writes = 0;
+    if (d->roots.head == table.raw)
         return;
     if (f->shadow.pinned) {
-        lru_remove(d, table);
+        list_remove(d->phys, &d->roots, table);
     } else {
         f->shadow.pinned = 1;
         f->shadow.refs++;
     }
-    f->shadow.lru_prev = 0;
-    f->shadow.lru_next = d->lru_head;
-    if (d->lru_head != 0)
-        d->phys->frame[d->lru_head].shadow.lru_prev = (uint32_t)table.raw;
-    else
-        d->lru_tail = (uint32_t)table.raw;
-    d->lru_head = (uint32_t)table.raw;
+    list_push(d->phys, &d->roots, table);
 }
 
 void shadow_unpin(struct change *c, mfn_t table)
@@ -330,7 +337,7 @@ void shadow_unpin(struct change *c, mfn_t table)
 
     if (!f->shadow.pinned)
         return;
-    lru_remove(c->d, table);
+    list_remove(c->d->phys, &c->d->roots, table);
     f->shadow.pinned = 0;
     shadow_put(c, table);
 }
@@ -351,8 +358,12 @@ bool shadow_reserve(struct change *c, unsigned pairs)
     struct paging_domain *d = c->d;
 
     reap_until(d, pairs);
-    for (mfn_t root = mfn_of(d->lru_tail); d->pool.free_pairs < pairs && root.raw != 0;) {
-        mfn_t newer = mfn_of(shadow_of(d, root)->shadow.lru_prev);
+    while (d->pool.free_pairs < pairs && d->idle.tail != 0) {
+        shadow_drop(c, mfn_of(shadow_of(d, mfn_of(d->idle.tail))->shadow.key));
+        reap_until(d, pairs);
+    }
+    for (mfn_t root = mfn_of(d->roots.tail); d->pool.free_pairs < pairs && root.raw != 0;) {
+        mfn_t newer = mfn_of(shadow_of(d, root)->shadow.list_prev);
 
         d->stats.reclaimed++;
         shadow_unpin(c, root); /* a root in use only loses its pin */
@@ -401,6 +412,7 @@ void shadow_drop(struct change *c, mfn_t mfn)
     struct paging_domain *d = c->d;
     struct frame         *guest = phys_frame(d->phys, mfn);
 
+    unsync_discard(c, mfn);
     for (uint32_t s = guest->guest.shadows, next; s != 0; s = next) {
         struct frame *f = &d->phys->frame[s];
 

@@ -31,7 +31,10 @@ struct change {
     struct paging_domain *d;
     enum flush_kind       flush;
     gva_t                 va;
+    unsigned              work; /* entries changed: long operations stop when it is too much */
 };
+
+#define CHANGE_BUDGET 512 /* entries that one operation changes before it lets others go first */
 
 static inline struct frame *shadow_of(const struct paging_domain *d, mfn_t table)
 {
@@ -118,6 +121,33 @@ void sync_written(struct change *c, mfn_t guest, unsigned offset, unsigned len);
 /* A walk has set A and D at the levels in `changed`: shadows that read those bits otherwise follow. */
 void sync_marked(struct change *c, const struct walk *w, const struct pt_mode *mode,
                  unsigned changed);
+
+/* ---- unsync.c: tables that the guest writes freely until it flushes ---- */
+
+static inline bool is_unsynced(const struct frame *shadow)
+{
+    return shadow->shadow.snapshot != 0;
+}
+
+/*
+ * An entry of ours follows guest entry `index`, which is `e`, although the table is out of
+ * sync: the copy must say so too, or the entry could change back unnoticed.
+ */
+void unsync_note(const struct paging_domain *d, mfn_t shadow, unsigned index, pte_t e);
+
+/* True if the table may go out of sync, and it pays: see unsync.c. */
+must_check bool unsync_wanted(const struct paging_vcpu *v, mfn_t guest, unsigned offset);
+/* Lets the guest write the table; without memory for the copy it loses its shadows instead. */
+void unsync(struct change *c, mfn_t guest);
+/* Brings the table's shadows in line again and protects it. */
+void resync(struct change *c, mfn_t guest);
+/* All tables of the domain, as for a full flush; false: not finished, call again. */
+must_check bool resync_all(struct change *c);
+/* Forgets that the table is out of sync; its shadows must be dropped at once. */
+void unsync_discard(struct change *c, mfn_t guest);
+
+void list_push(const struct phys *phys, struct shadow_list *list, mfn_t table);
+void list_remove(const struct phys *phys, struct shadow_list *list, mfn_t table);
 
 /* ---- root.c ---- */
 

@@ -1,4 +1,4 @@
-/* test: with paging/audit.c paging/domain.c paging/fault.c paging/mode.c paging/p2m.c paging/pool.c paging/reach.c paging/rmap.c paging/root.c paging/rules.c paging/shadow.c paging/sync.c paging/view.c paging/walk.c test/model/mmu.c test/model/hardware.c test/model/world.c test/model/world_access.c */
+/* test: with paging/ test/model/ */
 /*
  * Shadows, one story each. All is done in two worlds (test/model/world.h), so that outcome,
  * error codes, accessed and dirty bits, TLBs and the audit are compared after every step;

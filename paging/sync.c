@@ -46,7 +46,12 @@ static pte_t follow_table(struct change *c, mfn_t shadow, unsigned ours, pte_t e
         role.part = ours & 1;
     mfn_t child = shadow_find(c->d, p.mfn, role);
 
-    return mfn_valid(child) ? pte_make(child, rights) : PTE_EMPTY;
+    if (!mfn_valid(child))
+        return PTE_EMPTY;
+    if (is_unsynced(shadow_of(c->d, child)) &&
+        pte_frame(entry_get(c->d, shadow, ours)) != child.raw)
+        return PTE_EMPTY; /* the fault that needs it synchronises it first */
+    return pte_make(child, rights);
 }
 
 void sync_entry(struct change *c, mfn_t shadow, unsigned index)
@@ -61,6 +66,7 @@ void sync_entry(struct change *c, mfn_t shadow, unsigned index)
     pte_t    e = walk_read(c->d->phys, mode, mfn_of(f->shadow.key), index);
     uint64_t rights = rules_rights(mode, f->shadow.view, level, e, 0);
 
+    unsync_note(c->d, shadow, index, e);
     for (unsigned i = 0; i < span.count; i++) {
         unsigned ours = span.first + i;
         pte_t new = PTE_EMPTY;

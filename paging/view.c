@@ -40,8 +40,9 @@ static void view_ours(const struct paging_vcpu *v, gva_t va, struct paging_view 
 void paging_view(struct paging_locked p, const struct paging_vcpu *v, gva_t va,
                  struct paging_view *view)
 {
-    struct walk w = walk_guest(v, va, 0);
+    struct walk w = { .status = WALK_OK };
 
+    walk_guest(v, va, 0, &w);
     *view = (struct paging_view){ .count = PT_LEVELS_MAX };
     for (unsigned i = 0; i < PT_LEVELS_MAX; i++)
         view->level[i] = (struct paging_level_view){

@@ -1,15 +1,6 @@
 /* One loop for all modes: what differs between them is numbers (mode.h). */
 #include "walk.h"
 
-pte_t walk_read(const struct phys *phys, const struct pt_mode *mode, mfn_t table, unsigned index)
-{
-    const void *p = phys_ptr(phys, table);
-
-    if (mode->entry_bytes == 4)
-        return (pte_t){ __atomic_load_n((const uint32_t *)p + index, __ATOMIC_RELAXED) };
-    return (pte_t){ __atomic_load_n((const uint64_t *)p + index, __ATOMIC_RELAXED) };
-}
-
 gfn_t walk_large_gfn(const struct pt_mode *mode, unsigned level, pte_t e)
 {
     uint64_t span = (UINT64_C(1) << (mode->level[level].shift - PAGE_SHIFT)) - 1;
@@ -42,72 +33,72 @@ static mfn_t table_at(const struct paging_domain *d, uint64_t gfn)
     return e.type == P2M_RAM ? e.mfn : MFN_NONE;
 }
 
-static struct walk_step read_step(const struct paging_vcpu *v, unsigned l, mfn_t table, gva_t va)
-{
-    const struct pt_mode  *mode = &v->mode;
-    const struct pt_level *level = &mode->level[l];
-    struct walk_step       s = {
-              .table = table,
-              .index = (uint32_t)(va.raw >> level->shift) & ((1u << level->bits) - 1),
-    };
-
-    if (mode->format == PT_PAE && l == 3)
-        s.entry.raw = v->pdpte[s.index];
-    else if (mfn_valid(table))
-        s.entry = walk_read(v->domain->phys, mode, table, s.index);
-    else
-        s.entry.raw = mode->entry_bytes == 4 ? UINT32_MAX : UINT64_MAX;
-    return s;
-}
-
 /* With paging off every address is one of guest-physical memory. */
-static struct walk walk_direct(const struct paging_vcpu *v, gva_t va)
+static void walk_direct(const struct paging_vcpu *v, gva_t va, struct walk *w)
 {
-    return (struct walk){
-        .status = WALK_OK,
-        .level = PT_LEVELS_MAX,
-        .rights = PTE_W | PTE_U,
-        .gfn = gfn_of((v->domain->kind == PAGING_NESTED ? va.raw : (uint32_t)va.raw) >> PAGE_SHIFT),
-    };
+    uint64_t address = v->domain->kind == PAGING_NESTED ? va.raw : (uint32_t)va.raw;
+
+    w->status = WALK_OK;
+    w->level = PT_LEVELS_MAX;
+    w->rights = PTE_W | PTE_U;
+    w->gfn = gfn_of(address >> PAGE_SHIFT);
 }
 
-struct walk walk_guest(const struct paging_vcpu *v, gva_t va, unsigned acc)
+/* The latched entries of PAE have no rights of their own. */
+static inline bool is_latched(const struct pt_mode *mode, unsigned l)
+{
+    return mode->format == PT_PAE && l == 3;
+}
+
+static inline pte_t read_entry(const struct paging_vcpu *v, unsigned l, const struct walk_step *s)
+{
+    if (is_latched(&v->mode, l))
+        return (pte_t){ v->pdpte[s->index] };
+    if (mfn_valid(s->table))
+        return walk_read(v->domain->phys, &v->mode, s->table, s->index);
+    return (pte_t){ v->mode.entry_bytes == 4 ? UINT32_MAX : UINT64_MAX };
+}
+
+void walk_guest(const struct paging_vcpu *v, gva_t va, unsigned acc, struct walk *w)
 {
     const struct pt_mode *mode = &v->mode;
-    struct walk           w = { .rights = PTE_W | PTE_U };
     mfn_t                 table = MFN_NONE;
 
-    if (mode->format == PT_DIRECT)
-        return walk_direct(v, va);
+    if (mode->format == PT_DIRECT) {
+        walk_direct(v, va, w);
+        return;
+    }
     if (mode->format != PT_PAE)
         table = table_at(v->domain, (v->regs.cr3 & PTE_FRAME) >> PAGE_SHIFT);
+    w->rights = PTE_W | PTE_U;
     for (uint8_t l = mode->levels;; l--) {
         const struct pt_level *level = &mode->level[l];
-        struct walk_step       s = read_step(v, l, table, va);
-        pte_t                  e = s.entry;
-        bool latched = mode->format == PT_PAE && l == 3; /* no rights of their own */
+        struct walk_step      *s = &w->step[l];
 
-        w.level = l;
-        w.step[l] = s;
+        w->level = l;
+        s->table = table;
+        s->index = (uint32_t)(va.raw >> level->shift) & ((1u << level->bits) - 1);
+        pte_t e = s->entry = read_entry(v, l, s);
+
         if (!pte_has(e, PTE_P)) {
-            w.status = WALK_NOT_PRESENT;
-            return w;
+            w->status = WALK_NOT_PRESENT;
+            return;
         }
-        if (!latched) {
+        if (!is_latched(mode, l)) {
             if (e.raw & level->rsvd[pte_has(e, PTE_PS)]) {
-                w.status = WALK_RESERVED;
-                return w;
+                w->status = WALK_RESERVED;
+                return;
             }
-            w.rights &= e.raw | PTE_NX; /* W and U: every level grants */
-            w.rights |= e.raw & PTE_NX; /* NX: any level denies        */
+            w->rights &= e.raw | PTE_NX; /* W and U: every level grants */
+            w->rights |= e.raw & PTE_NX; /* NX: any level denies        */
         }
         if (l == 1 || (level->may_leaf && pte_has(e, PTE_PS))) {
             uint64_t span = (UINT64_C(1) << (level->shift - PAGE_SHIFT)) - 1;
             uint64_t frame = l == 1 ? pte_frame(e) : walk_large_gfn(mode, l, e).raw;
 
-            w.gfn = gfn_of(frame | (va.raw >> PAGE_SHIFT & span));
-            w.status = denied(mode->view, w.rights, acc) ? WALK_DENIED : WALK_OK;
-            return w;
+            w->gfn = gfn_of(frame | (va.raw >> PAGE_SHIFT & span));
+            w->status = denied(mode->view, w->rights, acc) ? WALK_DENIED : WALK_OK;
+            return;
         }
         table = table_at(v->domain, pte_frame(e));
     }

@@ -27,7 +27,7 @@ struct walk {
  * Reads the tables and writes nothing. A table that is not in memory reads as all ones,
  * as a bus without a device does.
  */
-must_check struct walk walk_guest(const struct paging_vcpu *v, gva_t va, unsigned acc);
+void walk_guest(const struct paging_vcpu *v, gva_t va, unsigned acc, struct walk *w);
 
 /*
  * Sets A at each level, and D at the leaf for a write, as the processor does at the end of
@@ -40,8 +40,16 @@ must_check bool walk_mark(const struct paging_vcpu *v, struct walk *w, unsigned 
 /* Error code of the #PF this walk ends in: APM vol. 2, 8.4.2. */
 uint32_t walk_pfec(const struct paging_vcpu *v, const struct walk *w, unsigned acc);
 
-/* Entry `index` of a guest table at this frame. */
-pte_t walk_read(const struct phys *phys, const struct pt_mode *mode, mfn_t table, unsigned index);
+/* Entry `index` of a guest table at this frame, read once. */
+static inline pte_t walk_read(const struct phys *phys, const struct pt_mode *mode, mfn_t table,
+                              unsigned index)
+{
+    const void *p = phys_ptr(phys, table);
+
+    if (mode->entry_bytes == 4)
+        return (pte_t){ __atomic_load_n((const uint32_t *)p + index, __ATOMIC_RELAXED) };
+    return (pte_t){ __atomic_load_n((const uint64_t *)p + index, __ATOMIC_RELAXED) };
+}
 
 /* The guest frame that a large entry at `level` maps first. */
 gfn_t walk_large_gfn(const struct pt_mode *mode, unsigned level, pte_t e);

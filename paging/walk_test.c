@@ -1,4 +1,4 @@
-/* test: with paging/audit.c paging/domain.c paging/fault.c paging/mode.c paging/p2m.c paging/pool.c paging/reach.c paging/rmap.c paging/root.c paging/rules.c paging/shadow.c paging/sync.c paging/view.c paging/walk.c test/model/mmu.c test/model/hardware.c test/model/world.c test/model/world_access.c */
+/* test: with paging/ test/model/ */
 /*
  * The walker against the naive processor, on random tables in every mode: outcome, error
  * code, frame, and the accessed and dirty bits that it leaves in memory.
@@ -113,7 +113,7 @@ static void compare(struct world *w, uint64_t start, unsigned *ok)
         return;
     paging_note_regs((struct paging_locked){ &w->domain }, &v->core,
                      &(struct paging_regs){ regs.cr0, regs.cr3, regs.cr4, regs.efer });
-    walk = walk_guest(&v->core, gva_of(va), acc);
+    walk_guest(&v->core, gva_of(va), acc, &walk);
     want = mmu_access(&v->naive, va, world_naive_access(acc));
     if ((walk.status == WALK_OK) != want.ok ||
         (want.ok ? walk.gfn.raw != want.gpa >> 12 : walk_pfec(&v->core, &walk, acc) != want.error))
@@ -122,7 +122,7 @@ static void compare(struct world *w, uint64_t start, unsigned *ok)
     *ok += want.ok;
     for (unsigned tries = 0; want.ok && !walk_mark(&v->core, &walk, acc, &marks); tries++) {
         assert_true(tries < 8);
-        walk = walk_guest(&v->core, gva_of(va), acc);
+        walk_guest(&v->core, gva_of(va), acc, &walk);
     }
     if (!same_memory(w))
         fail_msg("SEED=%" PRIu64 ": accessed and dirty bits differ", start);
@@ -164,13 +164,13 @@ static void an_entry_that_changed_meanwhile_is_not_marked(void **state)
     for (uint64_t t = 1; t <= 4; t++)
         put(w, t << 12, (t + 1) << 12 | 7, 8);
     paging_note_regs((struct paging_locked){ &w->domain }, &v->core, &regs);
-    walk = walk_guest(&v->core, gva_of(0), ACC_WRITE);
+    walk_guest(&v->core, gva_of(0), ACC_WRITE, &walk);
     assert_int_equal(walk.status, WALK_OK);
     put(w, 4 << 12, 9 << 12 | 7, 8);
     assert_false(walk_mark(&v->core, &walk, ACC_WRITE, &marks));
     memcpy(&found, w->phys.base + w->mfn_of_page[4] * 4096, 8);
     assert_int_equal(found, 9 << 12 | 7);
-    walk = walk_guest(&v->core, gva_of(0), ACC_WRITE);
+    walk_guest(&v->core, gva_of(0), ACC_WRITE, &walk);
     assert_true(walk_mark(&v->core, &walk, ACC_WRITE, &marks));
     memcpy(&found, w->phys.base + w->mfn_of_page[4] * 4096, 8);
     assert_int_equal(found, 9 << 12 | 0x67);

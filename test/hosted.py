@@ -66,7 +66,7 @@ def fuzz(program, seconds):
 SOAKS = (
     ("random four-level guests", "--ops 30000 --modes 64,off"),
     ("random guests of all modes", "--ops 30000 --modes 64,32,pae,off"),
-    ("two vCPUs side by side", "--ops 30000 --modes 64,32,pae,off --vcpus 2 --smp --audit 16"),
+    ("two vCPUs side by side", "--ops 60000 --modes 64,32,pae,off --vcpus 2 --smp --audit 16"),
     ("a pool that is too small", "--ops 20000 --pairs 80"),
 )
 

@@ -99,6 +99,39 @@ def guest(name, paging, has=(), **more):
                  has=(rf"{name}: ok$", r"audit: 0 violations", *has), has_not=("FAILED",), limit=60, **more)
 
 
+MODULE = b"Is here: 12\n"
+COLOUR = "colour=green"
+
+
+def multiboot(test, kernel, **keys):
+    return config(test, kernel, f"build/test/guests/multiboot/{kernel}.elf",
+                  **{"type": "multiboot", "paging": "shadow", "ramdisk": write(f"{test}.module", MODULE),
+                     "extra": COLOUR, **keys})
+
+
+def board(paging):
+    return batch(lambda: [multiboot(f"board-{paging}", "board", paging=paging)], limit=60,
+                 has=(r"^board: ok$", r"^umbra: board exited with status 0$", r"audit: 0 violations"),
+                 has_not=("FAILED", "no x2APIC"))
+
+
+def multiboot_without_header():
+    with open("build/test/guests/multiboot/status.elf", "rb") as f:
+        return f.read().replace(struct.pack("<I", 0x1badb002), bytes(4))
+
+
+def uart_session():
+    """What a person types reaches the serial port of a multiboot kernel."""
+    with Session(["run", multiboot("echo", "echo")]) as s:
+        s.expect("echo: type, and end with a dot")
+        s.type("hello, board.")
+        s.expect(r"echo: heard 'hello, board' by \d+ interrupts")
+        s.expect("echo: ok")
+        status = s.close()
+    if status:
+        raise Failure(f"exit status {status}, expected 0\n{tail(s.output)}")
+
+
 def selftest(name, status, has, has_not=()):
     return command(["run", "--batch", "--limit", "60", "--append", f"selftest={name}"], status, has, has_not)
 
@@ -257,6 +290,17 @@ def reference(name):
     return run
 
 
+def board_reference():
+    """The multiboot kernel on the board that QEMU emulates: is the test itself right?"""
+    done = subprocess.run(
+        ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "EPYC,-svm,check=off", "-m", "64", "-display", "none",
+         "-nodefaults", "-no-reboot", "-serial", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
+         "-kernel", "build/test/guests/multiboot/board.elf", "-append", COLOUR,
+         "-initrd", write("board-reference.module", MODULE)], stdin=subprocess.DEVNULL, capture_output=True,
+        timeout=60, check=False)
+    judge(done.returncode, done.stdout.decode(errors="replace").replace("\r", ""), 1, (r"^board: ok$",))
+
+
 def two_with_one_killed():
     """Two domains, of which one panics; the other's output is complete."""
     return [linux("beside", run="/crash.sh", name="crash"), linux("beside", name="linux")]
@@ -345,6 +389,25 @@ TESTS = (
      broken_kernel("no-note", without_note, "no-note cannot be built: .*no Xen PHYS32_ENTRY note")),
     ("a kernel that is too large for its memory is refused, and no other",
      broken_kernel("large", unpacked_kernel, "large cannot be built: .*does not fit into", memory=32)),
+
+    ("the multiboot kernel is right about the board", board_reference),
+    ("a multiboot kernel finds its board under shadow paging", board("shadow")),
+    ("a multiboot kernel finds its board under nested paging", board("nested")),
+    ("a status that is not 0 is a failure",
+     batch(lambda: [multiboot("status", "status")], status=1, limit=60,
+           has=("about to exit", "^umbra: status exited with status 3$"), has_not=("still here",))),
+    ("a status that the file calls a success is one",
+     batch(lambda: [multiboot("status-ok", "status", exit_ok=3)], limit=60,
+           has=("^umbra: status exited with status 3$",))),
+    ("a status that the file does not call a success is none",
+     batch(lambda: [multiboot("status-other", "status", exit_ok=4)], status=1, limit=60)),
+    ("a reset ends the domain",
+     batch(lambda: [multiboot("reset", "reset")], limit=60, has=("about to reset", "^umbra: reset rebooted$"),
+           has_not=("FAILED",))),
+    ("a kernel without a multiboot header is refused, and no other",
+     broken_kernel("no-header", multiboot_without_header, "no-header cannot be built: .*no multiboot header",
+                   type="multiboot")),
+    ("a person types to a multiboot kernel", uart_session),
 
     ("a panic prints registers and functions and ends the machine",
      selftest("panic", 1, ("the hypervisor panicked", r"(?i)rip", r"test_panic"))),

@@ -1,5 +1,6 @@
 # Tests and linters. A hosted test X_test.c is linked with X.c, or with what lines of its own say instead:
-#     /* test: with paging/walk.c test/model/mmu.c */
+#     /* test: with paging/ test/model/ hv/elf.c */
+# where the two folders stand for the whole core and the whole model.
 # and a test of x86/ with Zydis too. Everything of it is compiled for the host, under ASan and UBSan.
 .PHONY: test-long fuzz lint-clang soak mutants lint-quick
 
@@ -11,9 +12,14 @@ fuzz_src        := $(shell grep -l 'LLVMFuzzerTestOneInput' $(wildcard paging/*_
 fuzzers         := $(fuzz_src:%.c=$B/fuzz/%) $B/fuzz/soak
 bare_guests     := $(filter-out guest,$(basename $(notdir $(wildcard test/guests/*.c))))
 bare_guest_elf  := $(bare_guests:%=$B/test/guests/%.elf)
+multiboot       := $(filter-out kernel,$(basename $(notdir $(wildcard test/guests/multiboot/*.c))))
+multiboot_elf   := $(multiboot:%=$B/test/guests/multiboot/%.elf)
 FUZZ_SECONDS    := 60
 
-with     = $(or $(shell sed -n 's|^/\* test: with \(.*\) \*/|\1|p' $1),$(filter-out %_test.c %_fuzz.c,$(wildcard $(patsubst %_test.c,%.c,$(patsubst %_fuzz.c,%.c,$1)))))
+model_src = $(filter-out %_test.c %/soak.c,$(wildcard test/model/*.c))
+named    = $(foreach w,$(shell sed -n 's|^/\* test: with \(.*\) \*/|\1|p' $1),$(if $(filter paging/,$w),$(paging_src),$(if \
+    $(filter test/model/,$w),$(model_src),$w)))
+with     = $(or $(call named,$1),$(filter-out %_test.c %_fuzz.c,$(wildcard $(patsubst %_test.c,%.c,$(patsubst %_fuzz.c,%.c,$1)))))
 hosted_o = $(patsubst %.c,$B/host/%.o,$1 $(call with,$1))
 zydis_of = $(if $(filter x86/%,$1),$(zydis_host))
 
@@ -73,16 +79,32 @@ $(bare_guest_elf): $B/test/guests/%.elf: $B/test/guests/%.o $B/test/guests/start
 	    -o $@ $(filter %.o,$^)
 .SECONDARY: $(bare_guests:%=$B/test/guests/%.o)
 
--include $(wildcard $B/test/guests/*.d)
+# Multiboot kernels have 32 bits.
+$B/test/guests/multiboot/%.o: test/guests/multiboot/%.c | $B/.packages
+	@mkdir -p $(@D)
+	$(CC) -m32 $(filter-out -mno-red-zone,$(GUEST_CFLAGS)) -MMD -MP -c -o $@ $<
+$B/test/guests/multiboot/%.o: test/guests/multiboot/%.S | $B/.packages
+	@mkdir -p $(@D)
+	$(CC) -m32 -c -o $@ $<
+$(multiboot_elf): $B/test/guests/multiboot/%.elf: $B/test/guests/multiboot/%.o $B/test/guests/multiboot/start.o \
+    $B/test/guests/multiboot/kernel.o test/guests/multiboot/kernel.lds
+	ld -m elf_i386 -static -nostdlib -z noexecstack --no-warn-rwx-segments -T test/guests/multiboot/kernel.lds \
+	    -o $@ $(filter %.o,$^)
+.SECONDARY: $(multiboot:%=$B/test/guests/multiboot/%.o)
+
+-include $(wildcard $B/test/guests/*.d $B/test/guests/multiboot/*.d)
+
+# An example starts this one.
+guest: $B/test/guests/multiboot/echo.elf
 
 # ---- what a person calls ----
 check: $(hosted_tests) $B/test/soak
 	@test/run.py hosted $(hosted_tests) soak $B/test/soak
 
-test: image tools guest $(hosted_tests) $B/test/soak $(bare_guest_elf)
+test: image tools guest $(hosted_tests) $B/test/soak $(bare_guest_elf) $(multiboot_elf)
 	@test/run.py hosted $(hosted_tests) soak $B/test/soak lint system
 
-test-long: image tools guest lint $(hosted_tests) $(bare_guest_elf) $(fuzzers)
+test-long: image tools guest lint $(hosted_tests) $(bare_guest_elf) $(multiboot_elf) $(fuzzers)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) test/run.py hosted $(hosted_tests) lint fuzz $(fuzzers) system
 
 $B/fuzz/%: %.c | $B/.packages $B/zydis/.fetched
@@ -94,7 +116,7 @@ fuzz: $(fuzzers)
 
 # ---- linters ----
 lint_src := $(paging_src) $(hv_src) $(x86_src)
-all_c    := $(wildcard paging/*.[ch] hv/*.[ch] x86/*.[ch] x86/svm/*.[ch] x86/hw/*.h tools/*.c test/*/*.[ch])
+all_c    := $(wildcard paging/*.[ch] hv/*.[ch] x86/*.[ch] x86/svm/*.[ch] x86/hw/*.h tools/*.c test/*/*.[ch] test/guests/*/*.[ch])
 LINT_CPPFLAGS := -I. $(ZYDIS_CPPFLAGS)
 
 # What is quick; make lint asks clang-tidy as well, one file after the other.

@@ -66,6 +66,7 @@ int main(int argc, char **argv)
             fprintf(stderr, "%s: %s\n", argv[1], error.what);
         return 2;
     }
+    printf("type %s\n", config.type == CONFIG_MULTIBOOT ? "multiboot" : "pvh");
     printf("name %s\nkernel %s\nramdisk %s\nextra %s\n", config.name, config.kernel, config.ramdisk,
            config.extra);
     printf("memory %u\nvcpus %u\npaging %s\nshadow_memory %u\n", config.memory, config.vcpus,

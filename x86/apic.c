@@ -8,10 +8,10 @@
 #include "x86/mm.h"
 #include "x86/traps.h"
 
-#define APIC_BASE_ENABLE (1u << 11)                     /* 16.3.1 */
+#define APIC_BASE_ENABLE (1u << 11) /* 16.3.1 */
 #define APIC_BASE_X2APIC (1u << 10)
 #define APIC_BASE_FRAME  UINT64_C(0x000ffffffffff000)
-#define CPUID_APIC       (1u << 9)                      /* CPUID 1 EDX */
+#define CPUID_APIC       (1u << 9) /* CPUID 1 EDX */
 
 /* Offsets of registers, table 16-2. */
 enum {

@@ -125,8 +125,8 @@ static void boot_on_main_stack(void)
     apic_init();
     time_init();
     uart_enable_interrupt();
-    print("umbra: %lu MiB of memory, %lu MiB free, TSC %lu kHz, %u modules\n",
-          memmap_bytes() >> 20, alloc_free_count() >> 8, machine_ticks_per_ms(), modules);
+    print("umbra: %lu MiB of memory, %lu MiB free, TSC %lu kHz, %u modules\n", memmap_bytes() >> 20,
+          alloc_free_count() >> 8, machine_ticks_per_ms(), modules);
     hv_main();
 }
 

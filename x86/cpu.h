@@ -16,7 +16,8 @@ static inline uint64_t rdmsr(uint32_t msr)
 
 static inline void wrmsr(uint32_t msr, uint64_t value)
 {
-    __asm__ volatile("wrmsr" ::"c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
+    __asm__ volatile("wrmsr" ::"c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
+                     : "memory");
 }
 
 static inline uint64_t rdtsc(void)
@@ -35,7 +36,9 @@ static inline struct cpuid cpuid(uint32_t leaf, uint32_t subleaf)
 {
     struct cpuid c;
 
-    __asm__ volatile("cpuid" : "=a"(c.eax), "=b"(c.ebx), "=c"(c.ecx), "=d"(c.edx) : "a"(leaf), "c"(subleaf));
+    __asm__ volatile("cpuid"
+                     : "=a"(c.eax), "=b"(c.ebx), "=c"(c.ecx), "=d"(c.edx)
+                     : "a"(leaf), "c"(subleaf));
     return c;
 }
 
@@ -57,17 +60,17 @@ static inline uint8_t inb(uint16_t port)
     return value;
 }
 
-#define READ_WRITE_CR(n)                                                                 \
-    static inline uint64_t read_cr##n(void)                                              \
-    {                                                                                    \
-        uint64_t value;                                                                  \
-                                                                                         \
-        __asm__ volatile("mov %%cr" #n ", %0" : "=r"(value));                            \
-        return value;                                                                    \
-    }                                                                                    \
-    static inline void write_cr##n(uint64_t value)                                       \
-    {                                                                                    \
-        __asm__ volatile("mov %0, %%cr" #n ::"r"(value) : "memory");                     \
+#define READ_WRITE_CR(n)                                                                           \
+    static inline uint64_t read_cr##n(void)                                                        \
+    {                                                                                              \
+        uint64_t value;                                                                            \
+                                                                                                   \
+        __asm__ volatile("mov %%cr" #n ", %0" : "=r"(value));                                      \
+        return value;                                                                              \
+    }                                                                                              \
+    static inline void write_cr##n(uint64_t value)                                                 \
+    {                                                                                              \
+        __asm__ volatile("mov %0, %%cr" #n ::"r"(value) : "memory");                               \
     }
 READ_WRITE_CR(0) /* read_cr0 write_cr0 */
 READ_WRITE_CR(2) /* read_cr2 write_cr2 */

@@ -397,6 +397,10 @@ static void fill(struct insn *out, enum insn_mode mode, const ZydisDecodedInstru
             out->rep = zi->raw.prefixes[i].value;
     }
     fill_operands(out, zi, zo);
+    out->own_base = out->segment == SEG_FS || out->segment == SEG_GS;
+    for (unsigned i = 0; i < out->operands; i++)
+        out->own_base |= out->operand[i].type == OPERAND_MEMORY &&
+                         (out->operand[i].segment == SEG_FS || out->operand[i].segment == SEG_GS);
 }
 
 enum insn_status insn_decode(struct insn *out, enum insn_mode mode, const uint8_t *bytes,
@@ -456,26 +460,13 @@ static void make_key(uint64_t key[2], const uint8_t *bytes, unsigned length)
     key[1] = load8(bytes + 7);
 }
 
-/* True when the first `length` bytes behind two keys are the same. */
-static bool same_bytes(const uint64_t a[2], const uint64_t b[2], unsigned length)
+/* What of a key the first `length` bytes are, 1 to 15. */
+static void make_mask(uint64_t mask[2], unsigned length)
 {
-    uint64_t low = a[0] ^ b[0], high = a[1] ^ b[1];
-
-    if (length < 8)
-        return (low & ((UINT64_C(1) << 8 * length) - 1)) == 0;
-    if (length < INSN_BYTES_MAX)
-        high &= (UINT64_C(1) << 8 * (length - 7)) - 1;
-    return (low | high) == 0;
-}
-
-static struct insn_cache_entry *slot_of(struct insn_cache *cache, const uint64_t key[2],
-                                        enum insn_mode mode)
-{
-    /* The multiplier is 2^64 over the golden ratio: neighbours in value land far apart. */
-    uint64_t hash =
-        (key[0] ^ (key[1] << 17 | key[1] >> 47) ^ (uint64_t)mode) * UINT64_C(0x9e3779b97f4a7c15);
-
-    return &cache->entry[hash >> 32 & (INSN_CACHE_ENTRIES - 1)];
+    mask[0] = length < 8 ? (UINT64_C(1) << 8 * length) - 1 : UINT64_MAX;
+    mask[1] = length < 8 ? 0 : UINT64_MAX;
+    if (length >= 8 && length < INSN_BYTES_MAX)
+        mask[1] = (UINT64_C(1) << 8 * (length - 7)) - 1;
 }
 
 _Static_assert((INSN_CACHE_ENTRIES & (INSN_CACHE_ENTRIES - 1)) == 0, "a mask makes the index");
@@ -487,9 +478,10 @@ const struct insn *insn_lookup(struct insn_cache *cache, enum insn_mode mode, co
     uint64_t                 key[2];
 
     make_key(key, bytes, length);
-    entry = slot_of(cache, key, mode);
+    entry = insn_cache_slot(cache, key[0], key[1], mode);
     if (entry->insn.length != 0 && entry->insn.length <= length && entry->insn.mode == mode &&
-        same_bytes(key, entry->key, entry->insn.length)) {
+        (((key[0] ^ entry->key[0]) & entry->mask[0]) |
+         ((key[1] ^ entry->key[1]) & entry->mask[1])) == 0) {
         cache->hits++;
         *status = INSN_OK;
         return &entry->insn;
@@ -501,6 +493,7 @@ const struct insn *insn_lookup(struct insn_cache *cache, enum insn_mode mode, co
         return NULL;
     entry->key[0] = key[0];
     entry->key[1] = key[1];
+    make_mask(entry->mask, entry->insn.length);
     return &entry->insn;
 }
 

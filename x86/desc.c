@@ -141,8 +141,8 @@ static void fill_descriptors(struct descriptors *d, uint64_t stacks)
     memset(d, 0, sizeof(*d));
     d->gdt[SELECTOR_CODE / 8] = 0x00af9b000000ffff; /* 64-bit code, DPL 0 */
     d->gdt[SELECTOR_DATA / 8] = 0x00cf93000000ffff; /* writable data, DPL 0 */
-    d->gdt[SELECTOR_TSS / 8] = limit | (base & 0xffffff) << 16 | (uint64_t)TSS_AVAILABLE << 40 |
-                               (base >> 24 & 0xff) << 56;
+    d->gdt[SELECTOR_TSS / 8] =
+        limit | (base & 0xffffff) << 16 | (uint64_t)TSS_AVAILABLE << 40 | (base >> 24 & 0xff) << 56;
     d->gdt[SELECTOR_TSS / 8 + 1] = base >> 32;
     d->tss.io_map = sizeof(d->tss);
     d->tss.rsp[0] = (uint64_t)stack_top(stacks + STACK_MAIN * STACK_SIZE);

@@ -1,7 +1,7 @@
 /* Ports and who answers them. A device is a row; what crosses its end goes to the bus. */
 #include "x86/ioport.h"
 
-#include "hv/domain.h"
+#include "x86/platform.h"
 
 #define PORT_DEBUG 0xe9 /* Xen's and Bochs's: a character goes out, 0xe9 is read back */
 
@@ -39,7 +39,9 @@ uint32_t ioport_read(struct vcpu *v, uint16_t port, unsigned bytes)
     const struct ioport_row *row = row_of(port);
     uint32_t                 ones = (uint32_t)((UINT64_C(1) << 8 * bytes) - 1);
 
-    return row ? row->read(v, port, bytes) & ones : ones;
+    if (row)
+        return row->read(v, port, bytes) & ones;
+    return v->domain->platform ? platform_port_read(v, port, bytes) : ones;
 }
 
 void ioport_write(struct vcpu *v, uint16_t port, unsigned bytes, uint32_t value)
@@ -48,4 +50,6 @@ void ioport_write(struct vcpu *v, uint16_t port, unsigned bytes, uint32_t value)
 
     if (row)
         row->write(v, port, bytes, value);
+    else if (v->domain->platform)
+        platform_port_write(v, port, bytes, value);
 }

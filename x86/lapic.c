@@ -4,7 +4,15 @@
 /* 1 ns per count before the divider: the timer's clock is as fast as our own. */
 #define TICK_NS 1
 
-enum { ERROR_SEND_VECTOR = 1u << 5, ERROR_RECEIVE_VECTOR = 1u << 6 };
+enum {
+    ERROR_SEND_VECTOR = 1u << 5,
+    ERROR_RECEIVE_VECTOR = 1u << 6,
+    ERROR_REGISTER = 1u << 7,
+};
+
+/* As firmware leaves the local pins: LINT0 level triggered from the 8259s, LINT1 the NMI. */
+#define LVT_WIRE_LINT0 (LAPIC_LVT_EXTINT | 1u << 15)
+#define LVT_WIRE_LINT1 (LAPIC_LVT_NMI | 1u << 15)
 
 #define VERSION      (UINT64_C(0x10) | (uint64_t)(LAPIC_LVTS - 1) << 16)
 #define FIRST_VECTOR 16 /* those below are exceptions, and no interrupt may have them */
@@ -22,10 +30,37 @@ void lapic_init(struct lapic *apic, uint32_t id, bool bsp)
         .id = id,
         .base = LAPIC_BASE_ADDRESS | LAPIC_BASE_ENABLE | (bsp ? LAPIC_BASE_BSP : 0),
         .svr = 0xff,
+        .dfr = LAPIC_DFR_FLAT,
         .due = UINT64_MAX,
     };
     for (unsigned i = 0; i < LAPIC_LVTS; i++)
         apic->lvt[i] = LAPIC_LVT_MASKED;
+}
+
+void lapic_virtual_wire(struct lapic *apic)
+{
+    apic->svr |= LAPIC_SVR_ENABLE;
+    apic->lvt[LAPIC_LVT_LINT0 - LAPIC_LVT_TIMER] = LVT_WIRE_LINT0;
+    apic->lvt[LAPIC_LVT_LINT1 - LAPIC_LVT_TIMER] = LVT_WIRE_LINT1;
+}
+
+bool lapic_takes_extint(const struct lapic *apic)
+{
+    uint32_t lint0 = apic->lvt[LAPIC_LVT_LINT0 - LAPIC_LVT_TIMER];
+
+    /* A local APIC that is off lets the 8259s' line through: 16.3.1. */
+    return !(apic->base & LAPIC_BASE_ENABLE) ||
+           (lint0 & (LAPIC_LVT_MASKED | LAPIC_LVT_MODE)) == LAPIC_LVT_EXTINT;
+}
+
+uint32_t lapic_lvt_valid(unsigned reg)
+{
+    return lvt_valid[reg - LAPIC_LVT_TIMER];
+}
+
+void lapic_illegal_register(struct lapic *apic)
+{
+    apic->esr |= ERROR_REGISTER;
 }
 
 static int highest(const uint32_t bits[8])
@@ -55,14 +90,29 @@ static uint8_t ppr(const struct lapic *apic)
     return (apic->tpr & 0xf0) >= service ? apic->tpr : service;
 }
 
-void lapic_raise(struct lapic *apic, uint8_t vector)
+/* True if the request was taken. */
+static bool raise(struct lapic *apic, uint8_t vector)
 {
     if (!(apic->svr & LAPIC_SVR_ENABLE))
-        return;
-    if (vector < FIRST_VECTOR)
+        return false;
+    if (vector < FIRST_VECTOR) {
         apic->esr |= ERROR_RECEIVE_VECTOR;
-    else
-        set_bit(apic->irr, vector);
+        return false;
+    }
+    set_bit(apic->irr, vector);
+    return true;
+}
+
+void lapic_raise(struct lapic *apic, uint8_t vector)
+{
+    if (raise(apic, vector))
+        clear_bit(apic->tmr, vector);
+}
+
+void lapic_raise_level(struct lapic *apic, uint8_t vector)
+{
+    if (raise(apic, vector))
+        set_bit(apic->tmr, vector);
 }
 
 bool lapic_pending(const struct lapic *apic, uint8_t *vector)
@@ -81,12 +131,15 @@ void lapic_accept(struct lapic *apic, uint8_t vector)
     set_bit(apic->isr, vector);
 }
 
-static void end_of_interrupt(struct lapic *apic)
+static void end_of_interrupt(struct lapic *apic, struct lapic_effect *effect)
 {
     int vector = highest(apic->isr);
 
-    if (vector >= 0)
-        clear_bit(apic->isr, (uint8_t)vector);
+    if (vector < 0)
+        return;
+    clear_bit(apic->isr, (uint8_t)vector);
+    effect->eoi = apic->tmr[vector / 32] >> vector % 32 & 1;
+    effect->vector = (uint8_t)vector;
 }
 
 /* ---- the timer ---- */
@@ -134,10 +187,8 @@ void lapic_timer_expired(struct lapic *apic, uint64_t now)
 
 /* ---- registers ---- */
 
-bool lapic_read(const struct lapic *apic, unsigned reg, uint64_t now, uint64_t *value)
+bool lapic_get(const struct lapic *apic, unsigned reg, uint64_t now, uint64_t *value)
 {
-    if (!(apic->base & LAPIC_BASE_X2APIC))
-        return false;
     switch (reg) {
     case LAPIC_ID:
         *value = apic->id;
@@ -161,8 +212,8 @@ bool lapic_read(const struct lapic *apic, unsigned reg, uint64_t now, uint64_t *
         *value = apic->isr[reg - LAPIC_ISR];
         return true;
     case LAPIC_TMR ... LAPIC_TMR + 7:
-        *value = 0;
-        return true; /* all are edge triggered */
+        *value = apic->tmr[reg - LAPIC_TMR];
+        return true;
     case LAPIC_IRR ... LAPIC_IRR + 7:
         *value = apic->irr[reg - LAPIC_IRR];
         return true;
@@ -187,6 +238,11 @@ bool lapic_read(const struct lapic *apic, unsigned reg, uint64_t now, uint64_t *
     default:
         return false; /* EOI and SELF_IPI are write-only */
     }
+}
+
+bool lapic_read(const struct lapic *apic, unsigned reg, uint64_t now, uint64_t *value)
+{
+    return (apic->base & LAPIC_BASE_X2APIC) && lapic_get(apic, reg, now, value);
 }
 
 static bool write_svr(struct lapic *apic, uint64_t value)
@@ -250,12 +306,10 @@ static bool write_timer(struct lapic *apic, unsigned reg, uint64_t value, uint64
     return true;
 }
 
-bool lapic_write(struct lapic *apic, unsigned reg, uint64_t value, uint64_t now,
-                 struct lapic_effect *effect)
+bool lapic_put(struct lapic *apic, unsigned reg, uint64_t value, uint64_t now,
+               struct lapic_effect *effect)
 {
     *effect = (struct lapic_effect){ 0 };
-    if (!(apic->base & LAPIC_BASE_X2APIC))
-        return false;
     switch (reg) {
     case LAPIC_TPR:
         if (value > 0xff)
@@ -265,7 +319,7 @@ bool lapic_write(struct lapic *apic, unsigned reg, uint64_t value, uint64_t now,
     case LAPIC_EOI:
         if (value)
             return false;
-        end_of_interrupt(apic);
+        end_of_interrupt(apic, effect);
         return true;
     case LAPIC_SVR:
         return write_svr(apic, value);
@@ -292,6 +346,13 @@ bool lapic_write(struct lapic *apic, unsigned reg, uint64_t value, uint64_t now,
     }
 }
 
+bool lapic_write(struct lapic *apic, unsigned reg, uint64_t value, uint64_t now,
+                 struct lapic_effect *effect)
+{
+    *effect = (struct lapic_effect){ 0 };
+    return (apic->base & LAPIC_BASE_X2APIC) && lapic_put(apic, reg, value, now, effect);
+}
+
 bool lapic_set_base(struct lapic *apic, uint64_t value)
 {
     uint64_t mode = LAPIC_BASE_X2APIC | LAPIC_BASE_ENABLE;
@@ -310,6 +371,16 @@ bool lapic_set_base(struct lapic *apic, uint64_t value)
         lapic_init(apic, apic->id, apic->base & LAPIC_BASE_BSP);
     apic->base = value;
     return true;
+}
+
+/* Logical destinations in xAPIC mode: eight bits, or clusters of four. APM vol. 2, 16.6.1. */
+static bool xapic_logical(const struct lapic *apic, uint32_t dest)
+{
+    uint32_t own = apic->ldr >> 24;
+
+    if (apic->dfr == LAPIC_DFR_FLAT)
+        return dest & own & 0xff;
+    return dest == 0xff || (dest >> 4 == own >> 4 && (dest & own & 0xf));
 }
 
 bool lapic_addresses(const struct lapic *apic, uint32_t from, uint64_t icr)
@@ -331,5 +402,7 @@ bool lapic_addresses(const struct lapic *apic, uint32_t from, uint64_t icr)
         return true;
     if (!(icr & LAPIC_ICR_LOGICAL))
         return dest == apic->id;
+    if (!(apic->base & LAPIC_BASE_X2APIC))
+        return xapic_logical(apic, dest);
     return dest >> 16 == logical >> 16 && (dest & logical & 0xffff);
 }

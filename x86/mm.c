@@ -14,11 +14,11 @@
 #include "x86/cpu.h"
 #include "x86/memmap.h"
 
-#define ENTRIES   512
-#define FIRST_4G  (UINT64_C(1) << 32)
-#define PTE_PWT   (UINT64_C(1) << 3) /* APM vol. 2, 5.4.1 */
-#define PTE_PCD   (UINT64_C(1) << 4) /* with PWT: PAT entry 3, which is UC after reset */
-#define CPUID_1G  (1u << 26)         /* CPUID 8000_0001 EDX: pages of 1 GiB */
+#define ENTRIES  512
+#define FIRST_4G (UINT64_C(1) << 32)
+#define PTE_PWT  (UINT64_C(1) << 3) /* APM vol. 2, 5.4.1 */
+#define PTE_PCD  (UINT64_C(1) << 4) /* with PWT: PAT entry 3, which is UC after reset */
+#define CPUID_1G (1u << 26)         /* CPUID 8000_0001 EDX: pages of 1 GiB */
 
 #define RW (PTE_P | PTE_W | PTE_NX | PTE_A | PTE_D)
 #define RO (PTE_P | PTE_NX | PTE_A)

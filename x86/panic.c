@@ -16,7 +16,7 @@
 
 #define EXIT_STATUS_PANIC 0x13 /* what `umbra` knows as: the hypervisor panicked */
 #define BACKTRACE_MAX     32
-#define SAY_MAX           640 /* longer than what panic() makes */
+#define SAY_MAX           640  /* longer than what panic() makes */
 #define PORT_DEBUG_EXIT   0xf4 /* QEMU's isa-debug-exit */
 
 /* What a function with a frame pointer leaves on the stack. */
@@ -27,22 +27,14 @@ struct stack_frame {
 static bool panicking;
 
 static const char *const exception_names[32] = {
-    [VECTOR_DE] = "divide error",
-    [VECTOR_DB] = "debug exception",
-    [VECTOR_BP] = "breakpoint",
-    [VECTOR_OF] = "overflow",
-    [VECTOR_BR] = "bound range",
-    [VECTOR_UD] = "invalid opcode",
-    [VECTOR_NM] = "device not available",
-    [VECTOR_DF] = "double fault",
-    [VECTOR_TS] = "invalid TSS",
-    [VECTOR_NP] = "segment not present",
-    [VECTOR_SS] = "stack fault",
-    [VECTOR_GP] = "general protection fault",
-    [VECTOR_PF] = "page fault",
-    [VECTOR_MF] = "x87 exception",
-    [VECTOR_AC] = "alignment check",
-    [VECTOR_MC] = "machine check",
+    [VECTOR_DE] = "divide error",         [VECTOR_DB] = "debug exception",
+    [VECTOR_BP] = "breakpoint",           [VECTOR_OF] = "overflow",
+    [VECTOR_BR] = "bound range",          [VECTOR_UD] = "invalid opcode",
+    [VECTOR_NM] = "device not available", [VECTOR_DF] = "double fault",
+    [VECTOR_TS] = "invalid TSS",          [VECTOR_NP] = "segment not present",
+    [VECTOR_SS] = "stack fault",          [VECTOR_GP] = "general protection fault",
+    [VECTOR_PF] = "page fault",           [VECTOR_MF] = "x87 exception",
+    [VECTOR_AC] = "alignment check",      [VECTOR_MC] = "machine check",
     [VECTOR_XM] = "SIMD exception",
 };
 
@@ -102,8 +94,8 @@ static void say_control(void)
 {
     struct cpu *cpu = this_cpu();
 
-    say("umbra: cr0 %016lx cr2 %016lx cr3 %016lx cr4 %016lx efer %016lx\n", read_cr0(),
-        read_cr2(), read_cr3(), read_cr4(), rdmsr(MSR_EFER));
+    say("umbra: cr0 %016lx cr2 %016lx cr3 %016lx cr4 %016lx efer %016lx\n", read_cr0(), read_cr2(),
+        read_cr3(), read_cr4(), rdmsr(MSR_EFER));
     say("umbra: cpu %u, current vcpu %p, %lu entries\n", cpu->id, (void *)cpu->current,
         cpu->entries);
 }

@@ -85,7 +85,7 @@ bool machine_selftest(const char *name)
 {
     static const struct {
         const char *name;
-        bool      (*run)(void);
+        bool (*run)(void);
     } tests[] = {
         { "panic", test_panic },
         { "stack", test_stack },

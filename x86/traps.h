@@ -39,10 +39,10 @@ uint64_t traps_ignored(void);
  * The instruction labelled `fault` may raise an exception; then execution goes on at `fixup`.
  * To be used in inline assembler.
  */
-#define EX_TABLE(fault, fixup)                                                           \
-    ".pushsection .ex_table, \"a\"\n\t"                                                  \
-    ".balign 8\n\t"                                                                      \
-    ".quad " fault ", " fixup "\n\t"                                                     \
+#define EX_TABLE(fault, fixup)                                                                     \
+    ".pushsection .ex_table, \"a\"\n\t"                                                            \
+    ".balign 8\n\t"                                                                                \
+    ".quad " fault ", " fixup "\n\t"                                                               \
     ".popsection\n\t"
 
 /* Reads an MSR; false if it raises an exception, and *value is 0. */

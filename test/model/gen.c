@@ -10,7 +10,7 @@
  * The map of all memory is where the guest writes its tables; what it needs is poked in
  * again when some operation has broken it.
  */
-#include "test/model/gen.h"
+#include "test/model/gen_parts.h"
 
 #define PAGING_ON UINT64_C(0x80000000)
 #define CR0_BASE  UINT64_C(0x11)
@@ -24,12 +24,6 @@
 #define BIT_NX    (UINT64_C(1) << 63)
 
 enum { MAP_4 = 31, MAP_3 = 28, MAP_2 = 29, MAP_1 = 30, MAP_1_OF_2 = 27 };
-
-/* What differs between the modes, for the generator's purposes. */
-struct shape {
-    unsigned flag, levels, index_bits, entry;
-    uint64_t map; /* linear address of the map of all memory */
-};
 
 static const struct shape shapes[] = {
     { GEN_64, 4, 9, 8, UINT64_C(0xfffff80000000000) },
@@ -62,26 +56,26 @@ static uint64_t next(struct gen *g, unsigned bytes)
     return value;
 }
 
-static unsigned below(struct gen *g, unsigned n)
+unsigned gen_below(struct gen *g, unsigned n)
 {
     return (unsigned)(next(g, n > 256 ? 2 : 1) % n);
 }
 
-static bool percent(struct gen *g, unsigned p)
+bool gen_percent(struct gen *g, unsigned p)
 {
-    return below(g, 100) < p;
+    return gen_below(g, 100) < p;
 }
 
 /* ---- what the guest looks like ---- */
 
-static const struct mmu *naive(const struct gen *g)
+const struct mmu *gen_naive(const struct gen *g)
 {
     return &g->world->vcpu[g->vcpu].naive;
 }
 
 static const struct shape *shape_of(const struct gen *g)
 {
-    const struct mmu_registers *regs = &naive(g)->regs;
+    const struct mmu_registers *regs = &gen_naive(g)->regs;
     unsigned                    flag = GEN_32;
 
     if (!(regs->cr0 & PAGING_ON))
@@ -95,9 +89,9 @@ static const struct shape *shape_of(const struct gen *g)
             return &shapes[i];
 }
 
-static uint64_t frame_for(struct gen *g, unsigned level)
+uint64_t gen_frame(struct gen *g, unsigned level)
 {
-    return parts[level].first + below(g, parts[level].count);
+    return parts[level].first + gen_below(g, parts[level].count);
 }
 
 static unsigned index_at(const struct shape *s, uint64_t va, unsigned level)
@@ -112,10 +106,10 @@ static unsigned some_index(struct gen *g, const struct shape *s, unsigned level)
     unsigned last = s->flag == GEN_PAE && level == 3 ? 3 : (1u << s->index_bits) - 1;
 
     if (level == 3 && s->flag == GEN_PAE)
-        return below(g, 4);
-    if (percent(g, 10))
+        return gen_below(g, 4);
+    if (gen_percent(g, 10))
         return last;
-    return below(g, level == 1 ? 6 : 2);
+    return gen_below(g, level == 1 ? 6 : 2);
 }
 
 static uint64_t some_va(struct gen *g, const struct shape *s)
@@ -123,14 +117,14 @@ static uint64_t some_va(struct gen *g, const struct shape *s)
     uint64_t va = 0;
 
     if (s == NULL) {
-        if (percent(g, 5))
+        if (gen_percent(g, 5))
             return next(g, 4) & 0xffffffff;
-        if (g->world->setup.large && percent(g, 20))
-            return (WORLD_LARGE + below(g, 512)) * UINT64_C(4096) + below(g, 512) * 8;
-        return below(g, g->world->setup.gfns) * UINT64_C(4096) + below(g, 512) * 8;
+        if (g->world->setup.large && gen_percent(g, 20))
+            return (WORLD_LARGE + gen_below(g, 512)) * UINT64_C(4096) + gen_below(g, 512) * 8;
+        return gen_below(g, g->world->setup.gfns) * UINT64_C(4096) + gen_below(g, 512) * 8;
     }
-    if (percent(g, 20))
-        return s->map + below(g, g->world->setup.gfns) * UINT64_C(4096) + below(g, 512) * 8;
+    if (gen_percent(g, 20))
+        return s->map + gen_below(g, g->world->setup.gfns) * UINT64_C(4096) + gen_below(g, 512) * 8;
     for (unsigned level = s->levels; level >= 1; level--)
         va |= (uint64_t)some_index(g, s, level) << (12 + s->index_bits * (level - 1));
     if (s->levels >= 4) {
@@ -138,40 +132,41 @@ static uint64_t some_va(struct gen *g, const struct shape *s)
 
         va = (uint64_t)((int64_t)(va << (64 - top)) >> (64 - top));
     }
-    return va | (uint64_t)below(g, 512) << 3;
+    return va | (uint64_t)gen_below(g, 512) << 3;
 }
 
 /* ---- entries ---- */
 
 static uint64_t some_target(struct gen *g, unsigned level)
 {
-    unsigned dice = below(g, 100);
+    unsigned dice = gen_below(g, 100);
 
     if (dice < 5)
-        return below(g, 2) ? next(g, 4) & 0xffffffffff : g->world->memory.gfns + below(g, 4);
+        return gen_below(g, 2) ? next(g, 4) & 0xffffffffff
+                               : g->world->memory.gfns + gen_below(g, 4);
     if (dice < 12)
-        return below(g, g->world->setup.gfns);
+        return gen_below(g, g->world->setup.gfns);
     if (level > 1)
-        return frame_for(g, dice < 22 ? level : level - 1);
+        return gen_frame(g, dice < 22 ? level : level - 1);
     if (dice < 30)
-        return frame_for(g, 1 + below(g, 5));
+        return gen_frame(g, 1 + gen_below(g, 5));
     if (dice < 45 && g->world->setup.large)
-        return WORLD_LARGE + below(g, 512);
-    return frame_for(g, 0);
+        return WORLD_LARGE + gen_below(g, 512);
+    return gen_frame(g, 0);
 }
 
 static uint64_t some_flags(struct gen *g)
 {
     uint64_t flags = 0;
 
-    flags |= percent(g, 92) ? 1 : 0;
-    flags |= percent(g, 75) ? 2 : 0;
-    flags |= percent(g, 65) ? 4 : 0;
-    flags |= percent(g, 10) ? 0x18 : 0;
-    flags |= percent(g, 50) ? 0x20 : 0;
-    flags |= percent(g, 40) ? 0x40 : 0;
-    flags |= percent(g, 10) ? 0x100 : 0;
-    flags |= percent(g, 10) ? 0xe00 : 0;
+    flags |= gen_percent(g, 92) ? 1 : 0;
+    flags |= gen_percent(g, 75) ? 2 : 0;
+    flags |= gen_percent(g, 65) ? 4 : 0;
+    flags |= gen_percent(g, 10) ? 0x18 : 0;
+    flags |= gen_percent(g, 50) ? 0x20 : 0;
+    flags |= gen_percent(g, 40) ? 0x40 : 0;
+    flags |= gen_percent(g, 10) ? 0x100 : 0;
+    flags |= gen_percent(g, 10) ? 0xe00 : 0;
     return flags;
 }
 
@@ -180,35 +175,35 @@ static uint64_t some_large(struct gen *g, unsigned level, unsigned index_bits)
     uint64_t base = 0;
 
     if (level == 2 && index_bits == 9)
-        base = (g->world->setup.large ? below(g, 3) : below(g, 2)) * UINT64_C(0x200000);
+        base = (g->world->setup.large ? gen_below(g, 3) : gen_below(g, 2)) * UINT64_C(0x200000);
     else if (level == 2)
-        base = percent(g, 90) ? 0 : (uint64_t)below(g, 256) << 13;
+        base = gen_percent(g, 90) ? 0 : (uint64_t)gen_below(g, 256) << 13;
     else if (level == 3)
-        base = percent(g, 80) ? 0 : UINT64_C(0x40000000);
-    if (percent(g, 4))
-        base |= UINT64_C(1) << (13 + below(g, 17));
-    return base | 0x80 | (percent(g, 20) ? 0x1000 : 0);
+        base = gen_percent(g, 80) ? 0 : UINT64_C(0x40000000);
+    if (gen_percent(g, 4))
+        base |= UINT64_C(1) << (13 + gen_below(g, 17));
+    return base | 0x80 | (gen_percent(g, 20) ? 0x1000 : 0);
 }
 
 static uint64_t some_entry(struct gen *g, const struct shape *s, unsigned level)
 {
     uint64_t e = some_flags(g);
 
-    if (level > 1 && percent(g, level == 2 ? 12 : level == 3 ? 5 : 1))
+    if (level > 1 && gen_percent(g, level == 2 ? 12 : level == 3 ? 5 : 1))
         e |= some_large(g, level, s->index_bits);
     else
-        e |= some_target(g, level) << 12 | (level == 1 && percent(g, 10) ? 0x80 : 0);
+        e |= some_target(g, level) << 12 | (level == 1 && gen_percent(g, 10) ? 0x80 : 0);
     if (s->entry == 4)
         return e & 0xffffffff;
     if (s->flag == GEN_PAE && level == 3)
-        return percent(g, 98) ? (e & UINT64_C(0xfffffff018)) | 1 : e;
-    if (percent(g, naive(g)->regs.efer & EFER_NXE ? 12 : 2))
+        return gen_percent(g, 98) ? (e & UINT64_C(0xfffffff018)) | 1 : e;
+    if (gen_percent(g, gen_naive(g)->regs.efer & EFER_NXE ? 12 : 2))
         e |= BIT_NX;
-    if (percent(g, 2))
-        e |= UINT64_C(1) << (40 + below(g, 23));
-    if (percent(g, 5) && s->levels > 3)
-        e |= (uint64_t)below(g, 1024) << 52;
-    return percent(g, 1) ? next(g, 8) : e;
+    if (gen_percent(g, 2))
+        e |= UINT64_C(1) << (40 + gen_below(g, 23));
+    if (gen_percent(g, 5) && s->levels > 3)
+        e |= (uint64_t)gen_below(g, 1024) << 52;
+    return gen_percent(g, 1) ? next(g, 8) : e;
 }
 
 /* What a guest does to an entry it has: one or two bits change, or the page moves. */
@@ -218,78 +213,77 @@ static uint64_t changed_entry(struct gen *g, unsigned level, uint64_t e)
         1, 2, 4, 0x20, 0x40, 0x60, 0x80, 0x42, 2, BIT_NX, 0x200, 1, 2
     };
 
-    if (percent(g, 25) && !(e & 0x80))
+    if (gen_percent(g, 25) && !(e & 0x80))
         return (e & ~UINT64_C(0xfffff000)) | (some_target(g, level) << 12 & 0xfffff000);
-    return e ^ flips[below(g, sizeof(flips) / sizeof(flips[0]))];
+    return e ^ flips[gen_below(g, sizeof(flips) / sizeof(flips[0]))];
 }
 
 /* ---- operations ---- */
 
-static struct op op_of(const struct gen *g, enum op_kind kind)
+struct op gen_op(const struct gen *g, enum op_kind kind)
 {
     return (struct op){ .kind = (uint8_t)kind, .vcpu = (uint8_t)g->vcpu, .length = 8 };
 }
 
-static void push(struct gen *g, struct op op)
+void gen_push(struct gen *g, struct op op)
 {
     if (g->count < GEN_PENDING)
         g->pending[(g->first + g->count++) % GEN_PENDING] = op;
 }
 
-static void push_poke(struct gen *g, const struct shape *s, uint64_t frame, unsigned index,
-                      uint64_t value)
+void gen_poke(struct gen *g, const struct shape *s, uint64_t frame, unsigned index, uint64_t value)
 {
-    struct op op = op_of(g, OP_POKE);
+    struct op op = gen_op(g, OP_POKE);
 
     op.va = frame << 12 | index * s->entry;
     op.length = (uint8_t)s->entry;
     op.value = value;
-    push(g, op);
+    gen_push(g, op);
 }
 
-static void push_register(struct gen *g, enum op_kind kind, uint64_t value)
+void gen_register(struct gen *g, enum op_kind kind, uint64_t value)
 {
-    struct op op = op_of(g, kind);
+    struct op op = gen_op(g, kind);
 
     op.value = value;
-    push(g, op);
+    gen_push(g, op);
 }
 
 /* Puts in again what the map of all memory needs to show one guest frame. */
 static void repair_map(struct gen *g, const struct shape *s, uint64_t gfn)
 {
-    uint64_t root = (naive(g)->regs.cr3 >> 12) & UINT64_C(0xffffffffff), va = s->map + (gfn << 12);
+    uint64_t root = (gen_naive(g)->regs.cr3 >> 12) & UINT64_C(0xffffffffff),
+             va = s->map + (gfn << 12);
 
     switch (s->flag) {
     case GEN_LA57:
-        push_poke(g, s, root, index_at(s, va, 5), MAP_4 << 12 | 0x63);
-        push_poke(g, s, MAP_4, index_at(s, va, 4), MAP_3 << 12 | 0x63);
-        push_poke(g, s, MAP_3, index_at(s, va, 3), MAP_2 << 12 | 0x63);
+        gen_poke(g, s, root, index_at(s, va, 5), MAP_4 << 12 | 0x63);
+        gen_poke(g, s, MAP_4, index_at(s, va, 4), MAP_3 << 12 | 0x63);
+        gen_poke(g, s, MAP_3, index_at(s, va, 3), MAP_2 << 12 | 0x63);
         break;
     case GEN_64:
-        push_poke(g, s, root, index_at(s, va, 4), MAP_3 << 12 | 0x63);
-        push_poke(g, s, MAP_3, index_at(s, va, 3), MAP_2 << 12 | 0x63);
+        gen_poke(g, s, root, index_at(s, va, 4), MAP_3 << 12 | 0x63);
+        gen_poke(g, s, MAP_3, index_at(s, va, 3), MAP_2 << 12 | 0x63);
         break;
     case GEN_PAE: /* latched: the root must be loaded again */
         for (unsigned i = 0; i < 4; i++)
-            push_poke(g, s, root, (unsigned)(naive(g)->regs.cr3 >> 3 & 0x1fc) + i,
-                      (i == 3 ? MAP_2 : frame_for(g, 2)) << 12 | 1);
-        push_register(g, OP_CR3, naive(g)->regs.cr3);
+            gen_poke(g, s, root, (unsigned)(gen_naive(g)->regs.cr3 >> 3 & 0x1fc) + i,
+                     (i == 3 ? MAP_2 : gen_frame(g, 2)) << 12 | 1);
+        gen_register(g, OP_CR3, gen_naive(g)->regs.cr3);
         break;
     default:
-        push_poke(g, s, root, index_at(s, va, 2), MAP_1_OF_2 << 12 | 0x63);
-        push_poke(g, s, MAP_1_OF_2, index_at(s, va, 1), gfn << 12 | 0x63);
+        gen_poke(g, s, root, index_at(s, va, 2), MAP_1_OF_2 << 12 | 0x63);
+        gen_poke(g, s, MAP_1_OF_2, index_at(s, va, 1), gfn << 12 | 0x63);
         return;
     }
-    push_poke(g, s, MAP_2, index_at(s, va, 2), MAP_1 << 12 | 0x63);
-    push_poke(g, s, MAP_1, index_at(s, va, 1), gfn << 12 | 0x63);
+    gen_poke(g, s, MAP_2, index_at(s, va, 2), MAP_1 << 12 | 0x63);
+    gen_poke(g, s, MAP_1, index_at(s, va, 1), gfn << 12 | 0x63);
 }
 
 /* The guest writes guest-physical memory through its map, which is repaired if it must be. */
-static void push_write(struct gen *g, const struct shape *s, uint64_t gpa, unsigned length,
-                       uint64_t value)
+void gen_write(struct gen *g, const struct shape *s, uint64_t gpa, unsigned length, uint64_t value)
 {
-    struct op          op = op_of(g, percent(g, 20) ? OP_CMPXCHG : OP_WRITE);
+    struct op          op = gen_op(g, gen_percent(g, 20) ? OP_CMPXCHG : OP_WRITE);
     struct mmu_outcome o;
 
     op.acc = ACC_WRITE | ACC_AC;
@@ -300,39 +294,39 @@ static void push_write(struct gen *g, const struct shape *s, uint64_t gpa, unsig
     if (length < 8)
         op.old &= (UINT64_C(1) << length * 8) - 1;
     if (s != NULL) {
-        o = mmu_peek(naive(g), op.va, (struct mmu_access){ .write = true, .ac = true });
+        o = mmu_peek(gen_naive(g), op.va, (struct mmu_access){ .write = true, .ac = true });
         if (!o.ok || o.gpa != gpa)
             repair_map(g, s, gpa >> 12);
     }
-    push(g, op);
+    gen_push(g, op);
 }
 
 static void make_table_write(struct gen *g, const struct shape *s)
 {
     const struct shape *as = s != NULL ? s : &shapes[0];
-    unsigned            level = 1 + below(g, as->levels);
+    unsigned            level = 1 + gen_below(g, as->levels);
     uint64_t            table, gpa, value = 0;
     unsigned            index;
 
-    if (percent(g, 50)) /* leaf tables are what guests mostly write */
+    if (gen_percent(g, 50)) /* leaf tables are what guests mostly write */
         level = 1;
-    table = frame_for(g, level);
+    table = gen_frame(g, level);
     index = some_index(g, as, level);
     if (as->flag == GEN_PAE && level == 3)
-        index += 4 * below(g, 2);
+        index += 4 * gen_below(g, 2);
     gpa = table << 12 | index * as->entry;
     mmu_read_memory(&g->world->memory, gpa, &value, as->entry);
-    if (value == 0 || percent(g, 40))
-        value = percent(g, 8) ? 0 : some_entry(g, as, level);
+    if (value == 0 || gen_percent(g, 40))
+        value = gen_percent(g, 8) ? 0 : some_entry(g, as, level);
     else
         value = changed_entry(g, level, value);
-    if (percent(g, 6)) {
-        unsigned length = 1u << below(g, 3);
+    if (gen_percent(g, 6)) {
+        unsigned length = 1u << gen_below(g, 3);
 
-        push_write(g, s, gpa + below(g, as->entry / length) * length, length, value);
+        gen_write(g, s, gpa + gen_below(g, as->entry / length) * length, length, value);
         return;
     }
-    push_write(g, s, gpa, as->entry, value);
+    gen_write(g, s, gpa, as->entry, value);
 }
 
 /* A fork or a clean-up: a run of entries of one table is changed alike. */
@@ -340,14 +334,14 @@ static void make_table_run(struct gen *g, const struct shape *s)
 {
     static const uint64_t clear[] = { 2, 0x20, 0x40, 0x63, ~UINT64_C(0) };
     const struct shape   *as = s != NULL ? s : &shapes[0];
-    uint64_t              table = frame_for(g, 1), bits = clear[below(g, 5)];
-    unsigned              first = below(g, 4), count = 2 + below(g, 5);
+    uint64_t              table = gen_frame(g, 1), bits = clear[gen_below(g, 5)];
+    unsigned              first = gen_below(g, 4), count = 2 + gen_below(g, 5);
 
     for (unsigned i = first; i < first + count; i++) {
         uint64_t value = 0, gpa = table << 12 | i * as->entry;
 
         mmu_read_memory(&g->world->memory, gpa, &value, as->entry);
-        push_write(g, s, gpa, as->entry, value & ~bits);
+        gen_write(g, s, gpa, as->entry, value & ~bits);
     }
 }
 
@@ -355,60 +349,60 @@ static void make_access(struct gen *g, const struct shape *s)
 {
     static const uint8_t kinds[] = { OP_READ,  OP_READ,  OP_READ,  OP_WRITE,
                                      OP_WRITE, OP_WRITE, OP_FETCH, OP_CMPXCHG };
-    struct op            op = op_of(g, kinds[below(g, sizeof(kinds))]);
+    struct op            op = gen_op(g, kinds[gen_below(g, sizeof(kinds))]);
 
-    op.length = (uint8_t)(1u << below(g, 4));
+    op.length = (uint8_t)(1u << gen_below(g, 4));
     for (unsigned tries = 0; tries < 5; tries++) {
         unsigned acc = op.kind == OP_WRITE || op.kind == OP_CMPXCHG ? ACC_WRITE : 0;
 
         if (op.kind == OP_FETCH)
             acc |= ACC_FETCH;
-        acc |= percent(g, 50) ? ACC_USER : 0;
-        acc |= percent(g, 50) ? ACC_AC : 0;
+        acc |= gen_percent(g, 50) ? ACC_USER : 0;
+        acc |= gen_percent(g, 50) ? ACC_AC : 0;
         op.acc = (uint8_t)acc;
         op.va = some_va(g, s);
-        if (mmu_peek(naive(g), op.va, world_naive_access(acc)).ok || percent(g, 25))
+        if (mmu_peek(gen_naive(g), op.va, world_naive_access(acc)).ok || gen_percent(g, 25))
             break;
     }
-    op.value = percent(g, 30) && s != NULL ? some_entry(g, s, 1) : next(g, 8);
-    op.old = percent(g, 50) ? 0 : next(g, 8);
-    push(g, op);
+    op.value = gen_percent(g, 30) && s != NULL ? some_entry(g, s, 1) : next(g, 8);
+    op.old = gen_percent(g, 50) ? 0 : next(g, 8);
+    gen_push(g, op);
 }
 
 static uint64_t some_root(struct gen *g, unsigned flag)
 {
     unsigned level = flag == GEN_64 ? 4 : flag == GEN_LA57 ? 5 : flag == GEN_PAE ? 3 : 2;
-    unsigned dice = below(g, 100);
+    unsigned dice = gen_below(g, 100);
     uint64_t root;
 
     if (dice < 4)
-        root = below(g, g->world->setup.gfns);
+        root = gen_below(g, g->world->setup.gfns);
     else if (dice < 6)
         root = g->world->memory.gfns + 3;
     else if (dice < 10)
-        root = frame_for(g, 1 + below(g, 4));
+        root = gen_frame(g, 1 + gen_below(g, 4));
     else
-        root = frame_for(g, level);
+        root = gen_frame(g, level);
     if (flag == GEN_PAE)
-        return root << 12 | (uint64_t)below(g, 2) << 5;
-    return root << 12 | (percent(g, 10) ? 0x18 : 0);
+        return root << 12 | (uint64_t)gen_below(g, 2) << 5;
+    return root << 12 | (gen_percent(g, 10) ? 0x18 : 0);
 }
 
 /* Off and on again, perhaps in another mode. */
 static void make_mode(struct gen *g, const struct shape *s)
 {
-    const struct mmu_registers *regs = &naive(g)->regs;
+    const struct mmu_registers *regs = &gen_naive(g)->regs;
     uint64_t cr0 = CR0_BASE | (regs->cr0 & CR0_WP), cr4 = regs->cr4 & ~(CR4_PAE | CR4_LA57);
     uint64_t efer = regs->efer & EFER_NXE;
     unsigned flag;
 
     if (s != NULL) {
-        push_register(g, OP_CR0, cr0);
-        if ((g->modes & GEN_OFF) && percent(g, 50))
+        gen_register(g, OP_CR0, cr0);
+        if ((g->modes & GEN_OFF) && gen_percent(g, 50))
             return;
     }
     do
-        flag = 1u << below(g, 5);
+        flag = 1u << gen_below(g, 5);
     while (!(flag & g->modes) && (g->bytes == NULL || g->left > 0));
     if (flag == GEN_OFF || !(flag & g->modes))
         return;
@@ -418,55 +412,58 @@ static void make_mode(struct gen *g, const struct shape *s)
         cr4 |= CR4_LA57;
     if (flag == GEN_64 || flag == GEN_LA57)
         efer |= EFER_LME;
-    push_register(g, OP_EFER, efer);
-    push_register(g, OP_CR4, cr4);
-    push_register(g, OP_CR3, some_root(g, flag));
-    push_register(g, OP_CR0, cr0 | PAGING_ON);
+    gen_register(g, OP_EFER, efer);
+    gen_register(g, OP_CR4, cr4);
+    gen_register(g, OP_CR3, some_root(g, flag));
+    gen_register(g, OP_CR0, cr0 | PAGING_ON);
 }
 
 static void make_toggle(struct gen *g, const struct shape *s)
 {
     static const uint64_t       cr4_bits[] = { 0x10, 0x80, 0x100000, 0x200000, 0x300000 };
-    const struct mmu_registers *regs = &naive(g)->regs;
+    const struct mmu_registers *regs = &gen_naive(g)->regs;
 
-    switch (below(g, 4)) {
+    switch (gen_below(g, 4)) {
     case 0:
-        push_register(g, OP_CR0, regs->cr0 ^ CR0_WP);
+        gen_register(g, OP_CR0, regs->cr0 ^ CR0_WP);
         break;
     case 1:
-        if (percent(g, 40)) /* mostly on */
-            push_register(g, OP_EFER, regs->efer ^ EFER_NXE);
+        if (gen_percent(g, 40)) /* mostly on */
+            gen_register(g, OP_EFER, regs->efer ^ EFER_NXE);
         else
-            push_register(g, OP_EFER, regs->efer | EFER_NXE);
+            gen_register(g, OP_EFER, regs->efer | EFER_NXE);
         break;
     case 2:
-        push_register(g, OP_CR4, regs->cr4 ^ cr4_bits[below(g, 5)]);
+        gen_register(g, OP_CR4, regs->cr4 ^ cr4_bits[gen_below(g, 5)]);
         break;
     default:
-        push_register(g, OP_CR3, s != NULL && percent(g, 80) ? some_root(g, s->flag) : regs->cr3);
+        gen_register(g, OP_CR3,
+                     s != NULL && gen_percent(g, 80) ? some_root(g, s->flag) : regs->cr3);
     }
 }
 
 static void make_p2m(struct gen *g)
 {
     const struct mmu_memory *m = &g->world->memory;
-    struct op                op = op_of(g, OP_P2M);
+    struct op                op = gen_op(g, OP_P2M);
     unsigned                 small = g->world->setup.gfns + g->world->setup.spare;
     bool                     taken[512] = { false };
 
-    op.va =
-        below(g, 100) < 80 ? 32 + below(g, g->world->setup.gfns - 32) : below(g, (unsigned)m->gfns);
+    op.va = gen_below(g, 100) < 80 ? 32 + gen_below(g, g->world->setup.gfns - 32)
+                                   : gen_below(g, (unsigned)m->gfns);
     op.acc = MMU_RAM;
-    if (percent(g, 35))
-        op.acc = (uint8_t)(percent(g, 50) ? MMU_HOLE : percent(g, 50) ? MMU_ROM : MMU_DEVICE);
+    if (gen_percent(g, 35))
+        op.acc = (uint8_t)(gen_percent(g, 50)   ? MMU_HOLE
+                           : gen_percent(g, 50) ? MMU_ROM
+                                                : MMU_DEVICE);
     for (uint64_t gfn = 0; gfn < m->gfns; gfn++)
         if (gfn != op.va && (m->behind[gfn] == MMU_RAM || m->behind[gfn] == MMU_ROM) &&
             m->page_of[gfn] < small)
             taken[m->page_of[gfn]] = true;
-    op.value = below(g, small);
+    op.value = gen_below(g, small);
     for (unsigned i = 0; i < small && taken[op.value]; i++)
         op.value = (op.value + 1) % small;
-    push(g, op);
+    gen_push(g, op);
 }
 
 static void make_other(struct gen *g, const struct shape *s)
@@ -474,38 +471,38 @@ static void make_other(struct gen *g, const struct shape *s)
     static const uint8_t kinds[] = { OP_INVLPG, OP_INVLPG, OP_INVLPG,   OP_UNSHADOW, OP_WORK,
                                      OP_WORK,   OP_POKE,   OP_REACH,    OP_REACH,    OP_VIEW,
                                      OP_P2M,    OP_POOL,   OP_IMPLICIT, OP_IMPLICIT };
-    struct op            op = op_of(g, kinds[below(g, sizeof(kinds))]);
+    struct op            op = gen_op(g, kinds[gen_below(g, sizeof(kinds))]);
 
     switch (op.kind) {
     case OP_UNSHADOW:
-        op.va = frame_for(g, 1 + below(g, 5));
+        op.va = gen_frame(g, 1 + gen_below(g, 5));
         break;
     case OP_WORK:
-        op.value = 1 + below(g, 600);
+        op.value = 1 + gen_below(g, 600);
         break;
     case OP_POKE:
-        op.length = (uint8_t)(1u << below(g, 4));
-        op.va = below(g, g->world->setup.gfns) * UINT64_C(4096) + below(g, 8) * 8;
+        op.length = (uint8_t)(1u << gen_below(g, 4));
+        op.va = gen_below(g, g->world->setup.gfns) * UINT64_C(4096) + gen_below(g, 8) * 8;
         op.value = some_entry(g, s != NULL ? s : &shapes[0], 1);
         break;
     case OP_P2M:
-        if (percent(g, 40))
+        if (gen_percent(g, 40))
             make_p2m(g);
         return;
     case OP_POOL:
-        op.value = percent(g, 5);
+        op.value = gen_percent(g, 5);
         break;
     case OP_IMPLICIT:
         op.va = some_va(g, s);
         break;
     default:
         op.va = some_va(g, s);
-        op.acc = (uint8_t)below(g, 16);
+        op.acc = (uint8_t)gen_below(g, 16);
         if (op.acc & ACC_FETCH)
             op.acc &= (uint8_t)~ACC_WRITE;
-        op.value = below(g, 2);
+        op.value = gen_below(g, 2);
     }
-    push(g, op);
+    gen_push(g, op);
 }
 
 bool gen_next(struct gen *g, struct op *op)
@@ -513,12 +510,18 @@ bool gen_next(struct gen *g, struct op *op)
     while (g->count == 0) {
         if (g->bytes != NULL && g->left == 0)
             return false;
-        if (percent(g, 5))
-            g->vcpu = below(g, g->vcpus);
-
         const struct shape *s = shape_of(g);
-        unsigned            dice = below(g, 1000);
 
+        if (g->tables.count != 0 && s != NULL && s->flag == g->tables.flag) {
+            gen_storm_breaks(g, s);
+            continue;
+        }
+        if (gen_percent(g, 5))
+            g->vcpu = gen_below(g, g->vcpus);
+
+        unsigned dice = gen_below(g, 1000);
+
+        s = shape_of(g);
         if (dice < (s == NULL ? 80 : 8))
             make_mode(g, s);
         else if (dice < 120)
@@ -527,6 +530,8 @@ bool gen_next(struct gen *g, struct op *op)
             make_table_write(g, s);
         else if (dice < 320)
             make_table_run(g, s);
+        else if (dice < 325 && s != NULL)
+            gen_storm(g, s);
         else if (dice < 420)
             make_other(g, s);
         else

@@ -10,7 +10,21 @@
 /* Ways of paging that a run may use. */
 enum { GEN_OFF = 1, GEN_64 = 2, GEN_PAE = 4, GEN_32 = 8, GEN_LA57 = 16 };
 
-#define GEN_PENDING 32
+#define GEN_PENDING 4096
+
+#define GEN_TABLES  28
+#define GEN_ENTRIES 6
+
+/* Leaf tables made for a storm: gen_storm.c. */
+struct gen_tables {
+    unsigned count; /* 0: none */
+    unsigned flag;  /* the mode they are for */
+    bool     wide;  /* many entries of them are written */
+    bool     both;  /* the other vCPU uses them as well */
+    uint64_t base;  /* linear address of the first entry of the first table */
+    uint64_t table2, table3;
+    uint64_t entry[GEN_TABLES][GEN_ENTRIES];
+};
 
 struct gen {
     const struct world *world;
@@ -22,6 +36,7 @@ struct gen {
     struct op           pending[GEN_PENDING]; /* steps of something longer, first first */
     unsigned            first, count;
     unsigned            vcpu; /* that acts now */
+    struct gen_tables   tables;
 };
 
 /* The next operation; false when a fuzzer's bytes are used up. */

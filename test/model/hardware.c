@@ -267,3 +267,49 @@ struct hardware_outcome hardware_access(struct hardware *h, uint64_t va, unsigne
         forget_page(a, va);
     return o;
 }
+
+const struct hardware_translation *hardware_cached(const struct hardware *h, uint64_t va)
+{
+    const struct hardware_asid *a = &h->asid[h->slot];
+    unsigned                    i = place(a, va >> 12);
+
+    return h->running && a->tlb[i].used ? &a->tlb[i] : NULL;
+}
+
+/* D in our leaf is no promise: a write through it goes through whatever D says. */
+bool hardware_look(const struct hardware *h, struct paging_hw hw, uint64_t va,
+                   struct hardware_translation *t)
+{
+    uint64_t table = hw.cr3 >> 12;
+    unsigned level = 4;
+
+    *t = (struct hardware_translation){ .writable = true, .user = true, .page = va >> 12 };
+    if (hw.pae) {
+        uint64_t pdpte = *entry_at(h, table, (unsigned)(hw.cr3 >> 3 & 0x1fc) + (va >> 30 & 3));
+
+        if (!(pdpte & 1))
+            return false;
+        table = pdpte >> 12 & UINT64_C(0xffffffffff);
+        level = 2;
+    }
+    for (;; level--) {
+        if (!is_table(h, table))
+            return false;
+        uint64_t entry = *entry_at(h, table, va >> shift_of(level) & 511);
+
+        if (!(entry & 1))
+            return false;
+        t->writable = t->writable && (entry & 2);
+        t->user = t->user && (entry & 4);
+        t->no_execute = t->no_execute || (entry >> 63);
+        if (level == 1 || (entry & 0x80)) {
+            uint64_t span = (UINT64_C(1) << (shift_of(level) - 12)) - 1;
+
+            t->mfn = ((entry >> 12) & UINT64_C(0xffffffffff) & ~span) | (va >> 12 & span);
+            t->order = (uint8_t)(shift_of(level) - 12);
+            t->used = t->dirty = true;
+            return true;
+        }
+        table = entry >> 12 & UINT64_C(0xffffffffff);
+    }
+}

@@ -67,6 +67,13 @@ void hardware_enter(struct hardware *h, struct paging_hw hw, bool smep, bool sma
 /* One access of the guest, ACC_*. */
 struct hardware_outcome hardware_access(struct hardware *h, uint64_t va, unsigned acc);
 
+/* What a walk from this root finds for an address now, caches aside; false if nothing. */
+bool hardware_look(const struct hardware *h, struct paging_hw hw, uint64_t va,
+                   struct hardware_translation *t);
+
+/* The cached translation for this address in the running ASID, or NULL. */
+const struct hardware_translation *hardware_cached(const struct hardware *h, uint64_t va);
+
 /* Carries out what a verdict says, in the running ASID. */
 void hardware_flush(struct hardware *h, enum flush_kind kind, uint64_t va);
 

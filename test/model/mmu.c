@@ -33,6 +33,8 @@ struct walk {
     bool              writable, user, no_execute; /* of the page */
     uint64_t          gpa, size;
     uint32_t          error;
+    bool              at_leaf; /* the last entry used is one for a page of 4 KiB */
+    const uint64_t   *leaf;    /* not NULL: the eight bytes around that entry */
 };
 
 enum mmu_behind mmu_behind(const struct mmu_memory *memory, uint64_t gpa)
@@ -52,12 +54,29 @@ void mmu_read_memory(const struct mmu_memory *memory, uint64_t gpa, void *to, un
                bytes);
 }
 
+/* What a write replaces goes into the past. */
+static void remember(const struct mmu_memory *memory, uint32_t page, unsigned offset,
+                     const void *from, unsigned bytes)
+{
+    const uint8_t *now = memory->bytes + (uint64_t)page * 4096;
+
+    if (memory->replaced == NULL || memcmp(now + offset, from, bytes) == 0)
+        return;
+    for (unsigned word = offset / 8; word <= (offset + bytes - 1) / 8; word++) {
+        uint64_t value;
+
+        memcpy(&value, now + (size_t)word * 8, 8);
+        memory->replaced(memory->past, page, word, value);
+    }
+}
+
 bool mmu_write_memory(struct mmu_memory *memory, uint64_t gpa, const void *from, unsigned bytes)
 {
     if (mmu_behind(memory, gpa) != MMU_RAM)
         return false;
     uint32_t page = memory->page_of[gpa >> 12];
 
+    remember(memory, page, (unsigned)(gpa & 4095), from, bytes);
     memcpy(memory->bytes + (uint64_t)page * 4096 + (gpa & 4095), from, bytes);
     memory->touched[page] = true;
     return true;
@@ -88,6 +107,27 @@ static uint64_t entry4(struct walk *w, uint64_t gpa)
     read_table(w->mmu, gpa, &e, 4);
     w->at[w->used] = gpa;
     w->value[w->used++] = e;
+    return e;
+}
+
+/* The same for the entries of the last level. */
+static uint64_t last8(struct walk *w, uint64_t gpa)
+{
+    uint64_t e = entry8(w, gpa);
+
+    w->at_leaf = true;
+    if (w->leaf != NULL)
+        e = w->value[w->used - 1] = *w->leaf;
+    return e;
+}
+
+static uint64_t last4(struct walk *w, uint64_t gpa)
+{
+    uint64_t e = entry4(w, gpa);
+
+    w->at_leaf = true;
+    if (w->leaf != NULL)
+        e = w->value[w->used - 1] = (uint32_t)(*w->leaf >> (gpa & 4) * 8);
     return e;
 }
 
@@ -186,7 +226,7 @@ static bool walk_from_pml4(struct walk *w, uint64_t pml4, uint64_t va)
     combine(w, pde);
 
     /* PTE: bit 7 selects the memory type. */
-    uint64_t pte = entry8(w, (pde & BITS(51, 12)) + ((va >> 12) & 511) * 8);
+    uint64_t pte = last8(w, (pde & BITS(51, 12)) + ((va >> 12) & 511) * 8);
 
     if (!(pte & 1))
         return fault_absent(w);
@@ -241,7 +281,7 @@ static bool walk_pae(struct walk *w, uint64_t va)
     }
     combine(w, pde);
 
-    uint64_t pte = entry8(w, (pde & BITS(51, 12)) + ((va >> 12) & 511) * 8);
+    uint64_t pte = last8(w, (pde & BITS(51, 12)) + ((va >> 12) & 511) * 8);
 
     if (!(pte & 1))
         return fault_absent(w);
@@ -271,7 +311,7 @@ static bool walk_2level(struct walk *w, uint64_t va)
     }
     combine(w, pde);
 
-    uint64_t pte = entry4(w, (pde & BITS(31, 12)) + ((va >> 12) & 1023) * 4);
+    uint64_t pte = last4(w, (pde & BITS(31, 12)) + ((va >> 12) & 1023) * 4);
 
     if (!(pte & 1))
         return fault_absent(w);
@@ -356,16 +396,42 @@ struct mmu_outcome mmu_peek(const struct mmu *mmu, uint64_t va, struct mmu_acces
     return (struct mmu_outcome){ .ok = true, .gpa = w.gpa, .size = w.size };
 }
 
+static bool bits_set(const struct walk *w)
+{
+    for (unsigned i = 0; i < w->used; i++)
+        if (!(w->value[i] & BIT(5)))
+            return false;
+    return w->used == 0 || !w->access.write || (w->value[w->used - 1] & BIT(6));
+}
+
 bool mmu_bits_set(const struct mmu *mmu, uint64_t va, struct mmu_access access)
 {
     struct walk w = { .mmu = mmu, .access = access };
 
+    return walk(&w, va) && bits_set(&w);
+}
+
+unsigned mmu_path(const struct mmu *mmu, uint64_t va, uint64_t gpa[5])
+{
+    struct walk w = { .mmu = mmu };
+
+    (void)walk(&w, va);
+    if (!w.at_leaf)
+        return 0;
+    memcpy(gpa, w.at, w.used * sizeof(*gpa));
+    return w.used;
+}
+
+struct mmu_outcome mmu_peek_leaf(const struct mmu *mmu, uint64_t va, struct mmu_access access,
+                                 uint64_t word, bool *are_set)
+{
+    struct walk w = { .mmu = mmu, .access = access, .leaf = &word };
+
+    *are_set = false;
     if (!walk(&w, va))
-        return false;
-    for (unsigned i = 0; i < w.used; i++)
-        if (!(w.value[i] & BIT(5)))
-            return false;
-    return w.used == 0 || !access.write || (w.value[w.used - 1] & BIT(6));
+        return (struct mmu_outcome){ .error = w.error };
+    *are_set = bits_set(&w);
+    return (struct mmu_outcome){ .ok = true, .gpa = w.gpa, .size = w.size };
 }
 
 struct mmu_outcome mmu_access(struct mmu *mmu, uint64_t va, struct mmu_access access)

@@ -29,6 +29,10 @@ struct mmu_memory {
     uint64_t  gfns;    /* beyond them there is nothing */
     uint32_t *page_of; /* [gfns], where behind says RAM or ROM */
     uint8_t  *behind;  /* [gfns], enum mmu_behind */
+
+    /* Told of each aligned word of eight bytes before it is replaced, if not NULL. */
+    void (*replaced)(void *past, uint32_t page, unsigned word, uint64_t value);
+    void *past;
 };
 
 struct mmu_registers {
@@ -65,6 +69,19 @@ struct mmu_outcome mmu_peek(const struct mmu *mmu, uint64_t va, struct mmu_acces
 
 /* True if the leaf and all above have A, and the leaf D: no bit would have to be set. */
 bool mmu_bits_set(const struct mmu *mmu, uint64_t va, struct mmu_access access);
+
+/*
+ * Where the entries are that this address is translated by, from the top; how many. 0 if the
+ * walk ends before it comes to an entry for a page of 4 KiB, which is the last.
+ */
+unsigned mmu_path(const struct mmu *mmu, uint64_t va, uint64_t gpa[5]);
+
+/*
+ * What the outcome would be if the aligned eight bytes around that last entry were `word`:
+ * upper levels are as they are. *are_set as mmu_bits_set says it.
+ */
+struct mmu_outcome mmu_peek_leaf(const struct mmu *mmu, uint64_t va, struct mmu_access access,
+                                 uint64_t word, bool *are_set);
 
 /*
  * Writes the registers. False is #GP(0), and then nothing changed: PDPTEs with reserved

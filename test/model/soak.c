@@ -101,6 +101,12 @@ static void print_counts(const struct world *w, FILE *to)
             " TLB checks %" PRIu64 "; pool low %u of %u\n",
             s->made, s->freed, s->protected_frames, s->unshadowed, s->evicted, s->reclaimed,
             s->unhooked, c->audits, c->tlb_checks, w->domain.pool.low, w->domain.pool.total);
+    fprintf(to,
+            "  out of sync: %" PRIu64 " let go (%u at once) %" PRIu64 " synchronised %" PRIu64
+            " entries changed; %" PRIu64 " stale accesses; idle after %" PRIu64 " flushes, %" PRIu64
+            " took several calls; %" PRIu64 " INVLPG intercepted\n",
+            s->unsynced, c->most_unsynced, s->synced, s->changed, c->stale, c->idle, c->again,
+            c->invlpg_seen);
 }
 
 /* A run that saw too little of something proves nothing. */
@@ -125,6 +131,12 @@ static bool strong(const struct world *w, const struct options *o)
         { c->ops[OP_CR3], n / 400, "loads of CR3" },
         { c->ops[OP_P2M], n / 1000, "changes of the p2m" },
         { s->made, n / 400, "shadows made" },
+        { s->unsynced, n / 1000, "tables let out of sync" },
+        { s->synced, n / 1000, "tables synchronised" },
+        { s->changed, n / 500, "entries changed meanwhile" },
+        { c->stale, n / 2000, "accesses by what tables said before" },
+        { c->idle, n / 20000, "register writes that left idle tables" },
+        { c->invlpg_seen, n / 2000, "INVLPGs intercepted" },
         { s->reclaimed + s->unhooked, o->setup.pairs <= 100 ? n / 20000 : 0,
           "reclaims under pressure" },
     };

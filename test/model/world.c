@@ -39,6 +39,8 @@ static void create_memory(struct world *w)
     m->touched = must(calloc(m->pages, sizeof(*m->touched)));
     m->page_of = must(calloc(m->gfns, sizeof(*m->page_of)));
     m->behind = must(calloc(m->gfns, sizeof(*m->behind)));
+    m->past = w->past = past_create(m->pages);
+    m->replaced = past_replaced;
     for (uint32_t gfn = 0; gfn < w->setup.gfns; gfn++) {
         m->page_of[gfn] = gfn;
         m->behind[gfn] = MMU_RAM;
@@ -126,6 +128,9 @@ struct world *world_create(const struct world_setup *setup)
 
 void world_free(struct world *w)
 {
+    past_free(w->past);
+    for (unsigned i = 0; i < w->vcpus; i++)
+        free(w->vcpu[i].flushes.one);
     free(w->memory.bytes);
     free(w->memory.touched);
     free(w->memory.page_of);
@@ -164,13 +169,7 @@ void world_enter(struct world *w, struct world_vcpu *v)
     struct paging_hw            hw = paging_hw(&v->core);
     const struct mmu_registers *regs = &v->naive.regs;
     bool                        paging = regs->cr0 >> 31 & 1;
-    unsigned                    self = (unsigned)(v - w->vcpu);
 
-    if (!w->setup.smp && w->last_vcpu != self) {
-        if (w->last_vcpu != ~0u)
-            w->vcpu[w->last_vcpu].hardware.running = false;
-        w->last_vcpu = self;
-    }
     hardware_enter(&v->hardware, hw, paging && (regs->cr4 >> 20 & 1),
                    paging && (regs->cr4 >> 21 & 1));
     if (hw.pae && hw.cr3 >> 32)
@@ -239,7 +238,7 @@ static bool audit(struct world *w)
 static bool check_tlbs(struct world *w)
 {
     for (unsigned i = 0; i < w->vcpus; i++)
-        if (!world_check_tlb(w, &w->vcpu[i]))
+        if (!world_check_translations(w, &w->vcpu[i]))
             return false;
     return true;
 }
@@ -266,6 +265,25 @@ static bool make_valid(struct mmu_registers *regs, const struct mmu_registers *o
     return !(was_long && paging && ((old->cr4 ^ regs->cr4) >> 12 & 1));
 }
 
+/* The register write in the core: not finished at once if there is much to synchronise. */
+static bool install(struct world *w, struct world_vcpu *v, const struct mmu_registers *regs,
+                    struct verdict *d)
+{
+    struct paging_regs r = { regs->cr0, regs->cr3, regs->cr4, regs->efer };
+
+    for (unsigned calls = 0; calls < WORLD_AGAIN; calls++) {
+        *d = paging_set_regs((struct paging_locked){ &w->domain }, &v->core, &r);
+        w->counts.idle += w->domain.idle.count != 0;
+        if (!d->again)
+            return true;
+        w->counts.again++;
+        world_enter(w, v); /* on the old root */
+        if (!world_flush(w, v, *d))
+            return false;
+    }
+    return world_fail(w, "paging_set_regs does not come to an end");
+}
+
 static bool set_registers(struct world *w, struct world_vcpu *v, const struct op *op)
 {
     struct mmu_registers regs = v->naive.regs;
@@ -285,8 +303,8 @@ static bool set_registers(struct world *w, struct world_vcpu *v, const struct op
         return true;
     ok = mmu_write_registers(&v->naive, &regs, op->kind == OP_CR3);
     v->core.cr3_loaded = op->kind == OP_CR3;
-    d = paging_set_regs((struct paging_locked){ &w->domain }, &v->core,
-                        &(struct paging_regs){ regs.cr0, regs.cr3, regs.cr4, regs.efer });
+    if (!install(w, v, &regs, &d))
+        return false;
     if (!ok)
         w->counts.general_protection++;
     if (d.kind != (ok ? VERDICT_RETRY : VERDICT_INJECT))
@@ -294,7 +312,7 @@ static bool set_registers(struct world *w, struct world_vcpu *v, const struct op
                           d.why ? d.why : "", ok ? "RETRY" : "#GP");
     /* The new root is installed first: what is flushed concerns the running ASID. */
     world_enter(w, v);
-    return world_flush(w, v, d);
+    return world_flush(w, v, d) && (!ok || world_flushed_all(w, v));
 }
 
 static bool invlpg(struct world *w, struct world_vcpu *v, const struct op *op)
@@ -302,15 +320,16 @@ static bool invlpg(struct world *w, struct world_vcpu *v, const struct op *op)
     world_enter(w, v);
     if (!v->hardware.hw.intercept_invlpg && !(op->value & 1)) {
         hardware_flush(&v->hardware, FLUSH_PAGE, op->va);
-        return true;
+        return world_flushed_page(w, v, op->va);
     }
+    w->counts.invlpg_seen++;
+
     struct verdict d =
         paging_invlpg((struct paging_locked){ &w->domain }, &v->core, gva_of(op->va));
 
     if (d.kind != VERDICT_RETRY)
         return world_fail(w, "paging_invlpg: verdict %d", (int)d.kind);
-    hardware_flush(&v->hardware, FLUSH_PAGE, op->va);
-    return world_flush(w, v, d);
+    return world_flush(w, v, d) && world_flushed_page(w, v, op->va);
 }
 
 /* A script that was shortened may ask for what cannot be: it is then left out. */
@@ -423,6 +442,18 @@ static bool nothing_lowered(struct world *w)
     return world_fail(w, "background work lowered rights");
 }
 
+/* One processor for all: the vCPU whose event this is has run on it last. */
+static void schedule(struct world *w, const struct world_vcpu *v)
+{
+    unsigned self = (unsigned)(v - w->vcpu);
+
+    if (w->setup.smp || w->last_vcpu == self)
+        return;
+    if (w->last_vcpu != ~0u)
+        w->vcpu[w->last_vcpu].hardware.running = false;
+    w->last_vcpu = self;
+}
+
 static bool perform(struct world *w, struct world_vcpu *v, const struct op *op)
 {
     switch ((enum op_kind)op->kind) {
@@ -469,6 +500,9 @@ bool world_do(struct world *w, const struct op *op)
         return false;
     w->step++;
     w->counts.ops[op->kind % OP_KINDS]++;
+    if (w->domain.unsynced.count > w->counts.most_unsynced)
+        w->counts.most_unsynced = w->domain.unsynced.count;
+    schedule(w, &w->vcpu[op->vcpu % w->vcpus]);
     if (!perform(w, &w->vcpu[op->vcpu % w->vcpus], op) || w->failure[0] != '\0')
         return false;
     if (!compare_memory(w, w->step % 64 == 0))

@@ -12,11 +12,14 @@
 #include "paging/paging.h"
 #include "test/model/hardware.h"
 #include "test/model/mmu.h"
+#include "test/model/past.h"
 
 #define WORLD_FRAMES  2048 /* of the machine */
 #define WORLD_VCPUS   2
 #define WORLD_LARGE   512 /* first gfn of a block of 512 that the p2m maps as one */
 #define WORLD_RETRIES 8   /* verdicts to run an instruction again, before that is a failure */
+#define WORLD_AGAIN   100 /* calls that a register write may take */
+#define WORLD_SEEN    64  /* addresses a vCPU touched last: what our tables say there is checked */
 
 /* What a world is made of. */
 struct world_setup {
@@ -66,17 +69,26 @@ struct world_counts {
     uint64_t succeeded, absent, reserved, denied, fetch_denied;
     uint64_t tlb_hits, retried, emulated, injected, devices, general_protection;
     uint64_t audits, tlb_checks, tables_written;
+    uint64_t stale;       /* accesses by what the guest's tables said before */
+    uint64_t idle, again; /* register writes that left idle tables; that took several calls */
+    uint64_t invlpg_seen, table_checks;
+    unsigned most_unsynced;
 };
 
 struct world_vcpu {
     struct paging_vcpu core;
     struct mmu         naive;
     struct hardware    hardware;
+
+    struct past_flushes flushes; /* by the guest */
+    uint64_t            seen[WORLD_SEEN];
+    unsigned            seen_count; /* all there ever were */
 };
 
 struct world {
     struct world_setup   setup;
     struct mmu_memory    memory; /* the naive world's */
+    struct past         *past;   /* of that memory */
     uint32_t             pages;
     uint64_t            *mfn_of_page;
     struct phys          phys;
@@ -109,7 +121,16 @@ bool              world_access(struct world *w, struct world_vcpu *v, const stru
 bool              world_flush(struct world *w, struct world_vcpu *v, struct verdict verdict);
 void              world_enter(struct world *w, struct world_vcpu *v);
 bool              world_reach(struct world *w, struct world_vcpu *v, const struct op *op);
-bool              world_check_tlb(struct world *w, struct world_vcpu *v);
 struct mmu_access world_naive_access(unsigned acc);
+
+/* world_justify.c: what may be used although the guest's tables do not say it now. */
+enum world_justified { WORLD_NEVER, WORLD_PAST, WORLD_NOW };
+enum world_justified world_justify(const struct world *w, const struct world_vcpu *v, uint64_t va,
+                                   unsigned acc, uint64_t mfn, uint64_t *gpa);
+/* The guest has flushed: its past is forgotten, and our tables and the TLB must know it. */
+bool world_flushed_all(struct world *w, struct world_vcpu *v);
+bool world_flushed_page(struct world *w, struct world_vcpu *v, uint64_t va);
+/* T1: the TLB, and our tables where the vCPU went lately. */
+bool world_check_translations(struct world *w, struct world_vcpu *v);
 
 #endif

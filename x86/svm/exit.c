@@ -2,7 +2,7 @@
  * Why the guest was left, and who deals with it. A table from exit code to handler; the kind
  * is what the monitor counts. APM vol. 2, appendix C.
  */
-#include "x86/svm/svm.h"
+#include "x86/svm/fetch.h"
 
 #include "hv/print.h"
 #include "x86/traps.h"

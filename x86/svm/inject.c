@@ -18,6 +18,8 @@
  */
 #include "x86/svm/svm.h"
 
+#include "x86/platform.h"
+
 #define SHUTDOWN_TEXT "triple fault at rip 0x%lx"
 #define WINDOW        (SVM_V_IRQ | SVM_V_IGN_TPR)
 
@@ -97,13 +99,27 @@ bool inject_has_interrupt(const struct machine_vcpu *m)
 {
     uint8_t vector;
 
-    return vcpu_upcall(m->vcpu, &vector) || lapic_pending(&m->msrs.lapic, &vector);
+    return vcpu_upcall(m->vcpu, &vector) || platform_interrupt(m->vcpu) ||
+           lapic_pending(&m->msrs.lapic, &vector);
+}
+
+/* Takes the interrupt of highest priority: the 8259s' line passes the local APIC by. */
+static uint8_t take(struct machine_vcpu *m)
+{
+    uint8_t vector = 0;
+
+    if (platform_interrupt(m->vcpu))
+        return platform_acknowledge(m->vcpu);
+    if (lapic_pending(&m->msrs.lapic, &vector))
+        lapic_accept(&m->msrs.lapic, vector);
+    return vector;
 }
 
 static void set_window(struct machine_vcpu *m, bool open)
 {
     struct vmcb *b = m->vmcb;
 
+    m->window_open = open;
     if (open) {
         b->int_ctl = SVM_V_INTR_MASKING | WINDOW | 0xfull << SVM_V_PRIO_SHIFT;
         b->intercept_misc1 |= SVM_VINTR;
@@ -118,14 +134,13 @@ void inject_prepare(struct machine_vcpu *m)
     struct vmcb *b = m->vmcb;
     uint8_t      vector;
     bool         upcall = vcpu_upcall(m->vcpu, &vector);
-    bool         wanted = upcall || lapic_pending(&m->msrs.lapic, &vector);
-    bool         shadow = b->interrupt_shadow & SVM_INTERRUPT_SHADOW;
+    uint8_t      local;
+    bool wanted = upcall || platform_interrupt(m->vcpu) || lapic_pending(&m->msrs.lapic, &local);
+    bool shadow = b->interrupt_shadow & SVM_INTERRUPT_SHADOW;
 
     if (wanted && !shadow && (b->rflags & RFLAGS_IF) && !(b->eventinj & SVM_EVENT_VALID)) {
-        b->eventinj = event_of(vector, SVM_EVENT_INTR);
-        if (!upcall)
-            lapic_accept(&m->msrs.lapic, vector);
-        wanted = lapic_pending(&m->msrs.lapic, &vector);
+        b->eventinj = event_of(upcall ? vector : take(m), SVM_EVENT_INTR);
+        wanted = platform_interrupt(m->vcpu) || lapic_pending(&m->msrs.lapic, &local);
     }
     m->shadow_held = wanted && shadow;
     m->shadow_rip = b->rip;

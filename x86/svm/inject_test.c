@@ -6,10 +6,12 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "x86/platform.h"
 #include "x86/svm/svm.h"
 
 #define EXCEPTION(vector) ((vector) | SVM_EVENT_EXCEPTION | SVM_EVENT_VALID)
 #define UPCALL            0xf3
+#define EXTERNAL          0x21
 
 static bool upcall, crashed;
 
@@ -26,8 +28,26 @@ void domain_crash(struct domain *d, const char *fmt, ...)
     crashed = true;
 }
 
-static struct vmcb         vmcb;
-static struct vcpu         vcpu;
+static struct machine_platform platform;
+static bool                    external;
+static struct domain           domain;
+static struct vmcb             vmcb;
+static struct vcpu             vcpu;
+
+bool platform_has_interrupt(const struct vcpu *v)
+{
+    (void)v;
+    return external;
+}
+
+uint8_t platform_acknowledge(struct vcpu *v)
+{
+    (void)v;
+    assert_true(external);
+    external = false;
+    return EXTERNAL;
+}
+
 static struct machine_vcpu machine;
 
 static struct machine_vcpu *fresh(void)
@@ -36,6 +56,9 @@ static struct machine_vcpu *fresh(void)
 
     vmcb = (struct vmcb){ .cr0 = CR0_PE, .rflags = RFLAGS_IF };
     machine = (struct machine_vcpu){ .vmcb = &vmcb, .vcpu = &vcpu };
+    domain.platform = NULL;
+    vcpu.domain = &domain;
+    external = false;
     lapic_init(&machine.msrs.lapic, 0, true);
     assert_true(lapic_set_base(&machine.msrs.lapic, machine.msrs.lapic.base | LAPIC_BASE_X2APIC));
     assert_true(lapic_write(&machine.msrs.lapic, LAPIC_SVR, LAPIC_SVR_ENABLE, 0, &e));
@@ -182,6 +205,30 @@ static void the_apic_is_asked_after_the_upcall_and_told_when_accepted(void **sta
     assert_false(lapic_pending(&m->msrs.lapic, &vector));
 }
 
+static void the_line_of_the_8259s_passes_the_apic_by(void **state)
+{
+    struct machine_vcpu *m = fresh();
+
+    (void)state;
+    external = true; /* of no concern to a domain without devices */
+    inject_prepare(m);
+    assert_true(!window() && !vmcb.eventinj && !inject_has_interrupt(m));
+    domain.platform = &platform;
+    lapic_raise(&m->msrs.lapic, 0x41);
+    assert_true(inject_has_interrupt(m));
+    vmcb.rflags = 0;
+    inject_prepare(m);
+    assert_true(window() && !vmcb.eventinj && external); /* not acknowledged before its time */
+    vmcb.rflags = RFLAGS_IF;
+    inject_prepare(m);
+    assert_int_equal(vmcb.eventinj & SVM_EVENT_VECTOR, EXTERNAL);
+    assert_true(window());
+    vmcb.eventinj = 0;
+    inject_prepare(m);
+    assert_int_equal(vmcb.eventinj & SVM_EVENT_VECTOR, 0x41);
+    assert_false(window());
+}
+
 /* A processor that does not load the shadow opens the window where the shadow was. */
 static void a_window_inside_the_shadow_is_closed_for_one_entry(void **state)
 {
@@ -212,6 +259,7 @@ int main(void)
         cmocka_unit_test(real_mode_pushes_no_error_code),
         cmocka_unit_test(interrupts_wait_for_the_guest),
         cmocka_unit_test(the_apic_is_asked_after_the_upcall_and_told_when_accepted),
+        cmocka_unit_test(the_line_of_the_8259s_passes_the_apic_by),
         cmocka_unit_test(a_window_inside_the_shadow_is_closed_for_one_entry),
     };
 

@@ -5,53 +5,22 @@
  * this exit: another vCPU may have changed them meanwhile. If they are not, nothing is
  * retired and the guest runs what is there now.
  */
-#include "x86/svm/svm.h"
+#include "x86/svm/fetch.h"
 
 #include "hv/guest.h"
 #include "x86/ioport.h"
+#include "x86/mmio.h"
 
 #define STRING_BUDGET 256 /* iterations of one REP between two entries */
 #define FXSAVE_XMM    160 /* offset of XMM0: APM vol. 2, 11.4.4 */
 #define DR6_BS        (1u << 14)
-
-/* ---- fetching ---- */
-
-static gva_t code_address(const struct machine_vcpu *m, unsigned offset)
-{
-    uint64_t rip = m->vmcb->rip + offset;
-
-    return gva_of(regs_is_64bit(m) ? rip : (uint32_t)(m->vmcb->cs.base + rip));
-}
 
 static unsigned user_access(const struct machine_vcpu *m)
 {
     return m->vmcb->cpl == 3 ? ACC_USER : 0u;
 }
 
-/* At most `want` bytes from RIP + offset, within one page. */
-static unsigned fetch_page(struct machine_vcpu *m, uint8_t *to, unsigned offset, unsigned want)
-{
-    struct vcpu        *v = m->vcpu;
-    gva_t               va = code_address(m, offset);
-    unsigned            at = (unsigned)(va.raw & PAGE_MASK);
-    struct paging_reach r =
-        paging_reach(domain_lock(v->domain), &v->paging, va, ACC_FETCH | user_access(m));
-
-    if (r.kind == REACH_FAULT)
-        return 0;
-    vcpu_flush(v->domain, &r.flush);
-    if (r.kind != REACH_RAM)
-        return 0;
-    if (want > PAGE_SIZE - at)
-        want = (unsigned)PAGE_SIZE - at;
-    __builtin_memcpy(to, (const uint8_t *)phys_ptr(&machine_phys, r.mfn) + at, want);
-    return want;
-}
-
-unsigned insn_fetch(struct machine_vcpu *m, uint8_t bytes[INSN_BYTES_MAX])
-{
-    return fetch_page(m, bytes, 0, INSN_BYTES_MAX);
-}
+/* ---- decoding ---- */
 
 static enum insn_mode mode_of(const struct machine_vcpu *m)
 {
@@ -63,13 +32,17 @@ static enum insn_mode mode_of(const struct machine_vcpu *m)
 static const struct insn *decode(struct machine_vcpu *m, uint8_t bytes[INSN_BYTES_MAX],
                                  unsigned have)
 {
-    struct insn_cache *cache = &svm_this_cpu()->insns;
+    struct insn_cache *cache = &m->processor->insns;
+    enum insn_mode     mode = mode_of(m);
+    const struct insn *insn = have == INSN_BYTES_MAX ? insn_cached(cache, mode, bytes) : NULL;
     enum insn_status   status;
-    const struct insn *insn = insn_lookup(cache, mode_of(m), bytes, have, &status);
 
+    if (insn)
+        return insn;
+    insn = insn_lookup(cache, mode, bytes, have, &status);
     if (!insn && status == INSN_MORE && have && have < INSN_BYTES_MAX) {
-        have += fetch_page(m, bytes + have, have, INSN_BYTES_MAX - have);
-        insn = insn_lookup(cache, mode_of(m), bytes, have, &status);
+        have += fetch_code(m, bytes + have, have, INSN_BYTES_MAX - have);
+        insn = insn_lookup(cache, mode, bytes, have, &status);
     }
     return insn;
 }
@@ -93,30 +66,10 @@ static void write_xmm(void *context, unsigned index, const void *from)
     svm_cpu_load_fpu(m->vcpu);
 }
 
-static bool uses_fs_or_gs(const struct insn *insn)
+void insn_init(struct machine_vcpu *m)
 {
-    if (insn->segment == SEG_FS || insn->segment == SEG_GS)
-        return true;
-    for (unsigned i = 0; i < insn->operands && i < INSN_OPERANDS; i++)
-        if (insn->operand[i].type == OPERAND_MEMORY &&
-            (insn->operand[i].segment == SEG_FS || insn->operand[i].segment == SEG_GS))
-            return true;
-    return false;
-}
+    struct emu_cpu *c = &m->cpu;
 
-static void load_cpu(struct machine_vcpu *m, const struct insn *insn)
-{
-    const struct paging_regs *r = &m->vcpu->paging.regs;
-    struct emu_cpu           *c = &m->cpu;
-
-    if (uses_fs_or_gs(insn))
-        svm_cpu_save_segments(m->vcpu);
-    c->rip = m->vmcb->rip;
-    c->rflags = m->vmcb->rflags;
-    c->cr0 = r->cr0;
-    c->cr4 = r->cr4;
-    c->efer = r->efer;
-    c->cpl = m->vmcb->cpl;
     /* ES CS SS DS FS GS lie in this order in the VMCB, in the emulator's own form. */
     c->segment = (const struct emu_segment *)&m->vmcb->es;
     c->xmm_context = m;
@@ -130,42 +83,46 @@ _Static_assert(sizeof(struct emu_segment) == sizeof(struct svm_segment) &&
                        offsetof(struct vmcb, es) + SEG_GS * sizeof(struct svm_segment),
                "the emulator reads the segments in the VMCB");
 
+/* What changes from exit to exit; the control registers are kept by regs_load. */
+static void load_cpu(struct machine_vcpu *m, const struct insn *insn)
+{
+    struct emu_cpu *c = &m->cpu;
+
+    if (insn->own_base)
+        svm_cpu_save_segments(m->vcpu);
+    c->rip = m->vmcb->rip;
+    c->rflags = m->vmcb->rflags;
+    c->cpl = m->vmcb->cpl;
+}
+
 const struct insn *insn_at(struct machine_vcpu *m)
 {
     uint8_t            bytes[INSN_BYTES_MAX];
-    const struct insn *insn = decode(m, bytes, insn_fetch(m, bytes));
+    const struct insn *insn = decode(m, bytes, fetch(m, bytes));
 
     if (insn)
         load_cpu(m, insn);
     return insn;
 }
 
-/* The form without prefixes, which is nearly always the one. */
-static unsigned plain_length(enum insn_kind kind, const uint8_t *b, unsigned have)
+/* The first four bytes, what is not there being 0. */
+static uint32_t first_bytes(const uint8_t *bytes, unsigned have)
 {
-    bool escape = have >= 2 && b[0] == 0x0f;
+    uint32_t word = 0;
 
-    switch (kind) {
-    case INSN_CPUID:
-        return escape && b[1] == 0xa2 ? 2 : 0;
-    case INSN_RDMSR:
-        return escape && b[1] == 0x32 ? 2 : 0;
-    case INSN_WRMSR:
-        return escape && b[1] == 0x30 ? 2 : 0;
-    case INSN_HLT:
-        return have >= 1 && b[0] == 0xf4 ? 1 : 0;
-    case INSN_VMMCALL:
-        return escape && have >= 3 && b[1] == 0x01 && b[2] == 0xd9 ? 3 : 0;
-    default:
-        return 0;
-    }
+    if (have >= sizeof(word))
+        __builtin_memcpy(&word, bytes, sizeof(word));
+    else
+        for (unsigned i = 0; i < have; i++)
+            word |= (uint32_t)bytes[i] << 8 * i;
+    return word;
 }
 
-unsigned insn_plain(struct machine_vcpu *m, enum insn_kind kind)
+unsigned insn_plain_slowly(struct machine_vcpu *m, enum insn_kind kind)
 {
     uint8_t            bytes[INSN_BYTES_MAX];
-    unsigned           have = insn_fetch(m, bytes);
-    unsigned           length = plain_length(kind, bytes, have);
+    unsigned           have = fetch(m, bytes);
+    unsigned           length = insn_plain_length(kind, first_bytes(bytes, have));
     const struct insn *insn;
 
     if (length)
@@ -176,36 +133,49 @@ unsigned insn_plain(struct machine_vcpu *m, enum insn_kind kind)
 
 /* ---- retiring ---- */
 
-void insn_retire_to(struct machine_vcpu *m, uint64_t rip)
+/* The trap after an instruction that began with TF set: APM vol. 2, 13.1.4. */
+void insn_single_step(struct machine_vcpu *m)
 {
-    struct vmcb *b = m->vmcb;
-
-    b->rip = regs_is_64bit(m) ? rip : (uint32_t)rip;
-    b->interrupt_shadow = 0;
-    b->rflags &= ~RFLAGS_RF;
-    if (b->rflags & RFLAGS_TF) {
-        b->dr6 |= DR6_BS;
-        inject_exception(m, VECTOR_DB);
-    }
-}
-
-void insn_retire(struct machine_vcpu *m, unsigned length)
-{
-    insn_retire_to(m, m->vmcb->rip + length);
+    m->vmcb->dr6 |= DR6_BS;
+    inject_exception(m, VECTOR_DB);
 }
 
 /* ---- emulation ---- */
 
-/* What the callbacks need, and what they leave for us. */
+/*
+ * What the callbacks need, and what they leave for us. The page whose access ended in the verdict
+ * has been translated for a write of this very kind, A and D set: it is not walked again for any
+ * access of this instruction to it, as a processor would find it in its TLB.
+ */
 struct reach {
     struct machine_vcpu *m;
+    uint64_t             page; /* linear address, or PAGE_NONE */
+    mfn_t                mfn;  /* behind it */
     struct guest_result  fault;
     bool                 device;
 };
 
+#define PAGE_NONE (UINT64_C(1) << 63) /* no linear address that passes the emulator's checks */
+
 static unsigned explicit_access(const struct machine_vcpu *m)
 {
     return user_access(m) | (m->vmcb->rflags & RFLAGS_AC ? ACC_AC : 0u);
+}
+
+static void reach_init(struct reach *reach, struct machine_vcpu *m)
+{
+    reach->m = m;
+    reach->page = PAGE_NONE;
+    reach->device = false;
+}
+
+/* Is it in the page that is translated already? Then *offset is where. */
+static bool is_near(const struct reach *reach, uint64_t linear, unsigned length, unsigned *offset)
+{
+    uint64_t from = linear - reach->page;
+
+    *offset = (unsigned)from;
+    return from <= PAGE_SIZE - length;
 }
 
 static enum emu_status finish(struct reach *reach, struct guest_result r)
@@ -219,42 +189,82 @@ static enum emu_status finish(struct reach *reach, struct guest_result r)
     return EMU_OK;
 }
 
-/* Where nothing is, all ones are read. */
 static enum emu_status memory_read(void *context, uint64_t linear, void *to, unsigned length,
                                    enum emu_access access)
 {
     struct reach       *reach = context;
-    unsigned            acc = explicit_access(reach->m) | (access == EMU_MODIFY ? ACC_WRITE : 0u);
     struct guest_result r;
+    unsigned            acc, offset;
 
-    __builtin_memset(to, 0xff, length);
+    if (is_near(reach, linear, length, &offset)) {
+        const uint8_t *from = (const uint8_t *)phys_ptr(&machine_phys, reach->mfn) + offset;
+
+        if (length == 8)
+            __builtin_memcpy(to, from, 8);
+        else
+            __builtin_memcpy(to, from, length);
+        return EMU_OK;
+    }
+    acc = explicit_access(reach->m) | (access == EMU_MODIFY ? ACC_WRITE : 0u);
     r = guest_read(reach->m->vcpu, gva_of(linear), to, length, acc);
+    if (r.status == GUEST_DEVICE)
+        mmio_read(reach->m->vcpu, r.gpa, (uint8_t *)to + r.done, length - (unsigned)r.done);
     return finish(reach, r);
 }
 
 static enum emu_status memory_write(void *context, uint64_t linear, const void *from,
                                     unsigned length)
 {
-    struct reach *reach = context;
+    struct reach       *reach = context;
+    struct guest_result r;
+    unsigned            offset;
 
-    return finish(reach, guest_write(reach->m->vcpu, gva_of(linear), from, length,
-                                     explicit_access(reach->m)));
+    if (is_near(reach, linear, length, &offset)) {
+        struct domain *d = reach->m->vcpu->domain;
+        struct verdict verdict = paging_write(domain_lock(d), reach->mfn, offset, from, length);
+
+        verdict_flush(d, &verdict);
+        return EMU_OK;
+    }
+    r = guest_write(reach->m->vcpu, gva_of(linear), from, length, explicit_access(reach->m));
+    if (r.status == GUEST_DEVICE)
+        mmio_write(reach->m->vcpu, r.gpa, (const uint8_t *)from + r.done,
+                   length - (unsigned)r.done);
+    return finish(reach, r);
+}
+
+static enum emu_status far_cmpxchg(struct reach *reach, uint64_t linear, void *old,
+                                   const void *desired, unsigned length, bool *done)
+{
+    uint8_t             found[16];
+    struct guest_result r = guest_cmpxchg(reach->m->vcpu, gva_of(linear), old, desired, length,
+                                          explicit_access(reach->m), done);
+
+    if (r.status == GUEST_DEVICE) {
+        mmio_read(reach->m->vcpu, r.gpa, found, length);
+        *done = __builtin_memcmp(old, found, length) == 0;
+        if (*done)
+            mmio_write(reach->m->vcpu, r.gpa, desired, length);
+        __builtin_memcpy(old, found, length);
+    }
+    return finish(reach, r);
 }
 
 static enum emu_status memory_cmpxchg(void *context, uint64_t linear, void *old,
                                       const void *desired, unsigned length, bool *done)
 {
-    struct reach       *reach = context;
-    uint8_t             ones[16];
-    struct guest_result r = guest_cmpxchg(reach->m->vcpu, gva_of(linear), old, desired, length,
-                                          explicit_access(reach->m), done);
+    struct reach *reach = context;
+    unsigned      offset;
 
-    if (r.status == GUEST_DEVICE) {
-        __builtin_memset(ones, 0xff, sizeof(ones));
-        *done = __builtin_memcmp(old, ones, length) == 0;
-        __builtin_memset(old, 0xff, length);
+    if (is_near(reach, linear, length, &offset)) {
+        struct domain *d = reach->m->vcpu->domain;
+        struct verdict verdict =
+            paging_cmpxchg(domain_lock(d), reach->mfn, offset, old, desired, length, done);
+
+        verdict_flush(d, &verdict);
+        return EMU_OK;
     }
-    return finish(reach, r);
+    return far_cmpxchg(reach, linear, old, desired, length, done);
 }
 
 static struct emu_memory memory_of(struct reach *reach)
@@ -274,7 +284,7 @@ static void give_up(struct machine_vcpu *m, const struct verdict *verdict)
 
     if (verdict->kind == VERDICT_EMULATE && reach.kind == REACH_RAM) {
         done = paging_unshadow(lock, reach.mfn);
-        vcpu_flush(d, &done);
+        verdict_flush(d, &done);
         if (done.kind == VERDICT_CRASH)
             domain_crash(d, "%s", done.why);
         return;
@@ -291,10 +301,8 @@ static void store_cpu(struct machine_vcpu *m, const struct emu_result *r)
     if (r->outcome == EMU_DONE || r->outcome == EMU_PARTIAL) {
         m->vmcb->rip = m->cpu.rip;
         m->vmcb->interrupt_shadow = 0;
-        if (r->single_step) {
-            m->vmcb->dr6 |= DR6_BS;
-            inject_exception(m, VECTOR_DB);
-        }
+        if (r->single_step)
+            insn_single_step(m);
     }
 }
 
@@ -307,24 +315,43 @@ static void inject_result(struct machine_vcpu *m, const struct emu_result *r)
         inject_exception(m, r->vector);
 }
 
-void insn_emulate(struct machine_vcpu *m, const struct verdict *verdict)
+/*
+ * What kernels write their tables with is a MOV of a register or constant, at CPL 0, in 64-bit
+ * mode, where segments without a base check nothing: it is carried out here if it writes within
+ * the page that the verdict is about. False: emulate() does it, or finds what is wrong with it.
+ */
+static bool store_quickly(struct machine_vcpu *m, const struct insn *insn,
+                          const struct reach *reach)
 {
-    struct reach       reach = { .m = m };
-    struct emu_memory  memory = memory_of(&reach);
-    uint8_t            bytes[INSN_BYTES_MAX];
-    unsigned           have = insn_fetch(m, bytes);
-    const struct insn *insn;
-    struct emu_result  r;
+    const struct insn_operand *to = &insn->operand[0], *from = &insn->operand[1];
+    struct domain             *d = m->vcpu->domain;
+    struct verdict             verdict;
+    uint64_t                   value = (uint64_t)from->value;
+    unsigned                   offset;
 
-    if (!have)
-        return; /* the code went away: the fetch will fault in the guest */
-    insn = decode(m, bytes, have);
-    if (!insn) {
-        give_up(m, verdict);
-        return;
-    }
-    load_cpu(m, insn);
-    r = emulate(insn, &m->cpu, &memory, STRING_BUDGET);
+    if (insn->kind != INSN_MOV || to->type != OPERAND_MEMORY || insn->mode != INSN_MODE_64 ||
+        insn->own_base || to->bytes > sizeof(value) || m->cpu.cpl ||
+        (m->cpu.rflags & (RFLAGS_TF | RFLAGS_RF)))
+        return false;
+    if (from->type == OPERAND_REGISTER)
+        value = m->cpu.gpr[from->number & 15];
+    else if (from->type != OPERAND_IMMEDIATE)
+        return false;
+    if (!is_near(reach, insn_offset(insn, &m->cpu, 0), to->bytes, &offset))
+        return false;
+    verdict = paging_write(domain_lock(d), reach->mfn, offset, &value, to->bytes);
+    verdict_flush(d, &verdict);
+    m->vmcb->rip += insn->length;
+    m->vmcb->interrupt_shadow = 0;
+    return true;
+}
+
+static void emulate_slowly(struct machine_vcpu *m, const struct insn *insn, struct reach *reach,
+                           const struct verdict *verdict)
+{
+    struct emu_memory memory = memory_of(reach);
+    struct emu_result r = emulate(insn, &m->cpu, &memory, STRING_BUDGET);
+
     store_cpu(m, &r);
     switch (r.outcome) {
     case EMU_DONE:
@@ -335,13 +362,40 @@ void insn_emulate(struct machine_vcpu *m, const struct verdict *verdict)
         return;
     case EMU_MEMORY:
         if (r.status == EMU_FAULT)
-            inject_page_fault(m, reach.fault.va, reach.fault.pfec);
+            inject_page_fault(m, reach->fault.va, reach->fault.pfec);
         return;
     case EMU_UNKNOWN:
         give_up(m, verdict);
         return;
     }
     __builtin_unreachable();
+}
+
+void insn_emulate(struct machine_vcpu *m, const struct fault *f, const struct verdict *verdict)
+{
+    struct reach       reach;
+    uint8_t            bytes[INSN_BYTES_MAX];
+    unsigned           have = fetch(m, bytes);
+    const struct insn *insn;
+
+    if (!have)
+        return; /* the code went away: the fetch will fault in the guest */
+    insn = decode(m, bytes, have);
+    if (!insn) {
+        give_up(m, verdict);
+        return;
+    }
+    load_cpu(m, insn);
+    reach_init(&reach, m);
+    /* An implicit access, which is the supervisor's, says nothing about those of the operands. */
+    if (verdict->kind == VERDICT_EMULATE && !m->nested && (f->acc & ACC_WRITE) &&
+        (f->acc & (ACC_USER | ACC_AC)) == explicit_access(m)) {
+        reach.page = f->va.raw & ~PAGE_MASK;
+        reach.mfn = verdict->mfn;
+        if (store_quickly(m, insn, &reach))
+            return;
+    }
+    emulate_slowly(m, insn, &reach, verdict);
 }
 
 /* ---- INS and OUTS ---- */
@@ -353,10 +407,11 @@ static bool string_io_once(struct machine_vcpu *m, const struct insn *insn, uint
     uint64_t           offset = emu_get_register(&m->cpu, pointer, insn->address_bytes);
     struct emu_address at =
         emu_linear(&m->cpu, in ? SEG_ES : insn->segment, offset, bytes, in ? EMU_WRITE : EMU_READ);
-    struct reach    reach = { .m = m };
+    struct reach    reach;
     uint32_t        value = 0;
     enum emu_status status;
 
+    reach_init(&reach, m);
     if (!at.ok) {
         inject_error(m, at.vector, 0);
         return false;

@@ -51,7 +51,7 @@ static void interrupted_delivery(struct machine_vcpu *m, const struct verdict *v
         return;
     }
     done = paging_unshadow(lock, reach.mfn);
-    vcpu_flush(d, &done);
+    verdict_flush(d, &done);
     if (done.kind == VERDICT_CRASH)
         domain_crash(d, "%s", done.why);
 }
@@ -61,7 +61,7 @@ static void fault(struct machine_vcpu *m, const struct fault *f)
     struct domain *d = m->vcpu->domain;
     struct verdict verdict = paging_fault(domain_lock(d), &m->vcpu->paging, f);
 
-    vcpu_flush(d, &verdict);
+    verdict_flush(d, &verdict);
     switch (verdict.kind) {
     case VERDICT_RETRY:
         return;
@@ -73,7 +73,7 @@ static void fault(struct machine_vcpu *m, const struct fault *f)
         if (m->delivering)
             interrupted_delivery(m, &verdict);
         else
-            insn_emulate(m, &verdict);
+            insn_emulate(m, f, &verdict);
         return;
     case VERDICT_CRASH:
         domain_crash(d, "%s", verdict.why);
@@ -111,9 +111,9 @@ void memory_invlpg(struct machine_vcpu *m)
         return;
     }
     verdict = paging_invlpg(domain_lock(d), &m->vcpu->paging, gva_of(at.linear));
-    vcpu_flush(d, &verdict);
+    verdict_flush(d, &verdict);
     if (verdict.kind == VERDICT_CRASH)
         domain_crash(d, "%s", verdict.why);
-    else
+    else if (!verdict.again)
         insn_retire(m, insn->length);
 }

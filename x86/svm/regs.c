@@ -4,15 +4,10 @@
  * exactly while the two differ. APM vol. 2, 3.1, 15.5.1 (consistency checks), 15.19 (paged
  * real mode: CR0.PG without CR0.PE is good in a guest), 15.25.
  */
-#include "x86/svm/svm.h"
+#include "x86/svm/fetch.h"
 
 #include "hv/guest.h"
 #include "hv/print.h"
-
-bool regs_is_64bit(const struct machine_vcpu *m)
-{
-    return (m->vmcb->efer & EFER_LMA) && (m->vmcb->cs.attributes & SVM_SEG_L);
-}
 
 static void load_shadow(struct vmcb *b, const struct paging_regs *r)
 {
@@ -40,6 +35,9 @@ void regs_load(struct machine_vcpu *m)
     struct vmcb              *b = m->vmcb;
 
     m->msrs.efer = r->efer;
+    m->cpu.cr0 = r->cr0;
+    m->cpu.cr4 = r->cr4;
+    m->cpu.efer = r->efer;
     if (m->nested) {
         load_nested(b, r);
         b->g_pat = m->msrs.pat;
@@ -60,23 +58,29 @@ void regs_sync(struct machine_vcpu *m)
     struct paging_regs  r = p->regs;
     struct verdict      verdict;
 
-    if (!m->nested || m->vmcb->cr3 == r.cr3)
+    if (m->vmcb->cr3 == r.cr3)
         return;
     r.cr3 = m->vmcb->cr3;
     verdict = paging_set_regs(domain_lock(d), p, &r);
-    vcpu_flush(d, &verdict);
+    verdict_flush(d, &verdict);
 }
 
-/* True when the registers are in force. */
-static bool apply(struct machine_vcpu *m, const struct paging_regs *regs)
+/*
+ * True when the registers are in force. What the VMCB has of them is made anew unless CR3 alone
+ * was written, which is not in it under shadow paging.
+ */
+static bool apply(struct machine_vcpu *m, const struct paging_regs *regs, bool cr3_only)
 {
     struct domain *d = m->vcpu->domain;
     struct verdict verdict = paging_set_regs(domain_lock(d), &m->vcpu->paging, regs);
 
-    vcpu_flush(d, &verdict);
+    verdict_flush(d, &verdict);
     switch (verdict.kind) {
     case VERDICT_RETRY:
-        regs_load(m);
+        if (verdict.again) /* not retired: after the scheduler had its say, it is run again */
+            return false;
+        if (m->nested || !cr3_only)
+            regs_load(m);
         return true;
     case VERDICT_INJECT:
         inject_error(m, VECTOR_GP, 0);
@@ -97,7 +101,7 @@ static bool checked(struct machine_vcpu *m, bool good, const struct paging_regs 
         inject_error(m, VECTOR_GP, 0);
         return false;
     }
-    return apply(m, regs);
+    return apply(m, regs, false);
 }
 
 bool regs_write_cr0(struct machine_vcpu *m, uint64_t value)
@@ -111,9 +115,13 @@ bool regs_write_cr0(struct machine_vcpu *m, uint64_t value)
 bool regs_write_cr3(struct machine_vcpu *m, uint64_t value)
 {
     struct paging_regs r = m->vcpu->paging.regs;
-    bool               good = control_write_cr3(&cpuid_machine_policy()->control, &r, value);
 
-    return checked(m, good, &r);
+    if (!control_write_cr3(&cpuid_machine_policy()->control, &r, value)) {
+        inject_error(m, VECTOR_GP, 0);
+        return false;
+    }
+    m->vcpu->paging.cr3_loaded = true;
+    return apply(m, &r, true);
 }
 
 bool regs_write_cr4(struct machine_vcpu *m, uint64_t value)
@@ -142,12 +150,14 @@ void regs_root(struct machine_vcpu *m)
     struct svm_asid *a = &m->asid[hw.slot];
     struct vmcb     *b = m->vmcb;
 
-    if (!svm_asid_valid(a) || a->serial != hw.serial || a->lowered < hw.lowered) {
-        svm_asid_take(a);
+    if (!svm_asid_valid(m->processor, a) || a->serial != hw.serial || a->lowered < hw.lowered) {
+        svm_asid_take(m->processor, a);
         a->serial = hw.serial;
         a->lowered = hw.lowered;
     }
     m->running = a;
+    m->hw = hw;
+    m->root = &m->vcpu->paging.root[hw.slot];
     b->asid = a->asid;
     if (m->nested) {
         b->ncr3 = hw.cr3;
@@ -175,7 +185,9 @@ void vcpu_flush(struct domain *d, const struct verdict *verdict)
         return;
     if (verdict->flush == FLUSH_ALL || v->machine->nested) {
         a->asid = 0;
-    } else if (svm_asid_valid(a)) {
+        fetch_forget_all(a);
+    } else if (svm_asid_valid(v->machine->processor, a)) {
+        fetch_forget(a, verdict->va);
         __asm__ volatile("invlpga %0, %1" ::"a"(verdict->va.raw), "c"(a->asid) : "memory");
         a->lowered = d->paging.lowered;
     }

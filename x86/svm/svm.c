@@ -2,7 +2,7 @@
  * The processor: switching SVM on, the permission maps, ASIDs, and whose registers are in it.
  * APM vol. 2, 15.4 (enabling), 15.10 and 15.11 (maps), 15.16 (ASIDs).
  */
-#include "x86/svm/svm.h"
+#include "x86/svm/fetch.h"
 
 #include "hv/alloc.h"
 #include "hv/print.h"
@@ -93,6 +93,7 @@ static void cpu_init(uint32_t id)
     if (!c)
         panic("no memory for the tables of SVM");
     nested_paging = leaf.edx & CPUID_SVM_EDX_NP;
+    c->id = id;
     c->asid_next = 1;
     c->asid_end = leaf.ebx;
     c->asid_generation = 1;
@@ -127,24 +128,17 @@ bool machine_enable_guests(void)
 
 /* ---- ASIDs ---- */
 
-bool svm_asid_valid(const struct svm_asid *asid)
+void svm_asid_take(struct svm_cpu *c, struct svm_asid *asid)
 {
-    return asid->asid && asid->cpu == this_cpu()->id &&
-           asid->generation == svm_this_cpu()->asid_generation;
-}
-
-void svm_asid_take(struct svm_asid *asid)
-{
-    struct svm_cpu *c = svm_this_cpu();
-
     if (c->asid_next >= c->asid_end) {
         c->asid_next = 1;
         c->asid_generation++;
         c->flush_all = true;
     }
     asid->asid = c->asid_next++;
-    asid->cpu = this_cpu()->id;
+    asid->cpu = c->id;
     asid->generation = c->asid_generation;
+    fetch_forget_all(asid);
 }
 
 /* ---- whose registers are in the processor ---- */
@@ -215,6 +209,7 @@ void svm_cpu_load(struct vcpu *v)
     struct svm_cpu      *c = svm_this_cpu();
     struct machine_vcpu *m = v->machine;
 
+    m->processor = c;
     if (c->loaded == v)
         return;
     if (c->loaded)

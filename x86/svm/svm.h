@@ -22,13 +22,22 @@
 
 #define SVM_CPUS_MAX 8
 
+#define SVM_CODE_PAGES 8 /* a power of two */
+
+/* A translation of a page of code; see fetch.h. */
+struct svm_code {
+    uint64_t       tag; /* linear address of the page, bit 0: user mode, bit 1: empty */
+    const uint8_t *page;
+};
+
 /* What a root of a vCPU was last installed with, on one CPU. */
 struct svm_asid {
-    uint32_t asid; /* 0: none */
-    uint32_t cpu;
-    uint64_t generation; /* of the CPU's pool */
-    uint64_t serial;     /* of the root     */
-    uint64_t lowered;    /* the domain's counter when nothing stale was left in it */
+    uint32_t        asid; /* 0: none */
+    uint32_t        cpu;
+    uint64_t        generation; /* of the CPU's pool */
+    uint64_t        serial;     /* of the root     */
+    uint64_t        lowered;    /* the domain's counter when nothing stale was left in it */
+    struct svm_code code[SVM_CODE_PAGES];
 };
 
 /* Kinds of exit that are counted. */
@@ -59,29 +68,34 @@ struct svm_stat {
 };
 
 struct machine_vcpu {
-    struct emu_cpu    cpu; /* gpr[] is first: enter.S */
-    struct vmcb      *vmcb;
-    uint64_t          vmcb_pa;
-    struct vcpu      *vcpu;
-    bool              nested;
-    bool              halted;         /* HLT executed, and no interrupt since   */
-    bool              delivering;     /* the exit interrupted delivery of an event */
-    bool              dr_live;        /* DR0 to DR3 are in the processor        */
-    bool              window_refused; /* see inject.c                           */
-    bool              shadow_held;
-    uint64_t          shadow_rip;
-    struct guest_msrs msrs;
-    struct timer      apic_timer;
-    uint64_t          dr[4];
-    struct svm_asid   asid[PAGING_ROOTS];
-    struct svm_asid  *running; /* in the VMCB; NULL: take one at the next entry */
-    struct svm_stat   stat[KINDS];
-    uint8_t           fpu[512] __attribute__((aligned(16)));
+    struct emu_cpu            cpu; /* gpr[] is first: enter.S */
+    struct vmcb              *vmcb;
+    uint64_t                  vmcb_pa;
+    struct vcpu              *vcpu;
+    bool                      nested;
+    bool                      halted;         /* HLT executed, and no interrupt since   */
+    bool                      delivering;     /* the exit interrupted delivery of an event */
+    bool                      dr_live;        /* DR0 to DR3 are in the processor        */
+    bool                      window_refused; /* see inject.c                           */
+    bool                      shadow_held;
+    bool                      window_open;
+    uint64_t                  shadow_rip;
+    struct svm_cpu           *processor; /* that it was loaded on last */
+    struct paging_hw          hw;        /* what runs in `running`, as the core said last */
+    const struct paging_root *root;      /* of it */
+    struct guest_msrs         msrs;
+    struct timer              apic_timer;
+    uint64_t                  dr[4];
+    struct svm_asid           asid[PAGING_ROOTS];
+    struct svm_asid          *running; /* in the VMCB; NULL: take one at the next entry */
+    struct svm_stat           stat[KINDS];
+    uint8_t                   fpu[512] __attribute__((aligned(16)));
 };
 _Static_assert(offsetof(struct machine_vcpu, cpu.gpr) == 0, "enter.S");
 
 /* What a processor has of its own. */
 struct svm_cpu {
+    uint32_t          id;
     struct vcpu      *loaded; /* whose FS, GS, TR, ..., FPU and debug registers are in it */
     uint32_t          asid_next, asid_end;
     uint64_t          asid_generation;
@@ -97,8 +111,11 @@ uint64_t svm_iopm(void);
 uint64_t svm_msrpm(void);
 bool     svm_has_nested_paging(void);
 /* Takes an ASID that nothing is cached for. */
-void svm_asid_take(struct svm_asid *asid);
-bool svm_asid_valid(const struct svm_asid *asid);
+void               svm_asid_take(struct svm_cpu *c, struct svm_asid *asid);
+static inline bool svm_asid_valid(const struct svm_cpu *c, const struct svm_asid *asid)
+{
+    return asid->asid && asid->cpu == c->id && asid->generation == c->asid_generation;
+}
 void svm_cpu_load(struct vcpu *v);   /* makes v the vCPU whose state is in the processor */
 void svm_cpu_unload(struct vcpu *v); /* takes it out again, if it is the one */
 /* Copies FS, GS, TR, LDTR and the like into the VMCB, if they are in the processor. */
@@ -116,9 +133,27 @@ void vmcb_build(struct machine_vcpu *m, const struct machine_start *start);
 /* ---- regs.c ---- */
 /* The real registers and the intercepts that follow from the guest's. */
 void regs_load(struct machine_vcpu *m);
-/* Under nested paging the guest loads CR3 itself: tells the core. */
+/* Under nested paging, where the guest loads CR3 itself: tells the core. */
 void regs_sync(struct machine_vcpu *m);
-bool regs_is_64bit(const struct machine_vcpu *m); /* the code that runs is 64-bit code */
+/* True when the code that runs is 64-bit code. */
+static inline bool regs_is_64bit(const struct machine_vcpu *m)
+{
+    return (m->vmcb->efer & EFER_LMA) && (m->vmcb->cs.attributes & SVM_SEG_L);
+}
+/*
+ * The root is installed as paging_hw would say it now: compares what that is made from. Asked
+ * before each entry, so that regs_root is called only after a change.
+ */
+static inline bool regs_root_holds(const struct machine_vcpu *m)
+{
+    const struct paging_vcpu *p = &m->vcpu->paging;
+    const struct svm_asid    *a = m->running;
+
+    /* While it runs, nobody else takes ASIDs on this processor: it is valid if it has one. */
+    return a && a->asid && p->current == m->hw.slot && m->root->serial == m->hw.serial &&
+           p->domain->lowered <= a->lowered &&
+           m->hw.intercept_invlpg == (p->domain->unsynced.head != 0);
+}
 /* Each carries a write out, or injects the exception; true if the instruction is to be retired. */
 must_check bool regs_write_cr0(struct machine_vcpu *m, uint64_t value);
 must_check bool regs_write_cr3(struct machine_vcpu *m, uint64_t value);
@@ -127,7 +162,8 @@ must_check bool regs_write_efer(struct machine_vcpu *m, uint64_t value);
 void regs_root(struct machine_vcpu *m); /* before each entry: CR3 or nCR3, and the ASID */
 
 /* ---- inject.c ---- */
-void            inject_interrupted(struct machine_vcpu *m); /* first thing after an exit */
+/* First thing after an exit. With nothing interrupted the caller may do its work itself. */
+void            inject_interrupted(struct machine_vcpu *m);
 void            inject_exception(struct machine_vcpu *m, uint8_t vector);
 void            inject_error(struct machine_vcpu *m, uint8_t vector, uint32_t error);
 void            inject_page_fault(struct machine_vcpu *m, gva_t va, uint32_t pfec);
@@ -136,19 +172,34 @@ void            inject_window(struct machine_vcpu *m);  /* VINTR exit */
 must_check bool inject_has_interrupt(const struct machine_vcpu *m);
 
 /* ---- insn.c ---- */
-/* The bytes at RIP, as many as its page has, at most 15; 0 if they cannot be fetched. */
-unsigned insn_fetch(struct machine_vcpu *m, uint8_t bytes[INSN_BYTES_MAX]);
-/*
- * Length of the instruction at RIP if it is of this kind, else 0: the guest changed it
- * meanwhile, and it must run again. For those that have no operands.
- */
-must_check unsigned insn_plain(struct machine_vcpu *m, enum insn_kind kind);
+void                insn_init(struct machine_vcpu *m); /* the parts of m->cpu that never change */
+must_check unsigned insn_plain_slowly(struct machine_vcpu *m, enum insn_kind kind);
 /* The instruction at RIP, NULL if it cannot be had: run again. Fills cpu for the operands. */
 const struct insn *insn_at(struct machine_vcpu *m);
-void               insn_retire(struct machine_vcpu *m, unsigned length);
-void               insn_retire_to(struct machine_vcpu *m, uint64_t rip);
-/* Executes the instruction at RIP, which made the access that ended in this verdict. */
-void insn_emulate(struct machine_vcpu *m, const struct verdict *verdict);
+void               insn_single_step(struct machine_vcpu *m);
+
+/* The instruction has been carried out, and the guest goes on elsewhere. */
+static inline void insn_retire_to(struct machine_vcpu *m, uint64_t rip)
+{
+    struct vmcb *b = m->vmcb;
+
+    b->rip = regs_is_64bit(m) ? rip : (uint32_t)rip;
+    b->interrupt_shadow = 0;
+    if (__builtin_expect(b->rflags & (RFLAGS_RF | RFLAGS_TF), 0)) {
+        b->rflags &= ~RFLAGS_RF;
+        if (b->rflags & RFLAGS_TF)
+            insn_single_step(m);
+    }
+}
+
+/* The same, and it goes on with what follows. */
+static inline void insn_retire(struct machine_vcpu *m, unsigned length)
+{
+    insn_retire_to(m, m->vmcb->rip + length);
+}
+
+/* Executes the instruction at RIP, which made the access `f` that ended in this verdict. */
+void insn_emulate(struct machine_vcpu *m, const struct fault *f, const struct verdict *verdict);
 void insn_string_io(struct machine_vcpu *m, uint16_t port, unsigned bytes);
 
 /* ---- memory.c ---- */

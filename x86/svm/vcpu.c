@@ -8,6 +8,7 @@
 
 #include "hv/alloc.h"
 #include "hv/print.h"
+#include "x86/platform.h"
 #include "x86/traps.h"
 
 bool machine_vcpu_uses_nested(const struct vcpu *v)
@@ -50,8 +51,11 @@ bool machine_vcpu_create(struct vcpu *v, const struct machine_start *start)
     m->vmcb_pa = frame.raw << PAGE_SHIFT;
     m->vcpu = v;
     m->nested = v->domain->paging.kind == PAGING_NESTED;
+    insn_init(m);
     m->apic_timer = (struct timer){ .run = virtual_apic_timer, .arg = m };
     msr_init(&m->msrs, cpuid_apic_id(v->id), v->id == 0);
+    if (v->domain->platform && v->id == 0)
+        lapic_virtual_wire(&m->msrs.lapic);
     v->machine = m;
     vmcb_build(m, start);
     if (!first_regs(m)) {
@@ -76,11 +80,9 @@ void machine_vcpu_destroy(struct vcpu *v)
 
 /* ---- the loop ---- */
 
-/* False while HLT holds the vCPU back. */
+/* For a vCPU that has executed HLT: false while that holds it back. */
 static bool awake(struct machine_vcpu *m)
 {
-    if (!m->halted)
-        return true;
     if ((m->vmcb->rflags & RFLAGS_IF) && inject_has_interrupt(m)) {
         m->halted = false;
         return true;
@@ -93,7 +95,7 @@ static bool awake(struct machine_vcpu *m)
 
 static void enter(struct machine_vcpu *m)
 {
-    struct svm_cpu *c = svm_this_cpu();
+    struct svm_cpu *c = m->processor;
     struct vmcb    *b = m->vmcb;
 
     b->tlb_control = SVM_TLB_KEEP;
@@ -112,12 +114,19 @@ static void enter(struct machine_vcpu *m)
 /* The stretch of hypervisor work that ends now. */
 static uint64_t end_stretch(struct cpu *cpu)
 {
-    uint64_t now = machine_ticks();
+    uint64_t now = rdtsc();
     uint64_t stretch = now - cpu->stretch_start;
 
     if (stretch > cpu->stretch_max)
         cpu->stretch_max = stretch;
     return now;
+}
+
+/* Nothing is to be injected now, and no window has to be opened or closed. */
+static bool quiet(const struct machine_vcpu *m)
+{
+    return !m->window_open && !lapic_requested(&m->msrs.lapic) && !vcpu_has_upcall(m->vcpu) &&
+           !platform_interrupt(m->vcpu);
 }
 
 void machine_vcpu_run(struct vcpu *v)
@@ -130,18 +139,25 @@ void machine_vcpu_run(struct vcpu *v)
     cpu->current = v;
     m->running = NULL; /* others of the domain may have lowered something meanwhile */
     svm_cpu_load(v);
-    while (vcpu_may_run(v) && awake(m)) {
-        vcpu_before_entry(v);
-        inject_prepare(m);
-        regs_root(m);
+    while (vcpu_may_run_on(cpu, v) && (!m->halted || awake(m))) {
+        if (v->stale)
+            vcpu_before_entry(v);
+        if (!quiet(m))
+            inject_prepare(m);
+        if (!regs_root_holds(m))
+            regs_root(m);
         now = end_stretch(cpu);
         if (stat)
             stat->ticks += now - cpu->stretch_start;
         cpu->entries++;
         enter(m);
-        cpu->stretch_start = machine_ticks();
-        inject_interrupted(m);
-        regs_sync(m);
+        cpu->stretch_start = rdtsc();
+        m->vmcb->eventinj = 0;
+        m->delivering = m->vmcb->exitintinfo & SVM_EVENT_VALID;
+        if (m->delivering)
+            inject_interrupted(m);
+        if (m->nested)
+            regs_sync(m);
         stat = &m->stat[svm_exit(m)];
         stat->count++;
     }
@@ -158,7 +174,7 @@ bool machine_vcpu_has_interrupt(const struct vcpu *v)
 {
     uint8_t vector;
 
-    return v->machine && lapic_pending(&v->machine->msrs.lapic, &vector);
+    return v->machine && (lapic_pending(&v->machine->msrs.lapic, &vector) || platform_interrupt(v));
 }
 
 uint64_t machine_vcpu_tsc_offset(const struct vcpu *v)

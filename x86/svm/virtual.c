@@ -2,11 +2,12 @@
  * Instructions that reach the processor we made for the guest: CPUID, MSRs, ports, control
  * registers, HLT, hypercalls. Each checks what it needs, does it, and retires.
  */
-#include "x86/svm/svm.h"
+#include "x86/svm/fetch.h"
 
 #include "hv/guest.h"
 #include "hv/hypercall.h"
 #include "x86/ioport.h"
+#include "x86/platform.h"
 
 #define HYPERCALL_SLOT  32 /* bytes of a stub in the hypercall page */
 #define HYPERCALL_SLOTS (PAGE_SIZE / HYPERCALL_SLOT)
@@ -104,6 +105,21 @@ void virtual_apic_timer(void *machine_vcpu)
         vcpu_kick(m->vcpu);
 }
 
+struct lapic *vcpu_lapic(const struct vcpu *v)
+{
+    return v->machine ? &v->machine->msrs.lapic : NULL;
+}
+
+void vcpu_apic_effect(struct vcpu *v, const struct lapic_effect *effect)
+{
+    if (effect->timer)
+        set_apic_timer(v->machine);
+    if (effect->send)
+        send_ipi(v->machine, effect->icr);
+    if (effect->eoi)
+        platform_eoi(v->domain, effect->vector);
+}
+
 static struct msr_time now(void)
 {
     return (struct msr_time){ .ticks = machine_ticks(), .now = machine_now() };
@@ -132,10 +148,7 @@ static void write_msr(struct machine_vcpu *m, unsigned length)
         m->vmcb->tsc_offset = m->msrs.tsc_offset;
         break;
     case MSR_EFFECT_APIC:
-        if (effect.apic.timer)
-            set_apic_timer(m);
-        if (effect.apic.send)
-            send_ipi(m, effect.apic.icr);
+        vcpu_apic_effect(m->vcpu, &effect.apic);
         break;
     case MSR_EFFECT_HYPERCALLS:
         write_hypercall_page(m, effect.value, length);
@@ -208,6 +221,8 @@ static void check_power_off(struct machine_vcpu *m)
             return;
     if (d->callback_vector)
         domain_stop(d, SHUTDOWN_poweroff);
+    else if (d->platform)
+        domain_crash(d, "halted for ever, with interrupts off, at rip 0x%lx", m->vmcb->rip);
     else
         domain_crash(d, "halted while booting at rip 0x%lx", m->vmcb->rip);
 }
@@ -376,13 +391,32 @@ static bool do_cr(struct machine_vcpu *m, const struct insn *insn, unsigned numb
     }
 }
 
+/* MOV in its plain form, which is what guests have; false: it is something else. */
+static bool do_plain_cr(struct machine_vcpu *m, unsigned number, bool write)
+{
+    struct insn_cr cr;
+    uint64_t       mask = regs_is_64bit(m) ? UINT64_MAX : UINT32_MAX;
+
+    if (!insn_plain_cr(m, &cr) || cr.number != number || cr.write != write || m->vmcb->cpl)
+        return false;
+    if (!write)
+        m->cpu.gpr[cr.gpr] = read_cr(m, number) & mask;
+    else if (!write_cr(m, number, m->cpu.gpr[cr.gpr] & mask))
+        return true;
+    insn_retire(m, cr.length);
+    return true;
+}
+
 void virtual_cr(struct machine_vcpu *m)
 {
     unsigned           code = (unsigned)m->vmcb->exitcode;
     bool               write = code >= SVM_EXIT_CR_WRITE;
-    const struct insn *insn = insn_at(m);
+    const struct insn *insn;
     unsigned           length;
 
+    if (do_plain_cr(m, code & 15, write))
+        return;
+    insn = insn_at(m);
     if (!insn)
         return;
     length = insn->length; /* the cache may forget it while guest memory is reached */

@@ -71,6 +71,7 @@ void vmcb_build(struct machine_vcpu *m, const struct machine_start *start)
     b->np_enable = m->nested ? SVM_NP_ENABLE : 0;
     BUG_ON(!m->nested && b->np_enable); /* a shadowed domain never uses nested paging */
     BUG_ON(m->nested && !svm_has_nested_paging());
+    m->cpu.gpr[REG_RAX] = start->rax;
     m->cpu.gpr[REG_RBX] = start->rbx;
     __builtin_memcpy(m->fpu, &fcw, sizeof(fcw));
     __builtin_memcpy(m->fpu + MXCSR_OFFSET, &mxcsr, sizeof(mxcsr));

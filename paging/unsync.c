@@ -1,0 +1,214 @@
+/*
+ * Tables out of sync.
+ *
+ * A leaf table that the guest writes again and again is made writable for it: its shadow then
+ * says what the table said before, which is what a TLB may do until the guest flushes. A copy
+ * of the table (snapshot) is kept; when the guest flushes an address that goes through the
+ * table, or everything, the table is protected again, compared with the copy, and what has
+ * changed is carried over (resync).
+ *
+ *   in sync ── written often ──► out of sync ── flush ──► in sync
+ *                                     │ a full flush with many of them
+ *                                     ▼
+ *                                   idle: unlinked from its parents, so that nobody can use it;
+ *                                   the fault that needs it synchronises it first
+ *
+ * A table out of sync has one shadow (the two halves of a 32-bit table count as one), at level
+ * 1. Its list holds a reference on the shadow.
+ */
+#include "shadow.h"
+
+/* Tables that a full flush compares; what is beyond is unlinked, which is cheaper. */
+#define RESYNC_AT_ONCE 16
+
+/* All its shadows are leaf tables in one role; there are two for a 32-bit table. */
+static bool may_go(const struct paging_domain *d, const struct frame *guest)
+{
+    const struct frame *a = &d->phys->frame[guest->guest.shadows];
+
+    if (guest->guest.shadows == 0 || guest->guest.unsynced || a->shadow.level != 1)
+        return false;
+    if (a->shadow.next == 0)
+        return true;
+    const struct frame *b = &d->phys->frame[a->shadow.next];
+
+    return a->shadow.format == PT_32 && b->shadow.format == PT_32 && b->shadow.level == 1 &&
+           a->shadow.view == b->shadow.view && b->shadow.next == 0;
+}
+
+/*
+ * It pays when the vCPU's last event was a write to another entry of the same table, or if
+ * more than one entry had changed when the table was last synchronised. A copy-on-write is
+ * not such a case: it clears and sets one entry.
+ */
+bool unsync_wanted(const struct paging_vcpu *v, mfn_t guest, unsigned offset)
+{
+    const struct paging_domain *d = v->domain;
+    const struct frame         *f = phys_frame(d->phys, guest);
+
+    if (!may_go(d, f))
+        return false;
+    return d->phys->frame[f->guest.shadows].shadow.busy ||
+           (v->last_write.event + 1 == v->events && mfn_eq(v->last_write.mfn, guest) &&
+            v->last_write.offset / v->mode.entry_bytes != offset / v->mode.entry_bytes);
+}
+
+static void snapshot(struct paging_domain *d, mfn_t guest, mfn_t shadow, mfn_t copy)
+{
+    struct frame *f = shadow_of(d, shadow);
+
+    __builtin_memcpy(phys_ptr(d->phys, copy), phys_ptr(d->phys, guest), PAGE_SIZE);
+    f->shadow.snapshot = (uint32_t)copy.raw;
+    f->shadow.refs++;
+    list_push(d->phys, &d->unsynced, shadow);
+    d->stats.unsynced++;
+}
+
+void unsync(struct change *c, mfn_t guest)
+{
+    struct paging_domain *d = c->d;
+    struct frame         *f = phys_frame(d->phys, guest);
+
+    if (pool_free_frames(&d->pool) < 2) {
+        shadow_drop(c, guest);
+        return;
+    }
+    for (uint32_t s = f->guest.shadows; s != 0; s = d->phys->frame[s].shadow.next)
+        snapshot(d, guest, mfn_of(s), pool_single(&d->pool, FRAME_SNAPSHOT));
+    f->guest.unsynced = 1;
+}
+
+void unsync_note(const struct paging_domain *d, mfn_t shadow, unsigned index, pte_t e)
+{
+    const struct frame *f = shadow_of(d, shadow);
+    void               *copy;
+
+    if (!is_unsynced(f))
+        return;
+    copy = phys_ptr(d->phys, mfn_of(f->shadow.snapshot));
+    if (f->shadow.format == PT_32)
+        ((uint32_t *)copy)[index] = (uint32_t)e.raw;
+    else
+        ((uint64_t *)copy)[index] = e.raw;
+}
+
+/* Takes a shadow off its list, with its copy; the reference of the list goes as well. */
+static void off_list(struct change *c, mfn_t shadow)
+{
+    struct paging_domain *d = c->d;
+    struct frame         *f = shadow_of(d, shadow);
+
+    list_remove(d->phys, f->shadow.idle ? &d->idle : &d->unsynced, shadow);
+    pool_put_single(&d->pool, mfn_of(f->shadow.snapshot));
+    f->shadow.snapshot = 0;
+    f->shadow.idle = 0;
+    shadow_put(c, shadow);
+}
+
+/* Carries over the entries of one shadow that differ from the copy; how many there were. */
+static unsigned compare(struct change *c, mfn_t shadow)
+{
+    struct paging_domain *d = c->d;
+    const struct frame   *f = shadow_of(d, shadow);
+    const uint64_t       *now = phys_ptr(d->phys, mfn_of(f->shadow.key));
+    const uint64_t       *then = phys_ptr(d->phys, mfn_of(f->shadow.snapshot));
+    bool                  narrow = f->shadow.format == PT_32;
+    unsigned words = narrow ? 256 : 512, from = narrow ? f->shadow.part * 256u : 0, changed = 0;
+
+    for (unsigned i = from; i < from + words; i += 4) {
+        if (((now[i] ^ then[i]) | (now[i + 1] ^ then[i + 1]) | (now[i + 2] ^ then[i + 2]) |
+             (now[i + 3] ^ then[i + 3])) == 0)
+            continue;
+        for (unsigned k = i; k < i + 4; k++) {
+            if (now[k] == then[k])
+                continue;
+            changed++;
+            if (narrow) {
+                sync_entry(c, shadow, 2 * k);
+                sync_entry(c, shadow, 2 * k + 1);
+            } else {
+                sync_entry(c, shadow, k);
+            }
+        }
+    }
+    return changed;
+}
+
+void resync(struct change *c, mfn_t guest)
+{
+    struct paging_domain *d = c->d;
+    struct frame         *f = phys_frame(d->phys, guest);
+    unsigned              changed = 0;
+
+    /* Nothing writes the table any more once this is flushed; nobody runs until it is. */
+    f->guest.unsynced = 0;
+    shadow_protect(c, guest);
+    for (uint32_t s = f->guest.shadows, next; s != 0; s = next) {
+        struct frame *shadow = &d->phys->frame[s];
+
+        shadow->shadow.refs++; /* stays on the chain until we have read its successor */
+        if (is_unsynced(shadow)) {
+            unsigned n = compare(c, mfn_of(s));
+
+            shadow->shadow.busy = n > 1;
+            changed += n;
+            off_list(c, mfn_of(s));
+        }
+        next = shadow->shadow.next;
+        shadow_put(c, mfn_of(s));
+    }
+    d->stats.synced++;
+    d->stats.changed += changed;
+}
+
+/* Nobody can use what no entry points at: it may stay as it is. */
+static void make_idle(struct change *c, mfn_t shadow)
+{
+    struct paging_domain *d = c->d;
+    struct frame         *f = shadow_of(d, shadow);
+
+    while (f->shadow.parents != 0)
+        entry_set(c, rmap_table(f->shadow.parents), rmap_index(f->shadow.parents), PTE_EMPTY);
+    list_remove(d->phys, &d->unsynced, shadow);
+    f->shadow.idle = 1;
+    list_push(d->phys, &d->idle, shadow);
+}
+
+bool resync_all(struct change *c)
+{
+    struct paging_domain *d = c->d;
+
+    for (unsigned n = 0; d->unsynced.head != 0; n++) {
+        mfn_t shadow = mfn_of(d->unsynced.head);
+
+        if (c->work > CHANGE_BUDGET)
+            return false;
+        if (n < RESYNC_AT_ONCE)
+            resync(c, mfn_of(shadow_of(d, shadow)->shadow.key));
+        else
+            make_idle(c, shadow);
+    }
+    return true;
+}
+
+void unsync_discard(struct change *c, mfn_t guest)
+{
+    struct paging_domain *d = c->d;
+    struct frame         *f = phys_frame(d->phys, guest);
+
+    if (!f->guest.unsynced)
+        return;
+    f->guest.unsynced = 0;
+    for (uint32_t s = f->guest.shadows, next; s != 0; s = next) {
+        struct frame *shadow = &d->phys->frame[s];
+
+        shadow->shadow.refs++;
+        while (shadow->shadow.parents != 0)
+            entry_set(c, rmap_table(shadow->shadow.parents), rmap_index(shadow->shadow.parents),
+                      PTE_EMPTY);
+        if (is_unsynced(shadow))
+            off_list(c, mfn_of(s));
+        next = shadow->shadow.next;
+        shadow_put(c, mfn_of(s));
+    }
+}

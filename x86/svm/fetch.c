@@ -1,0 +1,89 @@
+/* Fetching code by a walk through our tables or the guest's. See fetch.h. */
+#include "x86/svm/fetch.h"
+
+#include "hv/guest.h"
+
+#define TAG_NONE 2 /* no page's */
+
+static gva_t code_address(const struct machine_vcpu *m, unsigned offset)
+{
+    uint64_t rip = m->vmcb->rip + offset;
+
+    return gva_of(regs_is_64bit(m) ? rip : (uint32_t)(m->vmcb->cs.base + rip));
+}
+
+void fetch_forget(struct svm_asid *a, gva_t va)
+{
+    struct svm_code *slot = fetch_slot(a, va.raw);
+
+    if (slot->tag >> PAGE_SHIFT == va.raw >> PAGE_SHIFT)
+        slot->tag = TAG_NONE;
+}
+
+void fetch_forget_all(struct svm_asid *a)
+{
+    for (unsigned i = 0; i < SVM_CODE_PAGES; i++)
+        a->code[i].tag = TAG_NONE;
+}
+
+/*
+ * The page of code that our tables map at va, found as the processor finds it: long mode's four
+ * levels, APM vol. 2, 5.3. NULL if they map none, or not for this fetch.
+ */
+static const uint8_t *mapped_page(const struct machine_vcpu *m, gva_t va, bool user)
+{
+    struct paging_hw hw = paging_hw(&m->vcpu->paging);
+    uint64_t         entry = hw.cr3, rights = PTE_U;
+    unsigned         shift = PAGE_SHIFT + 9 * 4;
+
+    if (m->nested || hw.pae || (m->cpu.cr4 & CR4_LA57))
+        return NULL;
+    do {
+        const uint64_t *table = phys_ptr(&machine_phys, mfn_of((entry & PTE_FRAME) >> PAGE_SHIFT));
+
+        shift -= 9;
+        entry = __atomic_load_n(&table[va.raw >> shift & 511], __ATOMIC_RELAXED);
+        if (!(entry & PTE_P) || (entry & PTE_NX))
+            return NULL;
+        rights &= entry;
+    } while (shift > PAGE_SHIFT && !(entry & PTE_PS));
+    if (user ? !rights : rights && (m->vmcb->cr4 & CR4_SMEP))
+        return NULL;
+    return machine_phys.base + (entry & PTE_FRAME & ~(((uint64_t)1 << shift) - 1)) +
+           (va.raw & (((uint64_t)1 << shift) - 1) & ~PAGE_MASK);
+}
+
+/* The page of code at va, by the guest's own tables; NULL if it cannot be fetched from. */
+static const uint8_t *walked_page(struct machine_vcpu *m, gva_t va, bool user)
+{
+    struct vcpu        *v = m->vcpu;
+    struct paging_reach r =
+        paging_reach(domain_lock(v->domain), &v->paging, va, ACC_FETCH | (user ? ACC_USER : 0u));
+
+    if (r.kind == REACH_FAULT)
+        return NULL;
+    verdict_flush(v->domain, &r.flush);
+    return r.kind == REACH_RAM ? phys_ptr(&machine_phys, r.mfn) : NULL;
+}
+
+unsigned fetch_code(struct machine_vcpu *m, uint8_t *to, unsigned offset, unsigned want)
+{
+    gva_t          va = code_address(m, offset);
+    unsigned       at = (unsigned)(va.raw & PAGE_MASK);
+    bool           user = m->vmcb->cpl == 3;
+    const uint8_t *page = mapped_page(m, va, user);
+
+    if (!page)
+        page = walked_page(m, va, user);
+    else if (m->running->asid)
+        *fetch_slot(m->running, va.raw) = (struct svm_code){
+            .tag = (va.raw & ~PAGE_MASK) | (user ? SVM_CODE_USER : 0),
+            .page = page,
+        };
+    if (!page)
+        return 0;
+    if (want > PAGE_SIZE - at)
+        want = (unsigned)PAGE_SIZE - at;
+    __builtin_memcpy(to, page + at, want);
+    return want;
+}
