@@ -116,6 +116,7 @@ void sched_run(void)
     bool         idle_work;
 
     slice.run = slice_over;
+    cpu->stretch_start = machine_ticks(); /* a preemption point */
     pending = __atomic_fetch_and(&cpu->pending, ~(uint32_t)(PENDING_TIMER | PENDING_RESCHED),
                                  __ATOMIC_SEQ_CST);
     timers_run();

@@ -346,7 +346,8 @@ TESTS = (
     ("paging-basics is right about the processor", reference("paging-basics")),
 
     ("Debian boots under shadow paging, works its memory and powers off",
-     batch(lambda: ["examples/linux-shadow.cfg"], has=(*WORKED, "paging: shadow"), end="domains; shadow; audit")),
+     batch(lambda: ["examples/linux-shadow.cfg"], has=(*WORKED, "paging: shadow", r"np_enable 0 "),
+           end="domains; vcpu; shadow; audit")),
     ("Debian boots under nested paging, works its memory and powers off",
      batch(lambda: [linux("nested", paging="nested")], has=(*WORKED, "paging: nested"), end="domains; audit")),
     ("two domains run side by side and both power off",

@@ -163,6 +163,7 @@ void regs_root(struct machine_vcpu *m)
         b->ncr3 = hw.cr3;
         return;
     }
+    BUG_ON(b->np_enable); /* a shadowed domain never uses nested paging */
     BUG_ON(hw.pae != !(b->efer & EFER_LMA));
     b->cr3 = hw.cr3;
     if (hw.intercept_invlpg)
