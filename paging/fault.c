@@ -279,35 +279,21 @@ struct verdict paging_fault(struct paging_locked p, struct paging_vcpu *v, const
     return resolve(&c, v, f, &w, &e);
 }
 
-/* The table of ours at level 1 for an address of the current root; MFN_NONE if there is none. */
-static mfn_t leaf_table(const struct paging_vcpu *v, gva_t va)
-{
-    const struct paging_domain *d = v->domain;
-    const struct paging_root   *root = &v->root[v->current];
-    mfn_t                       table = root->table[root->count == 1 ? 0 : va.raw >> 30 & 3];
-    unsigned                    level = root->count == 1 ? (root->format == PT_LA57 ? 5 : 4) : 2;
-
-    for (; mfn_valid(table) && level > 1; level--) {
-        pte_t e = entry_get(d, table, (unsigned)(va.raw >> (PAGE_SHIFT + 9 * (level - 1))) & 511);
-
-        if (!pte_has(e, PTE_P) || entry_is_leaf(level, e))
-            return MFN_NONE;
-        table = mfn_of(pte_frame(e));
-    }
-    return table;
-}
-
+/*
+ * All tables are synchronised, not just the one that our tables lead to now: the guest may
+ * have led the address elsewhere since, and may lead it back without another flush. A run
+ * of INVLPGs costs one exit all the same, since none is intercepted when the list is empty.
+ */
 struct verdict paging_invlpg(struct paging_locked p, struct paging_vcpu *v, gva_t va)
 {
-    struct paging_domain *d = p.domain;
-    struct change         c = { .d = d };
-    mfn_t                 table = leaf_table(v, va);
-    struct verdict        verdict;
+    struct change  c = { .d = p.domain };
+    struct verdict verdict;
+    bool           done;
 
     v->events++;
-    if (mfn_valid(table) && is_unsynced(shadow_of(d, table)))
-        resync(&c, mfn_of(shadow_of(d, table)->shadow.key));
+    done = resync_all(&c);
     verdict = verdict_of(&c, VERDICT_RETRY);
+    verdict.again = !done;
     if (verdict.flush == FLUSH_NONE) {
         verdict.flush = FLUSH_PAGE;
         verdict.va = va;

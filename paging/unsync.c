@@ -46,7 +46,7 @@ bool unsync_wanted(const struct paging_vcpu *v, mfn_t guest, unsigned offset)
     const struct paging_domain *d = v->domain;
     const struct frame         *f = phys_frame(d->phys, guest);
 
-    if (!may_go(d, f))
+    if (!d->unsync || !may_go(d, f))
         return false;
     return d->phys->frame[f->guest.shadows].shadow.busy ||
            (v->last_write.event + 1 == v->events && mfn_eq(v->last_write.mfn, guest) &&

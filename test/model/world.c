@@ -90,6 +90,7 @@ static void create_domain(struct world *w)
         pool_add(&w->domain.pool, mfn_of(1026 + 2 * (uint64_t)i));
     if (!paging_domain_init(&w->domain, &w->phys, DOMAIN_ID, PAGING_SHADOW, features))
         world_fail(w, "paging_domain_init: no memory");
+    w->domain.unsync = true;
     for (uint64_t gfn = 0; gfn < w->setup.gfns; gfn++)
         must_p2m(w, gfn, (struct p2m_entry){ mfn_of(w->mfn_of_page[gfn]), P2M_RAM, 0 });
     if (w->setup.large)
