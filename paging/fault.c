@@ -57,16 +57,19 @@ static bool may_trust(const struct path *p, unsigned level, pte_t ours)
 }
 
 /*
- * Links a table of ours. One that is out of sync and was not linked here is synchronised
- * first: what it says may be from another life of its page, under other addresses.
+ * Links a table of ours. What is out of sync in it or below it and was not linked here is
+ * synchronised first: no TLB can hold what it said before under the addresses that it gets now.
  */
 static void link_table(struct path *p, mfn_t table, unsigned index, mfn_t child, uint64_t rights)
 {
     const struct frame *f = shadow_of(p->c->d, child);
+    bool                elsewhere = pte_frame(entry_get(p->c->d, table, index)) != child.raw;
 
-    shadow_ref(p->c->d, child); /* resync drops the list's reference, which may be the last */
-    if (is_unsynced(f))
+    shadow_ref(p->c->d, child); /* the list of what is out of sync may hold the last reference */
+    if (elsewhere && is_unsynced(f))
         resync(p->c, mfn_of(f->shadow.key));
+    else if (elsewhere && unsync_below(p->c->d, child))
+        unsync_idle_all(p->c);
     path_set(p, table, index, pte_make(child, rights));
     shadow_put(p->c, child);
 }

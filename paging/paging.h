@@ -42,7 +42,6 @@ struct paging_domain {
     const struct phys  *phys;
     uint16_t            id;
     enum paging_kind    kind;
-    bool                unsync; /* leaf tables may go out of sync: off, see doc/caveats.md */
     struct pt_features  features;
     struct pool         pool;
     struct p2m          p2m;

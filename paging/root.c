@@ -233,7 +233,10 @@ static bool root_install(struct change *c, struct paging_vcpu *v, const struct w
 {
     for (unsigned i = 0; i < PAGING_ROOTS; i++) {
         if (slot_is(&v->root[i], w)) {
-            c->d->stats.root_hits += i != v->current;
+            if (i != v->current) {
+                unsync_idle_all(c);
+                c->d->stats.root_hits++;
+            }
             v->current = i;
             v->root[i].stamp = ++v->clock;
             if (w->count == 1 && mfn_valid(w->guest[0]))
@@ -241,6 +244,7 @@ static bool root_install(struct change *c, struct paging_vcpu *v, const struct w
             return true;
         }
     }
+    unsync_idle_all(c); /* a register write has synchronised them already; a p2m change has not */
     if (!shadow_reserve(c, 8))
         return false;
     struct paging_root *r = slot_oldest(v);

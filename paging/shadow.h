@@ -143,6 +143,17 @@ void unsync(struct change *c, mfn_t guest);
 void resync(struct change *c, mfn_t guest);
 /* All tables of the domain, as for a full flush; false: not finished, call again. */
 must_check bool resync_all(struct change *c);
+/* Unlinks all tables that are out of sync: whoever needs one again synchronises it first. */
+void unsync_idle_all(struct change *c);
+
+/* True if this table of ours is out of sync, or one below it may be. */
+static inline bool unsync_below(const struct paging_domain *d, mfn_t table)
+{
+    const struct frame *f = shadow_of(d, table);
+
+    return is_unsynced(f) || (f->shadow.level > 1 && f->shadow.used > 0 && d->unsynced.head != 0);
+}
+
 /* Forgets that the table is out of sync; its shadows must be dropped at once. */
 void unsync_discard(struct change *c, mfn_t guest);
 

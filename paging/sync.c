@@ -48,8 +48,7 @@ static pte_t follow_table(struct change *c, mfn_t shadow, unsigned ours, pte_t e
 
     if (!mfn_valid(child))
         return PTE_EMPTY;
-    if (is_unsynced(shadow_of(c->d, child)) &&
-        pte_frame(entry_get(c->d, shadow, ours)) != child.raw)
+    if (pte_frame(entry_get(c->d, shadow, ours)) != child.raw && unsync_below(c->d, child))
         return PTE_EMPTY; /* the fault that needs it synchronises it first */
     return pte_make(child, rights);
 }

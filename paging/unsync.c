@@ -46,7 +46,7 @@ bool unsync_wanted(const struct paging_vcpu *v, mfn_t guest, unsigned offset)
     const struct paging_domain *d = v->domain;
     const struct frame         *f = phys_frame(d->phys, guest);
 
-    if (!d->unsync || !may_go(d, f))
+    if (!may_go(d, f))
         return false;
     return d->phys->frame[f->guest.shadows].shadow.busy ||
            (v->last_write.event + 1 == v->events && mfn_eq(v->last_write.mfn, guest) &&
@@ -172,6 +172,12 @@ static void make_idle(struct change *c, mfn_t shadow)
     list_remove(d->phys, &d->unsynced, shadow);
     f->shadow.idle = 1;
     list_push(d->phys, &d->idle, shadow);
+}
+
+void unsync_idle_all(struct change *c)
+{
+    while (c->d->unsynced.head != 0)
+        make_idle(c, mfn_of(c->d->unsynced.head));
 }
 
 bool resync_all(struct change *c)

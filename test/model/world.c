@@ -90,7 +90,6 @@ static void create_domain(struct world *w)
         pool_add(&w->domain.pool, mfn_of(1026 + 2 * (uint64_t)i));
     if (!paging_domain_init(&w->domain, &w->phys, DOMAIN_ID, PAGING_SHADOW, features))
         world_fail(w, "paging_domain_init: no memory");
-    w->domain.unsync = true;
     for (uint64_t gfn = 0; gfn < w->setup.gfns; gfn++)
         must_p2m(w, gfn, (struct p2m_entry){ mfn_of(w->mfn_of_page[gfn]), P2M_RAM, 0 });
     if (w->setup.large)
@@ -324,13 +323,20 @@ static bool invlpg(struct world *w, struct world_vcpu *v, const struct op *op)
         return world_flushed_page(w, v, op->va);
     }
     w->counts.invlpg_seen++;
+    for (unsigned calls = 0; calls < WORLD_AGAIN; calls++) {
+        struct verdict d =
+            paging_invlpg((struct paging_locked){ &w->domain }, &v->core, gva_of(op->va));
 
-    struct verdict d =
-        paging_invlpg((struct paging_locked){ &w->domain }, &v->core, gva_of(op->va));
-
-    if (d.kind != VERDICT_RETRY)
-        return world_fail(w, "paging_invlpg: verdict %d", (int)d.kind);
-    return world_flush(w, v, d) && world_flushed_page(w, v, op->va);
+        if (d.kind != VERDICT_RETRY)
+            return world_fail(w, "paging_invlpg: verdict %d", (int)d.kind);
+        if (!world_flush(w, v, d))
+            return false;
+        w->counts.idle += w->domain.idle.count != 0;
+        if (!d.again)
+            return world_flushed_page(w, v, op->va);
+        w->counts.again++;
+    }
+    return world_fail(w, "paging_invlpg does not come to an end");
 }
 
 /* A script that was shortened may ask for what cannot be: it is then left out. */
