@@ -9,15 +9,18 @@
 #include "hv/evtchn.h"
 #include "hv/guest.h"
 #include "hv/hc.h"
+#include "hv/preempt.h"
 #include "hv/print.h"
 #include "hv/ring.h"
 #include "hv/sched.h"
 #include "hv/time.h"
 
-#define TABLE_ENTRIES_PER_STEP 4096
-#define POOL_PAIRS_PER_STEP    512
-#define FRAMES_PER_STEP        4096
-#define WORK_ENTRIES           1024
+/* What a step may do: each is well below 100,000 instructions. */
+#define TABLE_ENTRIES_PER_STEP 128
+#define POOL_PAIRS_PER_STEP    64
+#define FRAMES_PER_STEP        1024 /* looked at */
+#define FREED_PER_STEP         128
+#define WORK_ENTRIES           128
 
 enum {
     STAGE_CUT_OFF,
@@ -78,15 +81,18 @@ static bool drain_pool(struct domain *d)
 /* Frees the guest's frames that the next stretch of the frame table shows; true at its end. */
 static bool free_memory(struct domain *d)
 {
-    for (unsigned i = 0; i < FRAMES_PER_STEP && d->pages != 0; i++) {
+    for (unsigned i = 0, freed = 0; i < FRAMES_PER_STEP && freed < FREED_PER_STEP && d->pages != 0;
+         i++) {
         mfn_t               mfn = mfn_of(d->destroy_cursor);
         const struct frame *frame;
 
         if (mfn.raw >= machine_phys.frames)
             break;
         frame = phys_frame(&machine_phys, mfn);
-        if (frame->kind == FRAME_GUEST && frame->owner == d->id)
+        if (frame->kind == FRAME_GUEST && frame->owner == d->id) {
             domain_free_frame(d, mfn);
+            freed++;
+        }
         d->destroy_cursor++;
     }
     return d->pages == 0 || d->destroy_cursor >= machine_phys.frames;
@@ -159,20 +165,25 @@ void domain_destroy(struct domain *d)
 
 /* ---- background work ---- */
 
+/* One step for this domain; true if it needs none soon. */
+static bool work_step(struct domain *d)
+{
+    if (d->state == DOMAIN_DYING)
+        return domain_destroy_step(d);
+    if (!d->paging_ready)
+        return true;
+    (void)hc_memory_settle(d);
+    return paging_work(domain_lock(d), WORK_ENTRIES);
+}
+
 bool domains_work_step(void)
 {
     bool done = true;
 
     for (struct domain *d = domains, *next; d != NULL; d = next) {
         next = d->next;
-        if (d->state == DOMAIN_DYING) {
-            if (!domain_destroy_step(d))
-                done = false;
-        } else if (d->paging_ready) {
-            if (!paging_work(domain_lock(d), WORK_ENTRIES))
-                done = false;
-            (void)hc_memory_settle(d);
-        }
+        done = work_step(d) && done;
+        preemption_point(this_cpu(), "background work");
     }
     return done;
 }

@@ -70,11 +70,13 @@ static void give_up(struct domain *d, mfn_t mfn)
         *limbo_place(d) = mfn;
 }
 
-static void set_entry(struct domain *d, gfn_t gfn, struct p2m_entry entry)
+/* False: not finished, the hypercall is to be made again. */
+static bool set_entry(struct domain *d, gfn_t gfn, struct p2m_entry entry)
 {
     struct verdict verdict = paging_p2m_set(domain_lock(d), gfn, entry);
 
     shared_apply(d, &verdict);
+    return !verdict.again;
 }
 
 /* A special frame that stood at this gfn stands there no more. */
@@ -92,21 +94,22 @@ static bool gfn_in_range(uint64_t gfn)
     return gfn >> (P2M_BITS - PAGE_SHIFT) == 0;
 }
 
-/* Changes what is behind a gfn; false: not now, frames have to be freed first. */
-static bool replace(struct domain *d, gfn_t gfn, struct p2m_entry entry)
+/* Changes what is behind a gfn: 0, HC_AGAIN, or -EBUSY: frames have to be freed first. */
+static int64_t replace(struct domain *d, gfn_t gfn, struct p2m_entry entry)
 {
     struct p2m_entry old = p2m_get(&d->paging.p2m, gfn);
     bool             memory = old.type == P2M_RAM || old.type == P2M_ROM;
 
     if (memory && !hc_memory_settle(d) && limbo_place(d) == NULL)
-        return false;
-    set_entry(d, gfn, entry);
+        return -XEN_EBUSY;
+    if (!set_entry(d, gfn, entry))
+        return HC_AGAIN;
     if (d->state == DOMAIN_CRASHED)
-        return true; /* the map is as it was or as it should be: leave the frames alone */
+        return 0; /* the map is as it was or as it should be: leave the frames alone */
     forget_place(d, gfn);
     if (memory)
         give_up(d, old.mfn);
-    return true;
+    return 0;
 }
 
 /* ---- the map ---- */
@@ -115,17 +118,19 @@ static bool replace(struct domain *d, gfn_t gfn, struct p2m_entry entry)
 static int64_t place(struct domain *d, mfn_t mfn, gfn_t *where, gfn_t gfn)
 {
     const struct p2m_entry entry = { .mfn = mfn, .type = P2M_RAM };
+    int64_t                result;
 
     if (gfn_eq(*where, gfn))
         return 0;
     if (!gfn_eq(*where, GFN_NONE)) {
-        set_entry(d, *where, hole);
+        if (!set_entry(d, *where, hole))
+            return HC_AGAIN;
         *where = GFN_NONE;
     }
-    if (!replace(d, gfn, entry))
-        return -XEN_EBUSY;
-    *where = gfn;
-    return 0;
+    result = replace(d, gfn, entry);
+    if (result == 0)
+        *where = gfn;
+    return result;
 }
 
 static int64_t add_to_physmap(struct vcpu *v, uint64_t va)
@@ -163,7 +168,7 @@ static int64_t remove_from_physmap(struct vcpu *v, uint64_t va)
     if (!gfn_in_range(arg.gpfn) ||
         p2m_get(&v->domain->paging.p2m, gfn_of(arg.gpfn)).type == P2M_HOLE)
         return -XEN_ENOENT;
-    return replace(v->domain, gfn_of(arg.gpfn), hole) ? 0 : -XEN_EBUSY;
+    return replace(v->domain, gfn_of(arg.gpfn), hole);
 }
 
 /* An entry of the BIOS's e820 call: 20 bytes, nothing between them. */
@@ -194,31 +199,41 @@ static int64_t memory_map(struct vcpu *v, uint64_t va)
 
 /* ---- more and less memory: single frames only ---- */
 
-static bool take_away(struct domain *d, uint64_t gfn)
+static int64_t take_away(struct domain *d, uint64_t gfn)
 {
     if (!gfn_in_range(gfn) || p2m_get(&d->paging.p2m, gfn_of(gfn)).type != P2M_RAM)
-        return false;
+        return -XEN_EINVAL;
     return replace(d, gfn_of(gfn), hole);
 }
 
-static bool bring(struct domain *d, uint64_t gfn)
+static int64_t bring(struct domain *d, uint64_t gfn)
 {
     struct p2m_entry entry = { .type = P2M_RAM };
     uint64_t         spoken_for = DOMAIN_GRANT_FRAMES - d->grant_frames;
 
     if (!gfn_in_range(gfn) || p2m_get(&d->paging.p2m, gfn_of(gfn)).type != P2M_HOLE ||
         d->pages + spoken_for >= d->max_pages)
-        return false;
+        return -XEN_EINVAL;
     entry.mfn = domain_alloc_frame(d);
     if (!mfn_valid(entry.mfn))
-        return false;
-    set_entry(d, gfn_of(gfn), entry);
-    return d->state != DOMAIN_CRASHED;
+        return -XEN_ENOMEM;
+    if (!set_entry(d, gfn_of(gfn), entry)) {
+        domain_free_frame(d, entry.mfn);
+        return HC_AGAIN;
+    }
+    return d->state == DOMAIN_CRASHED ? -XEN_EINVAL : 0;
+}
+
+/* The hypercall is made again, for the extents from `done` on. */
+static int64_t goes_on(struct hypercall *h, uint64_t done)
+{
+    h->arg[0] = (h->arg[0] & ((1u << EXTENT_SHIFT) - 1)) | done << EXTENT_SHIFT;
+    return HC_AGAIN;
 }
 
 /* Answers how many extents were done: fewer than asked for says that one could not be. */
 static int64_t reservation(struct vcpu *v, struct hypercall *h,
-                           bool (*one)(struct domain *d, uint64_t gfn))
+                           int64_t (*one)(struct domain *d, uint64_t gfn))
 {
     struct xen_memory_reservation arg;
     uint64_t                      start = h->arg[0] >> EXTENT_SHIFT;
@@ -237,12 +252,14 @@ static int64_t reservation(struct vcpu *v, struct hypercall *h,
     for (i = start; i < arg.nr_extents; i++) {
         uint64_t gfn;
 
-        if (i - start == EXTENTS_PER_RUN || (i != start && hc_preempt())) {
-            h->arg[0] = (h->arg[0] & ((1u << EXTENT_SHIFT) - 1)) | i << EXTENT_SHIFT;
-            return HC_AGAIN;
-        }
-        if (!guest_copy_in(v, &gfn, hc_address(arg.extent_start.p) + i * sizeof(gfn), 8) ||
-            !one(v->domain, gfn))
+        if (i - start == EXTENTS_PER_RUN || (i != start && hc_preempt()))
+            return goes_on(h, i);
+        if (!guest_copy_in(v, &gfn, hc_address(arg.extent_start.p) + i * sizeof(gfn), 8))
+            break;
+        result = one(v->domain, gfn);
+        if (result == HC_AGAIN)
+            return goes_on(h, i);
+        if (result != 0)
             break;
     }
     return (int64_t)i;

@@ -31,7 +31,8 @@ struct cpu {
     uint32_t     id;
     struct vcpu *current;       /* the vCPU in or last in the guest on this CPU, or NULL */
     uint64_t     stretch_start; /* ticks at the last preemption point */
-    uint64_t     stretch_max;   /* longest stretch of hypervisor work, in ticks */
+    uint64_t     stretch_max;   /* longest stretch of hypervisor work, in ticks... */
+    const char  *stretch_what;  /* ...and what it was                           */
     uint64_t     entries;       /* VM entries made */
 };
 

@@ -13,6 +13,7 @@
 #include "hv/build.h"
 #include "hv/console.h"
 #include "hv/monitor.h"
+#include "hv/preempt.h"
 #include "hv/print.h"
 #include "hv/ring.h"
 #include "hv/sched.h"
@@ -280,6 +281,7 @@ static void run(void)
         domain_unpause(d);
     console_start(!script.batch);
     schedule();
+    preemption_ignore(this_cpu()); /* nobody could run before */
     while (!all_ended() && !monitor_wants_quit()) {
         sched_run();
         console_poll();

@@ -1,6 +1,7 @@
 /* The table of the monitor's commands, and how one is found and run. */
 #include "hv/monitor.h"
 
+#include "hv/preempt.h"
 #include "hv/print.h"
 
 static bool help(const struct monitor_words *w);
@@ -142,10 +143,12 @@ bool monitor_run(char *text)
     bool  before = monitor_wants_quit(), ok = true;
     char *command;
 
+    preemption_point(this_cpu(), "before a monitor command");
     /* Nothing behind a quit is run. */
     while (monitor_wants_quit() == before && (command = monitor_next(&text)) != NULL) {
         if (!run_one(command))
             ok = false;
     }
+    preemption_ignore(this_cpu());
     return ok;
 }

@@ -181,7 +181,8 @@ bool monitor_stretch(const struct monitor_words *w)
         cpu->stretch_max = 0;
         return true;
     }
-    print("longest stretch without a preemption point: %lu ticks (%lu us), in %lu entries\n",
-          cpu->stretch_max, cpu->stretch_max * 1000 / machine_ticks_per_ms(), cpu->entries);
+    print("longest stretch without a preemption point: %lu ticks (%lu us, %s), in %lu entries\n",
+          cpu->stretch_max, cpu->stretch_max * 1000 / machine_ticks_per_ms(),
+          cpu->stretch_what ? cpu->stretch_what : "nothing", cpu->entries);
     return true;
 }

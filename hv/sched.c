@@ -8,6 +8,7 @@
 #include "hv/sched.h"
 
 #include "hv/build.h"
+#include "hv/preempt.h"
 #include "hv/time.h"
 #include "hv/trace.h"
 
@@ -116,10 +117,11 @@ void sched_run(void)
     bool         idle_work;
 
     slice.run = slice_over;
-    cpu->stretch_start = machine_ticks(); /* a preemption point */
+    preemption_point(cpu, "the console, and domains that ended");
     pending = __atomic_fetch_and(&cpu->pending, ~(uint32_t)(PENDING_TIMER | PENDING_RESCHED),
                                  __ATOMIC_SEQ_CST);
     timers_run();
+    preemption_point(cpu, "timers");
     idle_work = domains_work_step();
     /* What timers and background work have woken counts as woken now. */
     pending |= __atomic_fetch_and(&cpu->pending, ~(uint32_t)PENDING_RESCHED, __ATOMIC_SEQ_CST);

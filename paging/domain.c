@@ -53,71 +53,64 @@ void paging_vcpu_init(struct paging_domain *d, struct paging_vcpu *v, mfn_t pae)
     shadow_ref(d, d->direct);
 }
 
-/* Nobody runs any more: every table loses what keeps it, the rest is the reaper's. */
-static void let_go(struct paging_domain *d)
+/* The i-th frame of the block is memory, and *mfn says which. */
+static bool memory_of(const struct paging_domain *d, gfn_t gfn, uint64_t i, mfn_t *mfn)
 {
-    struct change c = { .d = d };
+    struct p2m_entry old = p2m_get(&d->p2m, gfn_of(gfn.raw + i));
 
-    for (struct paging_vcpu *v = d->vcpus; v; v = v->next) {
-        for (unsigned i = 0; i < PAGING_ROOTS; i++) {
-            struct paging_root *r = &v->root[i];
+    *mfn = old.mfn;
+    return old.type == P2M_RAM || old.type == P2M_ROM;
+}
 
-            for (unsigned t = 0; r->used && t < r->count; t++)
-                if (mfn_valid(r->table[t]))
-                    shadow_put(&c, r->table[t]);
-            r->used = false;
-        }
+/* Takes away what our tables and shadows say of the block; *root: a vCPU runs on a table in it. */
+static bool forget_block(struct change *c, gfn_t gfn, unsigned order, bool *root)
+{
+    mfn_t mfn;
+
+    *root = false;
+    for (uint64_t i = 0; i < UINT64_C(1) << order; i++) {
+        if (!memory_of(c->d, gfn, i, &mfn))
+            continue;
+        if (!shadow_drop(c, mfn) || !shadow_unmap(c, mfn))
+            return false;
+        *root = *root || root_in_use(c->d, mfn);
     }
-    while (d->unsynced.head != 0)
-        shadow_drop(&c, mfn_of(shadow_of(d, mfn_of(d->unsynced.head))->shadow.key));
-    while (d->idle.head != 0)
-        shadow_drop(&c, mfn_of(shadow_of(d, mfn_of(d->idle.head))->shadow.key));
-    while (d->roots.head != 0)
-        shadow_unpin(&c, mfn_of(d->roots.head));
-    if (mfn_valid(d->direct))
-        shadow_put(&c, d->direct);
-    d->direct = MFN_NONE;
-    d->all_dead = true;
+    return true;
 }
 
-bool paging_domain_reap(struct paging_locked p, unsigned budget)
+/* What may stop in the middle comes first, so that no vCPU runs on an empty root in between. */
+static bool prepare(struct change *c, gfn_t gfn, unsigned order, bool *root)
 {
-    struct paging_domain *d = p.domain;
+    unsigned pairs = 2;
 
-    if (!d->all_dead)
-        let_go(d);
-    return shadow_reap(d, budget) && p2m_reap(&d->p2m, budget / 64 + 1);
+    if (!forget_block(c, gfn, order, root))
+        return false;
+    for (const struct paging_vcpu *v = c->d->vcpus; *root && v; v = v->next)
+        pairs += 2 * ROOT_PAIRS;
+    return (!*root || unsync_idle_all(c)) && shadow_reserve(c, pairs);
 }
 
-bool paging_work(struct paging_locked p, unsigned budget)
+static bool detach_block(struct change *c, gfn_t gfn, unsigned order)
 {
-    return shadow_reap(p.domain, budget);
-}
+    mfn_t mfn;
 
-static struct verdict p2m_failed(const struct change *c)
-{
-    struct verdict verdict = verdict_of(c, VERDICT_CRASH);
-
-    verdict.why = NO_MEMORY;
-    return verdict;
+    for (uint64_t i = 0; i < UINT64_C(1) << order; i++)
+        if (memory_of(c->d, gfn, i, &mfn) && !root_detach(c, mfn))
+            return false;
+    return true;
 }
 
 struct verdict paging_p2m_set(struct paging_locked p, gfn_t gfn, struct p2m_entry entry)
 {
     struct paging_domain *d = p.domain;
     struct change         c = { .d = d };
+    struct verdict        verdict;
+    bool                  root;
 
-    for (uint64_t i = 0; i < UINT64_C(1) << entry.order; i++) {
-        struct p2m_entry old = p2m_get(&d->p2m, gfn_of(gfn.raw + i));
-
-        if (old.type != P2M_RAM && old.type != P2M_ROM)
-            continue;
-        if (!root_detach(&c, old.mfn))
-            return p2m_failed(&c);
-        shadow_drop(&c, old.mfn);
-        shadow_unmap(&c, old.mfn);
-    }
-    if (!shadow_reserve(&c, 2) || !p2m_set(&d->p2m, gfn, entry) || !root_refresh(&c))
-        return p2m_failed(&c);
-    return verdict_of(&c, VERDICT_RETRY);
+    if (prepare(&c, gfn, entry.order, &root) && (!root || detach_block(&c, gfn, entry.order)) &&
+        p2m_set(&d->p2m, gfn, entry) && (!root || root_refresh(&c)))
+        return verdict_of(&c, VERDICT_RETRY);
+    verdict = verdict_of(&c, c.again ? VERDICT_RETRY : VERDICT_CRASH);
+    verdict.why = NO_MEMORY;
+    return verdict;
 }

@@ -60,21 +60,24 @@ static bool may_trust(const struct path *p, unsigned level, pte_t ours)
  * Links a table of ours. What is out of sync in it or below it and was not linked here is
  * synchronised first: no TLB can hold what it said before under the addresses that it gets now.
  */
-static void link_table(struct path *p, mfn_t table, unsigned index, mfn_t child, uint64_t rights)
+static bool link_table(struct path *p, mfn_t table, unsigned index, mfn_t child, uint64_t rights)
 {
     const struct frame *f = shadow_of(p->c->d, child);
     bool                elsewhere = pte_frame(entry_get(p->c->d, table, index)) != child.raw;
+    bool                ready = true;
 
     shadow_ref(p->c->d, child); /* the list of what is out of sync may hold the last reference */
     if (elsewhere && is_unsynced(f))
-        resync(p->c, mfn_of(f->shadow.key));
+        ready = resync(p->c, mfn_of(f->shadow.key));
     else if (elsewhere && unsync_below(p->c->d, child))
-        unsync_idle_all(p->c);
-    path_set(p, table, index, pte_make(child, rights));
+        ready = unsync_idle_all(p->c);
+    if (ready)
+        path_set(p, table, index, pte_make(child, rights));
     shadow_put(p->c, child);
+    return ready;
 }
 
-/* One step down; MFN_NONE when there is no table, or memory is short. */
+/* One step down; MFN_NONE when there is no table, or it must stop. */
 static mfn_t descend(struct path *p, mfn_t table, unsigned level)
 {
     unsigned index = (unsigned)(p->va.raw >> (PAGE_SHIFT + 9 * (level - 1))) & 511;
@@ -93,8 +96,7 @@ static mfn_t descend(struct path *p, mfn_t table, unsigned level)
         rights = rules_rights(p->mode, p->view, level, p->walk->step[level].entry, p->demand);
     if (!mfn_valid(child) || rights == 0)
         return MFN_NONE;
-    link_table(p, table, index, child, rights);
-    return child;
+    return link_table(p, table, index, child, rights) ? child : MFN_NONE;
 }
 
 static bool fill(struct path *p, mfn_t table, unsigned level)
@@ -212,16 +214,22 @@ static struct verdict resolve(struct change *c, struct paging_vcpu *v, const str
 
     if (by_us)
         path.demand &= ~(unsigned)ACC_WRITE;
-    if (!shadow_reserve(c, FAULT_PAIRS))
+    if (!shadow_reserve(c, FAULT_PAIRS)) {
+        if (c->again)
+            return verdict_of(c, VERDICT_RETRY);
         return crash(c, "out of memory for its shadow tables: give it more (shadow_memory)");
+    }
     if (writes && !by_us && is_protected_table(c->d, p->mfn) &&
         unsync_wanted(v, p->mfn, (unsigned)(f->va.raw & PAGE_MASK)))
         unsync(c, p->mfn);
     mfn_t    top = root->table[root->count == 1 ? 0 : f->va.raw >> 30 & 3];
     unsigned level = root->count == 1 ? (root->format == PT_LA57 ? 5 : 4) : 2;
 
-    if (!mfn_valid(top) || !fill(&path, top, level))
+    if (!mfn_valid(top) || !fill(&path, top, level)) {
+        if (c->again) /* the fault comes again, and finds what was done */
+            return verdict_of(c, VERDICT_RETRY);
         return crash(c, "its page tables lie outside its memory");
+    }
     if (by_us || (writes && is_protected_table(c->d, p->mfn)))
         return emulate(c, v, f, w, p->mfn);
     if (!path.changed)
@@ -291,12 +299,10 @@ struct verdict paging_invlpg(struct paging_locked p, struct paging_vcpu *v, gva_
 {
     struct change  c = { .d = p.domain };
     struct verdict verdict;
-    bool           done;
 
     v->events++;
-    done = resync_all(&c);
+    (void)!resync_all(&c);
     verdict = verdict_of(&c, VERDICT_RETRY);
-    verdict.again = !done;
     if (verdict.flush == FLUSH_NONE) {
         verdict.flush = FLUSH_PAGE;
         verdict.va = va;

@@ -69,9 +69,7 @@ static struct verdict written(struct paging_domain *d, mfn_t mfn, unsigned offse
 
     if (phys_frame(d->phys, mfn)->guest.shadows != 0) {
         d->stats.writes++;
-        if (is_abandoned(d, mfn))
-            shadow_drop(&c, mfn);
-        else
+        if (!is_abandoned(d, mfn) || !shadow_drop(&c, mfn))
             sync_written(&c, mfn, offset, len);
     }
     return verdict_of(&c, VERDICT_RETRY);
@@ -199,6 +197,6 @@ struct verdict paging_unshadow(struct paging_locked p, mfn_t mfn)
                       "emulated";
         return verdict;
     }
-    shadow_drop(&c, mfn);
+    (void)!shadow_drop(&c, mfn); /* the write comes again, and so do we if this was not all */
     return verdict_of(&c, VERDICT_RETRY);
 }

@@ -52,3 +52,19 @@ void rmap_remove(const struct phys *phys, rmap_t *head, rmap_t e)
     if (*head == e)
         *head = l->next;
 }
+
+void rmap_join(const struct phys *phys, rmap_t *to, rmap_t *from)
+{
+    if (*from != 0 && *to != 0) {
+        struct link *a = link_of(phys, *from), *b = link_of(phys, *to);
+        rmap_t       oldest_from = a->prev, oldest_to = b->prev;
+
+        link_of(phys, oldest_from)->next = *to;
+        b->prev = oldest_from;
+        link_of(phys, oldest_to)->next = *from;
+        a->prev = oldest_to;
+    }
+    if (*from != 0)
+        *to = *from;
+    *from = 0;
+}

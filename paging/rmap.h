@@ -34,5 +34,7 @@ rmap_t rmap_next(const struct phys *phys, rmap_t e); /* towards older ones; wrap
 rmap_t rmap_prev(const struct phys *phys, rmap_t e);
 void   rmap_add(const struct phys *phys, rmap_t *head, rmap_t e);
 void   rmap_remove(const struct phys *phys, rmap_t *head, rmap_t e);
+/* Puts all of `from` before `to`, which becomes the whole; `from` is empty then. */
+void rmap_join(const struct phys *phys, rmap_t *to, rmap_t *from);
 
 #endif

@@ -75,27 +75,47 @@ void root_forget(struct change *c, mfn_t table)
                 slot_release(c, &v->root[i]);
 }
 
-static void unhook(struct change *c, mfn_t table)
+/* Empties a table in use, as far as it may now; true if there was something in it. */
+static bool unhook(struct change *c, mfn_t table)
 {
-    for (unsigned i = 0; shadow_of(c->d, table)->shadow.used > 0 && i < 512; i++)
+    bool any = false;
+
+    for (unsigned i = 0; shadow_of(c->d, table)->shadow.used > 0 && i < 512; i++) {
+        if (pte_eq(entry_get(c->d, table, i), PTE_EMPTY))
+            continue;
+        if (c->work >= CHANGE_BUDGET)
+            break;
         entry_set(c, table, i, PTE_EMPTY);
+        any = true;
+    }
+    return any;
 }
 
-void root_unhook_all(struct change *c)
+static bool unhook_vcpu(struct change *c, struct paging_vcpu *v)
 {
-    while (c->d->unsynced.head != 0)
-        shadow_drop(c, mfn_of(shadow_of(c->d, mfn_of(c->d->unsynced.head))->shadow.key));
-    for (struct paging_vcpu *v = c->d->vcpus; v; v = v->next) {
-        for (unsigned i = 0; i < PAGING_ROOTS; i++)
-            if (i != v->current && v->root[i].used)
-                slot_release(c, &v->root[i]);
-        const struct paging_root *r = &v->root[v->current];
+    const struct paging_root *r = &v->root[v->current];
+    bool                      any = false;
 
-        for (unsigned i = 0; r->used && i < r->count; i++)
-            if (mfn_valid(r->table[i]))
-                unhook(c, r->table[i]);
+    for (unsigned i = 0; i < PAGING_ROOTS; i++) {
+        if (i == v->current || !v->root[i].used)
+            continue;
+        slot_release(c, &v->root[i]);
+        any = true;
     }
-    unhook(c, c->d->direct);
+    for (unsigned i = 0; r->used && i < r->count; i++)
+        any = (mfn_valid(r->table[i]) && unhook(c, r->table[i])) || any;
+    return any;
+}
+
+bool root_unhook(struct change *c)
+{
+    bool any = false;
+
+    for (struct paging_vcpu *v = c->d->vcpus; v; v = v->next)
+        any = unhook_vcpu(c, v) || any;
+    any = unhook(c, c->d->direct) || any;
+    c->d->stats.unhooked += any;
+    return any;
 }
 
 static struct paging_root *slot_oldest(struct paging_vcpu *v)
@@ -165,10 +185,13 @@ static bool slot_is(const struct paging_root *r, const struct wanted *w)
            mfn_eq(r->guest[2], w->guest[2]) && mfn_eq(r->guest[3], w->guest[3]);
 }
 
-/* A new top table gets at once what other roots have built already: the kernel's half. */
+/*
+ * A new top table gets at once what other roots have built already: the kernel's half. It is
+ * no more than saving faults, so it may stop early.
+ */
 static void prelink(struct change *c, mfn_t table)
 {
-    for (unsigned i = 0; i < 512; i++)
+    for (unsigned i = 0; i < 512 && c->work < CHANGE_BUDGET; i++)
         sync_entry(c, table, i);
 }
 
@@ -183,6 +206,8 @@ static mfn_t top_table(struct change *c, const struct wanted *w)
 
     if (!mfn_valid(table)) {
         table = shadow_get(c, w->guest[0], role);
+        if (!mfn_valid(table))
+            return table;
         prelink(c, table);
     }
     shadow_pin(c, table);
@@ -228,13 +253,14 @@ static void slot_fill(struct change *c, struct paging_vcpu *v, struct paging_roo
     }
 }
 
-/* Makes the root that is wanted current; false if memory for it is short. */
+/* Makes the root that is wanted current; false if memory for it is short, or it must stop. */
 static bool root_install(struct change *c, struct paging_vcpu *v, const struct wanted *w)
 {
     for (unsigned i = 0; i < PAGING_ROOTS; i++) {
         if (slot_is(&v->root[i], w)) {
             if (i != v->current) {
-                unsync_idle_all(c);
+                if (!unsync_idle_all(c))
+                    return false;
                 c->d->stats.root_hits++;
             }
             v->current = i;
@@ -244,8 +270,8 @@ static bool root_install(struct change *c, struct paging_vcpu *v, const struct w
             return true;
         }
     }
-    unsync_idle_all(c); /* a register write has synchronised them already; a p2m change has not */
-    if (!shadow_reserve(c, 8))
+    /* A register write has synchronised them already, a p2m change has not. */
+    if (!unsync_idle_all(c) || !shadow_reserve(c, ROOT_PAIRS))
         return false;
     struct paging_root *r = slot_oldest(v);
 
@@ -286,6 +312,15 @@ static bool latches(const struct paging_vcpu *v, const struct paging_regs *r)
            ((r->cr4 ^ v->regs.cr4) & cr4) != 0 || ((r->cr0 ^ v->regs.cr0) & CR0_PG) != 0;
 }
 
+/* Not yet, or no memory for it. */
+static struct verdict not_installed(const struct change *c)
+{
+    struct verdict verdict = verdict_of(c, c->again ? VERDICT_RETRY : VERDICT_CRASH);
+
+    verdict.why = "out of memory for its shadow tables: give it more (shadow_memory)";
+    return verdict;
+}
+
 struct verdict paging_set_regs(struct paging_locked p, struct paging_vcpu *v,
                                const struct paging_regs *regs)
 {
@@ -295,12 +330,8 @@ struct verdict paging_set_regs(struct paging_locked p, struct paging_vcpu *v,
     uint64_t              pdpte[4] = { v->pdpte[0], v->pdpte[1], v->pdpte[2], v->pdpte[3] };
 
     v->events++;
-    if (!resync_all(&c)) { /* whatever is written there flushes everything */
-        struct verdict verdict = verdict_of(&c, VERDICT_RETRY);
-
-        verdict.again = true;
-        return verdict;
-    }
+    if (!resync_all(&c)) /* whatever is written there flushes everything */
+        return verdict_of(&c, VERDICT_RETRY);
     if (format == PT_PAE && latches(v, regs) && !read_pdptes(d, regs, pdpte))
         return verdict_of(&c, VERDICT_INJECT);
     __builtin_memcpy(v->pdpte, pdpte, sizeof(pdpte));
@@ -310,12 +341,8 @@ struct verdict paging_set_regs(struct paging_locked p, struct paging_vcpu *v,
     if (d->kind == PAGING_SHADOW) {
         struct wanted w = wanted_of(d, regs, pdpte);
 
-        if (!root_install(&c, v, &w)) {
-            struct verdict verdict = verdict_of(&c, VERDICT_CRASH);
-
-            verdict.why = "out of memory for its shadow tables: give it more (shadow_memory)";
-            return verdict;
-        }
+        if (!root_install(&c, v, &w))
+            return not_installed(&c);
     }
     return verdict_of(&c, VERDICT_RETRY);
 }

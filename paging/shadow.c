@@ -173,29 +173,7 @@ void shadow_put(struct change *c, mfn_t table)
     list_push(d->phys, &d->dead, table);
 }
 
-bool shadow_reap(struct paging_domain *d, unsigned budget)
-{
-    while (d->dead.tail != 0) {
-        mfn_t         table = mfn_of(d->dead.tail);
-        struct frame *f = shadow_of(d, table);
-        struct change quiet = { .d = d }; /* what loses rights here was unlinked and flushed */
-
-        for (; f->shadow.used > 0 && f->shadow.cursor < 512; f->shadow.cursor++) {
-            if (budget == 0)
-                return false;
-            budget--;
-            entry_set(&quiet, table, f->shadow.cursor, PTE_EMPTY);
-        }
-        list_remove(d->phys, &d->dead, table);
-        pool_put_pair(&d->pool, table);
-        d->stats.freed++;
-        d->stats.shadows--;
-        if (budget == 0)
-            break;
-        budget--;
-    }
-    return d->dead.tail == 0;
-}
+static bool drop_all(struct change *c, mfn_t mfn, const struct role *keep);
 
 static mfn_t make(struct change *c, uint64_t key, struct role role)
 {
@@ -231,6 +209,22 @@ mfn_t shadow_find(const struct paging_domain *d, mfn_t guest, struct role role)
     return MFN_NONE;
 }
 
+/*
+ * Roles that one guest table may have before those of other formats and views go; a path in
+ * one format and view needs at most six of one frame.
+ */
+#define ROLES_MAX 12
+
+static unsigned roles(const struct paging_domain *d, mfn_t guest)
+{
+    unsigned n = 0;
+
+    for (uint32_t s = phys_frame(d->phys, guest)->guest.shadows; s != 0;
+         s = d->phys->frame[s].shadow.next)
+        n++;
+    return n;
+}
+
 mfn_t shadow_get(struct change *c, mfn_t guest, struct role role)
 {
     struct paging_domain *d = c->d;
@@ -239,8 +233,10 @@ mfn_t shadow_get(struct change *c, mfn_t guest, struct role role)
 
     if (mfn_valid(table))
         return table;
-    if (f->guest.unsynced) /* what is out of sync has one shadow */
-        resync(c, guest);
+    if (f->guest.unsynced && !shadow_drop(c, guest)) /* what is out of sync has one role */
+        return MFN_NONE;
+    if (roles(d, guest) >= ROLES_MAX && !drop_all(c, guest, &role))
+        return MFN_NONE;
     table = make(c, guest.raw, role);
     if (!mfn_valid(table))
         return table;
@@ -342,87 +338,99 @@ void shadow_unpin(struct change *c, mfn_t table)
     shadow_put(c, table);
 }
 
-static void reap_until(struct paging_domain *d, unsigned pairs)
-{
-    while (d->pool.free_pairs < pairs && !shadow_reap(d, 512))
-        ;
-}
-
-/*
- * Gives memory back, the least useful first: what is dead, the roots used longest ago, and
- * at last whatever hangs below the roots in use. What the caller looked up before does not
- * survive.
- */
-bool shadow_reserve(struct change *c, unsigned pairs)
-{
-    struct paging_domain *d = c->d;
-
-    reap_until(d, pairs);
-    while (d->pool.free_pairs < pairs && d->idle.tail != 0) {
-        shadow_drop(c, mfn_of(shadow_of(d, mfn_of(d->idle.tail))->shadow.key));
-        reap_until(d, pairs);
-    }
-    for (mfn_t root = mfn_of(d->roots.tail); d->pool.free_pairs < pairs && root.raw != 0;) {
-        mfn_t newer = mfn_of(shadow_of(d, root)->shadow.list_prev);
-
-        d->stats.reclaimed++;
-        shadow_unpin(c, root); /* a root in use only loses its pin */
-        root_forget(c, root);
-        reap_until(d, pairs);
-        root = newer;
-    }
-    if (d->pool.free_pairs < pairs) {
-        d->stats.unhooked++;
-        root_unhook_all(c);
-        reap_until(d, pairs);
-    }
-    return d->pool.free_pairs >= pairs;
-}
-
 /* ---- by the reverse map ---- */
 
+/*
+ * The list of writable leaves becomes part of the list of read-only ones as a whole; the leaves
+ * are at most RMAP_WRITABLE_MAX.
+ */
 void shadow_protect(struct change *c, mfn_t mfn)
 {
     struct paging_domain *d = c->d;
     struct frame         *f = phys_frame(d->phys, mfn);
+    rmap_t                first = f->guest.leaves[1], e = first;
 
-    if (f->guest.leaves[1] != 0)
-        d->stats.protected_frames++;
-    while (f->guest.leaves[1] != 0) {
-        rmap_t e = f->guest.leaves[1];
-        pte_t  old = entry_get(d, rmap_table(e), rmap_index(e));
+    if (first == 0)
+        return;
+    do {
+        pte_t *slot = &((pte_t *)phys_ptr(d->phys, rmap_table(e)))[rmap_index(e)];
 
-        entry_set(c, rmap_table(e), rmap_index(e), (pte_t){ old.raw & ~PTE_W });
-        d->stats.withdrawn++;
-    }
+        lower(c, rmap_table(e), rmap_index(e));
+        __atomic_store_n(&slot->raw, slot->raw & ~PTE_W, __ATOMIC_RELAXED);
+        e = rmap_next(d->phys, e);
+    } while (e != first);
+    rmap_join(d->phys, &f->guest.leaves[0], &f->guest.leaves[1]);
+    d->stats.protected_frames++;
+    d->stats.withdrawn += f->guest.writable;
+    f->guest.writable = 0;
 }
 
-void shadow_unmap(struct change *c, mfn_t mfn)
+bool shadow_unmap(struct change *c, mfn_t mfn)
 {
     struct frame *f = phys_frame(c->d->phys, mfn);
 
+    f->guest.blocked = 1;
     for (unsigned list = 0; list < 2; list++)
-        while (f->guest.leaves[list] != 0)
-            entry_set(c, rmap_table(f->guest.leaves[list]), rmap_index(f->guest.leaves[list]),
-                      PTE_EMPTY);
+        while (f->guest.leaves[list] != 0) {
+            rmap_t e = f->guest.leaves[list];
+
+            if (must_stop(c))
+                return false;
+            entry_set(c, rmap_table(e), rmap_index(e), PTE_EMPTY);
+        }
+    f->guest.blocked = 0;
+    return true;
 }
 
-void shadow_drop(struct change *c, mfn_t mfn)
+bool shadow_unlink(struct change *c, mfn_t table)
+{
+    const struct frame *f = shadow_of(c->d, table);
+
+    while (f->shadow.parents != 0) {
+        rmap_t e = f->shadow.parents;
+
+        if (must_stop(c))
+            return false;
+        entry_set(c, rmap_table(e), rmap_index(e), PTE_EMPTY);
+    }
+    return true;
+}
+
+/* One shadow, except that a vCPU which runs on it keeps it. */
+static bool drop_one(struct change *c, mfn_t table)
+{
+    if (!shadow_unlink(c, table))
+        return false;
+    if (is_unsynced(shadow_of(c->d, table)))
+        unsync_forget(c, table);
+    shadow_unpin(c, table);
+    root_forget(c, table);
+    return true;
+}
+
+/* All shadows of a guest table; those of one format and view stay if `keep` is given. */
+static bool drop_all(struct change *c, mfn_t mfn, const struct role *keep)
 {
     struct paging_domain *d = c->d;
-    struct frame         *guest = phys_frame(d->phys, mfn);
+    bool                  done = true;
 
-    unsync_discard(c, mfn);
-    for (uint32_t s = guest->guest.shadows, next; s != 0; s = next) {
+    for (uint32_t s = phys_frame(d->phys, mfn)->guest.shadows, next; done && s != 0; s = next) {
         struct frame *f = &d->phys->frame[s];
 
         f->shadow.refs++; /* stays on the chain until we have read its successor */
-        while (f->shadow.parents != 0)
-            entry_set(c, rmap_table(f->shadow.parents), rmap_index(f->shadow.parents), PTE_EMPTY);
-        shadow_unpin(c, mfn_of(s));
-        root_forget(c, mfn_of(s));
+        if (!keep || f->shadow.format != keep->format || f->shadow.view != keep->view)
+            done = drop_one(c, mfn_of(s));
         next = f->shadow.next;
         shadow_put(c, mfn_of(s));
     }
-    d->stats.unshadowed++;
+    return done;
+}
+
+bool shadow_drop(struct change *c, mfn_t mfn)
+{
+    if (!drop_all(c, mfn, NULL))
+        return false;
+    phys_frame(c->d->phys, mfn)->guest.unsynced = 0;
+    c->d->stats.unshadowed++;
+    return true;
 }

@@ -31,10 +31,28 @@ struct change {
     struct paging_domain *d;
     enum flush_kind       flush;
     gva_t                 va;
-    unsigned              work; /* entries changed: long operations stop when it is too much */
+    unsigned              work;  /* entries changed */
+    bool                  again; /* stopped when that was too much: to be called again */
 };
 
-#define CHANGE_BUDGET 512 /* entries that one operation changes before it lets others go first */
+/*
+ * Entries that an operation changes before it lets others go first. Each is some hundred
+ * instructions; what cannot stop in the middle (a path of tables, the writable leaves of a
+ * frame) comes on top.
+ */
+#define CHANGE_BUDGET 128
+
+/*
+ * Asked before each step of what may take long. True: the operation returns false to its
+ * caller, all the way up, and the verdict says `again`. What was done stays done.
+ */
+static inline bool must_stop(struct change *c)
+{
+    if (c->work < CHANGE_BUDGET)
+        return false;
+    c->again = true;
+    return true;
+}
 
 static inline struct frame *shadow_of(const struct paging_domain *d, mfn_t table)
 {
@@ -66,13 +84,19 @@ uint8_t view_key(enum pt_format format, uint8_t view);
  */
 void entry_set(struct change *c, mfn_t table, unsigned index, pte_t new);
 
-/* Makes sure that `pairs` tables can be made: false: the domain cannot go on. */
+/*
+ * Makes sure that `pairs` tables can be made. False: not yet if c->again, else never: the
+ * domain cannot go on. What the caller looked up before does not survive. (reclaim.c)
+ */
 must_check bool shadow_reserve(struct change *c, unsigned pairs);
 
 /* The live shadow of a guest table in this role; MFN_NONE if there is none. */
 mfn_t shadow_find(const struct paging_domain *d, mfn_t guest, struct role role);
 
-/* Finds or makes; reserved before. A frame that becomes a table loses its writable leaves first. */
+/*
+ * Finds or makes; reserved before. A frame that becomes a table loses its writable leaves first.
+ * MFN_NONE if that must stop in the middle.
+ */
 mfn_t shadow_get(struct change *c, mfn_t guest, struct role role);
 
 /* A table of ours that stands for none of the guest's and stays empty: for a CR3 outside memory. */
@@ -88,17 +112,20 @@ void shadow_put(struct change *c, mfn_t table);
 void shadow_pin(struct change *c, mfn_t table);
 void shadow_unpin(struct change *c, mfn_t table);
 
-/* Takes dead tables apart, at most about `budget` entries; true if none is left. */
-must_check bool shadow_reap(struct paging_domain *d, unsigned budget);
+/* Takes dead tables apart while the budget lasts; true if none is left. (reclaim.c) */
+must_check bool shadow_reap(struct paging_domain *d, unsigned *budget);
 
 /* Takes the write permission out of all leaves that map a frame. */
 void shadow_protect(struct change *c, mfn_t mfn);
 
-/* Takes away all leaves that map a frame. */
-void shadow_unmap(struct change *c, mfn_t mfn);
+/* Takes away all leaves that map a frame, and lets nobody make one meanwhile. */
+must_check bool shadow_unmap(struct change *c, mfn_t mfn);
+
+/* Clears all entries of ours that point at this table. */
+must_check bool shadow_unlink(struct change *c, mfn_t table);
 
 /* Lets go of all shadows of the table in a frame, wherever they are linked. */
-void shadow_drop(struct change *c, mfn_t mfn);
+must_check bool shadow_drop(struct change *c, mfn_t mfn);
 
 /* ---- rules.c: what one of our entries may say ---- */
 
@@ -140,11 +167,13 @@ must_check bool unsync_wanted(const struct paging_vcpu *v, mfn_t guest, unsigned
 /* Lets the guest write the table; without memory for the copy it loses its shadows instead. */
 void unsync(struct change *c, mfn_t guest);
 /* Brings the table's shadows in line again and protects it. */
-void resync(struct change *c, mfn_t guest);
-/* All tables of the domain, as for a full flush; false: not finished, call again. */
+must_check bool resync(struct change *c, mfn_t guest);
+/* All tables of the domain, as for a full flush. */
 must_check bool resync_all(struct change *c);
 /* Unlinks all tables that are out of sync: whoever needs one again synchronises it first. */
-void unsync_idle_all(struct change *c);
+must_check bool unsync_idle_all(struct change *c);
+/* Takes a shadow that nobody uses off the list; its copy goes. */
+void unsync_forget(struct change *c, mfn_t shadow);
 
 /* True if this table of ours is out of sync, or one below it may be. */
 static inline bool unsync_below(const struct paging_domain *d, mfn_t table)
@@ -154,29 +183,31 @@ static inline bool unsync_below(const struct paging_domain *d, mfn_t table)
     return is_unsynced(f) || (f->shadow.level > 1 && f->shadow.used > 0 && d->unsynced.head != 0);
 }
 
-/* Forgets that the table is out of sync; its shadows must be dropped at once. */
-void unsync_discard(struct change *c, mfn_t guest);
-
 void list_push(const struct phys *phys, struct shadow_list *list, mfn_t table);
 void list_remove(const struct phys *phys, struct shadow_list *list, mfn_t table);
 
 /* ---- root.c ---- */
 
+#define ROOT_PAIRS 8 /* most tables of ours that a new root can need */
+
 /* True if some vCPU runs on a shadow of the table in this frame. */
 must_check bool root_in_use(const struct paging_domain *d, mfn_t guest);
-/* Puts vCPUs that run on a shadow of this frame on empty roots, until root_refresh. */
+/*
+ * Puts vCPUs that run on a shadow of this frame on empty roots, until root_refresh: in between
+ * none may run. Both need ROOT_PAIRS for each vCPU, and no table out of sync, or they fail.
+ */
 must_check bool root_detach(struct change *c, mfn_t guest);
 
 /* Forgets every root slot that names this table and is not in use. */
 void root_forget(struct change *c, mfn_t table);
-/* Empties all roots in use, so that what hangs below them can be reaped. */
-void root_unhook_all(struct change *c);
+/* Empties roots in use, so that what hangs below them can be reaped; true if it found work. */
+must_check bool root_unhook(struct change *c);
 /* The memory behind some table may have changed: the roots in use are looked up again. */
 must_check bool root_refresh(struct change *c);
 
 static inline struct verdict verdict_of(const struct change *c, enum verdict_kind kind)
 {
-    return (struct verdict){ .kind = kind, .flush = c->flush, .va = c->va };
+    return (struct verdict){ .kind = kind, .flush = c->flush, .va = c->va, .again = c->again };
 }
 
 #endif

@@ -82,17 +82,34 @@ void sync_entry(struct change *c, mfn_t shadow, unsigned index)
     }
 }
 
+/* Entries followed for one write; those beyond become empty, which is always right. */
+#define WRITTEN_BUDGET 64
+
+static void empty_entry(struct change *c, mfn_t shadow, unsigned index)
+{
+    struct span span = span_of(shadow_of(c->d, shadow), index);
+
+    for (unsigned i = 0; i < span.count; i++)
+        entry_set(c, shadow, span.first + i, PTE_EMPTY);
+}
+
 void sync_written(struct change *c, mfn_t guest, unsigned offset, unsigned len)
 {
     struct paging_domain *d = c->d;
+    unsigned              budget = WRITTEN_BUDGET;
 
     for (uint32_t s = phys_frame(d->phys, guest)->guest.shadows, next; s != 0; s = next) {
         struct frame *f = &d->phys->frame[s];
         unsigned      bytes = f->shadow.format == PT_32 ? 4 : 8;
 
         f->shadow.refs++; /* stays on the chain until we have read its successor */
-        for (unsigned i = offset / bytes; i <= (offset + len - 1) / bytes; i++)
-            sync_entry(c, mfn_of(s), i);
+        for (unsigned i = offset / bytes; i <= (offset + len - 1) / bytes; i++) {
+            if (budget > 0)
+                sync_entry(c, mfn_of(s), i);
+            else
+                empty_entry(c, mfn_of(s), i);
+            budget -= budget > 0;
+        }
         next = f->shadow.next;
         shadow_put(c, mfn_of(s));
     }

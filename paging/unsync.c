@@ -70,7 +70,7 @@ void unsync(struct change *c, mfn_t guest)
     struct frame         *f = phys_frame(d->phys, guest);
 
     if (pool_free_frames(&d->pool) < 2) {
-        shadow_drop(c, guest);
+        (void)!shadow_drop(c, guest); /* what is left of them follows each write, as before */
         return;
     }
     for (uint32_t s = f->guest.shadows; s != 0; s = d->phys->frame[s].shadow.next)
@@ -92,8 +92,8 @@ void unsync_note(const struct paging_domain *d, mfn_t shadow, unsigned index, pt
         ((uint64_t *)copy)[index] = e.raw;
 }
 
-/* Takes a shadow off its list, with its copy; the reference of the list goes as well. */
-static void off_list(struct change *c, mfn_t shadow)
+/* The reference of the list goes as well. */
+void unsync_forget(struct change *c, mfn_t shadow)
 {
     struct paging_domain *d = c->d;
     struct frame         *f = shadow_of(d, shadow);
@@ -105,79 +105,121 @@ static void off_list(struct change *c, mfn_t shadow)
     shadow_put(c, shadow);
 }
 
-/* Carries over the entries of one shadow that differ from the copy; how many there were. */
-static unsigned compare(struct change *c, mfn_t shadow)
+/* Follows one word of the table that differs from the copy, which then says the same. */
+static void carry_over(struct change *c, mfn_t shadow, unsigned word)
+{
+    if (shadow_of(c->d, shadow)->shadow.format == PT_32) {
+        sync_entry(c, shadow, 2 * word);
+        sync_entry(c, shadow, 2 * word + 1);
+    } else {
+        sync_entry(c, shadow, word);
+    }
+    c->work++; /* even if our entry says the same */
+}
+
+#define WORDS_AT_ONCE 8
+
+static bool differ(const uint64_t *a, const uint64_t *b)
+{
+    uint64_t difference = 0;
+
+    for (unsigned k = 0; k < WORDS_AT_ONCE; k++)
+        difference |= a[k] ^ b[k];
+    return difference != 0;
+}
+
+/* Carries over the entries of one shadow that differ from the copy; false: not all of them yet. */
+static bool compare(struct change *c, mfn_t shadow, unsigned *changed)
 {
     struct paging_domain *d = c->d;
     const struct frame   *f = shadow_of(d, shadow);
     const uint64_t       *now = phys_ptr(d->phys, mfn_of(f->shadow.key));
     const uint64_t       *then = phys_ptr(d->phys, mfn_of(f->shadow.snapshot));
     bool                  narrow = f->shadow.format == PT_32;
-    unsigned words = narrow ? 256 : 512, from = narrow ? f->shadow.part * 256u : 0, changed = 0;
+    unsigned              words = narrow ? 256 : 512, from = narrow ? f->shadow.part * 256u : 0;
 
-    for (unsigned i = from; i < from + words; i += 4) {
-        if (((now[i] ^ then[i]) | (now[i + 1] ^ then[i + 1]) | (now[i + 2] ^ then[i + 2]) |
-             (now[i + 3] ^ then[i + 3])) == 0)
+    for (unsigned i = from; i < from + words; i += WORDS_AT_ONCE) {
+        if (!differ(now + i, then + i))
             continue;
-        for (unsigned k = i; k < i + 4; k++) {
+        for (unsigned k = i; k < i + WORDS_AT_ONCE; k++) {
             if (now[k] == then[k])
                 continue;
-            changed++;
-            if (narrow) {
-                sync_entry(c, shadow, 2 * k);
-                sync_entry(c, shadow, 2 * k + 1);
-            } else {
-                sync_entry(c, shadow, k);
-            }
+            if (must_stop(c))
+                return false;
+            carry_over(c, shadow, k);
+            ++*changed;
         }
     }
-    return changed;
+    return true;
 }
 
-void resync(struct change *c, mfn_t guest)
+static bool compare_all(struct change *c, const struct frame *guest)
+{
+    struct paging_domain *d = c->d;
+    bool                  done = true;
+
+    for (uint32_t s = guest->guest.shadows; done && s != 0; s = d->phys->frame[s].shadow.next) {
+        unsigned changed = 0;
+
+        if (!is_unsynced(&d->phys->frame[s]))
+            continue;
+        done = compare(c, mfn_of(s), &changed);
+        d->phys->frame[s].shadow.busy = changed > 1;
+        d->stats.changed += changed;
+    }
+    return done;
+}
+
+/*
+ * Nothing writes the table any more once its protection is flushed; nobody runs until it is.
+ * When it must stop in the middle, the table stays out of sync: the rest differs from the copy
+ * as before.
+ */
+bool resync(struct change *c, mfn_t guest)
 {
     struct paging_domain *d = c->d;
     struct frame         *f = phys_frame(d->phys, guest);
-    unsigned              changed = 0;
 
-    /* Nothing writes the table any more once this is flushed; nobody runs until it is. */
-    f->guest.unsynced = 0;
+    if (must_stop(c))
+        return false;
     shadow_protect(c, guest);
+    f->guest.unsynced = 0; /* no entry that is carried over may be writable */
+    if (!compare_all(c, f)) {
+        f->guest.unsynced = 1;
+        return false;
+    }
     for (uint32_t s = f->guest.shadows, next; s != 0; s = next) {
         struct frame *shadow = &d->phys->frame[s];
 
         shadow->shadow.refs++; /* stays on the chain until we have read its successor */
-        if (is_unsynced(shadow)) {
-            unsigned n = compare(c, mfn_of(s));
-
-            shadow->shadow.busy = n > 1;
-            changed += n;
-            off_list(c, mfn_of(s));
-        }
+        if (is_unsynced(shadow))
+            unsync_forget(c, mfn_of(s));
         next = shadow->shadow.next;
         shadow_put(c, mfn_of(s));
     }
     d->stats.synced++;
-    d->stats.changed += changed;
+    return true;
 }
 
 /* Nobody can use what no entry points at: it may stay as it is. */
-static void make_idle(struct change *c, mfn_t shadow)
+static bool make_idle(struct change *c, mfn_t shadow)
 {
     struct paging_domain *d = c->d;
-    struct frame         *f = shadow_of(d, shadow);
 
-    while (f->shadow.parents != 0)
-        entry_set(c, rmap_table(f->shadow.parents), rmap_index(f->shadow.parents), PTE_EMPTY);
+    if (!shadow_unlink(c, shadow))
+        return false;
     list_remove(d->phys, &d->unsynced, shadow);
-    f->shadow.idle = 1;
+    shadow_of(d, shadow)->shadow.idle = 1;
     list_push(d->phys, &d->idle, shadow);
+    return true;
 }
 
-void unsync_idle_all(struct change *c)
+bool unsync_idle_all(struct change *c)
 {
     while (c->d->unsynced.head != 0)
-        make_idle(c, mfn_of(c->d->unsynced.head));
+        if (!make_idle(c, mfn_of(c->d->unsynced.head)))
+            return false;
+    return true;
 }
 
 bool resync_all(struct change *c)
@@ -187,34 +229,10 @@ bool resync_all(struct change *c)
     for (unsigned n = 0; d->unsynced.head != 0; n++) {
         mfn_t shadow = mfn_of(d->unsynced.head);
 
-        if (c->work > CHANGE_BUDGET)
+        if (n == RESYNC_AT_ONCE)
+            return unsync_idle_all(c);
+        if (!resync(c, mfn_of(shadow_of(d, shadow)->shadow.key)))
             return false;
-        if (n < RESYNC_AT_ONCE)
-            resync(c, mfn_of(shadow_of(d, shadow)->shadow.key));
-        else
-            make_idle(c, shadow);
     }
     return true;
-}
-
-void unsync_discard(struct change *c, mfn_t guest)
-{
-    struct paging_domain *d = c->d;
-    struct frame         *f = phys_frame(d->phys, guest);
-
-    if (!f->guest.unsynced)
-        return;
-    f->guest.unsynced = 0;
-    for (uint32_t s = f->guest.shadows, next; s != 0; s = next) {
-        struct frame *shadow = &d->phys->frame[s];
-
-        shadow->shadow.refs++;
-        while (shadow->shadow.parents != 0)
-            entry_set(c, rmap_table(shadow->shadow.parents), rmap_index(shadow->shadow.parents),
-                      PTE_EMPTY);
-        if (is_unsynced(shadow))
-            off_list(c, mfn_of(s));
-        next = shadow->shadow.next;
-        shadow_put(c, mfn_of(s));
-    }
 }

@@ -38,7 +38,7 @@ struct verdict {
     uint64_t          gpa;  /* of VERDICT_DEVICE and VERDICT_EMULATE             */
     mfn_t             mfn;  /* of VERDICT_EMULATE: the frame behind gpa; A and D are set */
     const char       *why;
-    bool              again; /* of a register write or flush: not finished, do not retire */
+    bool              again; /* not finished: call again, after whoever waits; do not retire */
 };
 
 /* Error code bits of #PF: APM vol. 2, 8.4.2. */

@@ -28,6 +28,19 @@ static void *must(void *p)
     return p;
 }
 
+static bool audit(struct world *w)
+{
+    struct audit a;
+
+    memset(&a, 0, sizeof(a));
+    paging_audit((struct paging_locked){ &w->domain }, &a);
+    w->counts.audits++;
+    if (a.violations != 0)
+        return world_fail(w, "audit: %" PRIu64 " violations, the first: %.160s", a.violations,
+                          a.first);
+    return true;
+}
+
 static void create_memory(struct world *w)
 {
     struct mmu_memory *m = &w->memory;
@@ -73,12 +86,24 @@ static void create_machine(struct world *w)
     }
 }
 
-static void must_p2m(struct world *w, uint64_t gfn, struct p2m_entry entry)
+/* Until it is done. Guests go on in between, as far as the hypercall that changes it lets them. */
+static bool set_p2m(struct world *w, struct world_vcpu *v, uint64_t gfn, struct p2m_entry entry)
 {
-    struct verdict d = paging_p2m_set((struct paging_locked){ &w->domain }, gfn_of(gfn), entry);
+    for (unsigned calls = 0; calls < WORLD_AGAIN; calls++) {
+        struct verdict d = paging_p2m_set((struct paging_locked){ &w->domain }, gfn_of(gfn), entry);
 
-    if (d.kind != VERDICT_RETRY)
-        world_fail(w, "paging_p2m_set: verdict %d (%s)", (int)d.kind, d.why ? d.why : "");
+        if (d.kind != VERDICT_RETRY)
+            return world_fail(w, "paging_p2m_set: verdict %d (%s)", (int)d.kind,
+                              d.why ? d.why : "");
+        if (v && !world_flush(w, v, d))
+            return false;
+        if (!d.again)
+            return true;
+        w->counts.again++;
+        if (!audit(w))
+            return false;
+    }
+    return world_fail(w, "paging_p2m_set does not come to an end");
 }
 
 static void create_domain(struct world *w)
@@ -91,9 +116,9 @@ static void create_domain(struct world *w)
     if (!paging_domain_init(&w->domain, &w->phys, DOMAIN_ID, PAGING_SHADOW, features))
         world_fail(w, "paging_domain_init: no memory");
     for (uint64_t gfn = 0; gfn < w->setup.gfns; gfn++)
-        must_p2m(w, gfn, (struct p2m_entry){ mfn_of(w->mfn_of_page[gfn]), P2M_RAM, 0 });
+        (void)!set_p2m(w, NULL, gfn, (struct p2m_entry){ mfn_of(w->mfn_of_page[gfn]), P2M_RAM, 0 });
     if (w->setup.large)
-        must_p2m(w, WORLD_LARGE, (struct p2m_entry){ mfn_of(512), P2M_RAM, 9 });
+        (void)!set_p2m(w, NULL, WORLD_LARGE, (struct p2m_entry){ mfn_of(512), P2M_RAM, 9 });
 }
 
 struct world *world_create(const struct world_setup *setup)
@@ -222,19 +247,6 @@ static bool compare_memory(struct world *w, bool all)
     return true;
 }
 
-static bool audit(struct world *w)
-{
-    struct audit a;
-
-    memset(&a, 0, sizeof(a));
-    paging_audit((struct paging_locked){ &w->domain }, &a);
-    w->counts.audits++;
-    if (a.violations != 0)
-        return world_fail(w, "audit: %" PRIu64 " violations, the first: %.160s", a.violations,
-                          a.first);
-    return true;
-}
-
 static bool check_tlbs(struct world *w)
 {
     for (unsigned i = 0; i < w->vcpus; i++)
@@ -360,12 +372,7 @@ static bool p2m_change(struct world *w, struct world_vcpu *v, const struct op *o
         m->page_of[gfn] = page;
     }
     m->behind[gfn] = op->acc & 3;
-
-    struct verdict d = paging_p2m_set((struct paging_locked){ &w->domain }, gfn_of(gfn), entry);
-
-    if (d.kind != VERDICT_RETRY)
-        return world_fail(w, "paging_p2m_set: verdict %d (%s)", (int)d.kind, d.why ? d.why : "");
-    return world_flush(w, v, d);
+    return set_p2m(w, v, gfn, entry);
 }
 
 static bool is_memory(const struct world *w, uint64_t gpa)

@@ -151,13 +151,14 @@ static bool is_behind(const struct world *w, struct verdict d)
 
 /* One verdict of the core on a fault. *again: run the instruction again. */
 static bool handle_fault(struct world *w, struct world_vcpu *v, const struct op *op, bool present,
-                         struct ending *e, bool *again)
+                         struct ending *e, bool *again, bool *unfinished)
 {
     unsigned       acc = op->kind == OP_IMPLICIT ? ACC_AC : op->acc; /* as the edge sees it */
     struct fault   f = { gva_of(op->va), acc, present };
     struct verdict d = paging_fault((struct paging_locked){ &w->domain }, &v->core, &f);
 
     *again = false;
+    *unfinished = d.again;
     if (!world_flush(w, v, d))
         return false;
     switch (d.kind) {
@@ -195,8 +196,10 @@ static bool handle_fault(struct world *w, struct world_vcpu *v, const struct op 
 static bool core_access(struct world *w, struct world_vcpu *v, const struct op *op,
                         struct ending *e)
 {
-    for (unsigned i = 0; i <= WORLD_RETRIES; i++) {
-        bool again;
+    unsigned unfinished = 0;
+
+    for (unsigned i = 0; i <= WORLD_RETRIES + unfinished && i < WORLD_AGAIN; i++) {
+        bool again, more;
 
         world_enter(w, v);
         struct hardware_outcome o = hardware_access(&v->hardware, op->va, op->acc);
@@ -211,8 +214,10 @@ static bool core_access(struct world *w, struct world_vcpu *v, const struct op *
                                   .faults = i };
             return !(op->acc & ACC_WRITE) || write_directly(w, op, o.mfn, e);
         case HARDWARE_FAULT:
-            if (!handle_fault(w, v, op, o.present, e, &again))
+            if (!handle_fault(w, v, op, o.present, e, &again, &more))
                 return false;
+            unfinished += more;
+            w->counts.again += more;
             e->faults = i + 1;
             if (!again)
                 return true;

@@ -11,7 +11,7 @@
 #include "x86/ioport.h"
 #include "x86/mmio.h"
 
-#define STRING_BUDGET 256 /* iterations of one REP between two entries */
+#define STRING_BUDGET 64  /* iterations: each may write a table */
 #define FXSAVE_XMM    160 /* offset of XMM0: APM vol. 2, 11.4.4 */
 #define DR6_BS        (1u << 14)
 

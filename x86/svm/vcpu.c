@@ -7,6 +7,7 @@
 #include "x86/svm/svm.h"
 
 #include "hv/alloc.h"
+#include "hv/preempt.h"
 #include "hv/print.h"
 #include "x86/platform.h"
 #include "x86/traps.h"
@@ -111,15 +112,17 @@ static void enter(struct machine_vcpu *m)
     m->cpu.gpr[REG_RSP] = b->rsp;
 }
 
-/* The stretch of hypervisor work that ends now. */
-static uint64_t end_stretch(struct cpu *cpu)
+/* The work for an exit ends now. */
+static void end_exit(struct cpu *cpu, struct svm_stat *stat, const struct machine_vcpu *m)
 {
-    uint64_t now = rdtsc();
-    uint64_t stretch = now - cpu->stretch_start;
+    uint64_t now = rdtsc(), stretch = now - cpu->stretch_start;
 
+    if (stat)
+        stat->ticks += stretch;
     if (stretch > cpu->stretch_max)
-        cpu->stretch_max = stretch;
-    return now;
+        preemption_longest(cpu, stretch,
+                           stat ? svm_kind_name((enum svm_kind)(stat - m->stat)) : "a first entry");
+    cpu->stretch_start = now;
 }
 
 /* Nothing is to be injected now, and no window has to be opened or closed. */
@@ -134,7 +137,6 @@ void machine_vcpu_run(struct vcpu *v)
     struct machine_vcpu *m = v->machine;
     struct cpu          *cpu = this_cpu();
     struct svm_stat     *stat = NULL; /* of the exit whose work goes on */
-    uint64_t             now;
 
     cpu->current = v;
     m->running = NULL; /* others of the domain may have lowered something meanwhile */
@@ -146,9 +148,7 @@ void machine_vcpu_run(struct vcpu *v)
             inject_prepare(m);
         if (!regs_root_holds(m))
             regs_root(m);
-        now = end_stretch(cpu);
-        if (stat)
-            stat->ticks += now - cpu->stretch_start;
+        end_exit(cpu, stat, m);
         cpu->entries++;
         enter(m);
         cpu->stretch_start = rdtsc();
@@ -161,10 +161,7 @@ void machine_vcpu_run(struct vcpu *v)
         stat = &m->stat[svm_exit(m)];
         stat->count++;
     }
-    now = end_stretch(cpu);
-    if (stat)
-        stat->ticks += now - cpu->stretch_start;
-    cpu->stretch_start = now;
+    end_exit(cpu, stat, m);
     m->running = NULL;
 }
 

@@ -1,0 +1,140 @@
+/*
+ * Memory comes back: dead tables are taken apart, and tables that live are let go when the pool
+ * is short, the least useful first. Everything is done in steps, so that it can stop anywhere
+ * and go on when it is called again; while a fault waits for memory its vCPU executes nothing.
+ */
+#include "shadow.h"
+
+/* Entries of dead tables between two looks at the pool. */
+#define REAP_STEP 32
+
+bool shadow_reap(struct paging_domain *d, unsigned *budget)
+{
+    while (d->dead.tail != 0) {
+        mfn_t         table = mfn_of(d->dead.tail);
+        struct frame *f = shadow_of(d, table);
+        struct change quiet = { .d = d }; /* what loses rights here was unlinked and flushed */
+
+        for (; f->shadow.used > 0 && f->shadow.cursor < 512; f->shadow.cursor++) {
+            if (pte_eq(entry_get(d, table, f->shadow.cursor), PTE_EMPTY))
+                continue;
+            if (*budget == 0)
+                return false;
+            --*budget;
+            entry_set(&quiet, table, f->shadow.cursor, PTE_EMPTY);
+        }
+        if (*budget == 0)
+            return false;
+        --*budget;
+        list_remove(d->phys, &d->dead, table);
+        pool_put_pair(&d->pool, table);
+        d->stats.freed++;
+        d->stats.shadows--;
+    }
+    return true;
+}
+
+static void reap_some(struct change *c)
+{
+    unsigned left = REAP_STEP;
+
+    (void)!shadow_reap(c->d, &left);
+    c->work += REAP_STEP - left;
+}
+
+static bool drop_last(struct change *c, const struct shadow_list *list)
+{
+    c->work++;
+    return shadow_drop(c, mfn_of(shadow_of(c->d, mfn_of(list->tail))->shadow.key));
+}
+
+/*
+ * One step towards more memory; false: nothing is left to let go of, or it must stop. A root
+ * in use only loses its pin.
+ */
+static bool reclaim(struct change *c)
+{
+    struct paging_domain *d = c->d;
+
+    if (d->dead.tail != 0) {
+        reap_some(c);
+        return true;
+    }
+    if (d->idle.tail != 0)
+        return drop_last(c, &d->idle);
+    if (d->roots.tail != 0) {
+        mfn_t root = mfn_of(d->roots.tail);
+
+        d->stats.reclaimed++;
+        shadow_ref(d, root);
+        shadow_unpin(c, root);
+        root_forget(c, root);
+        shadow_put(c, root);
+        c->work++;
+        return true;
+    }
+    if (d->unsynced.tail != 0)
+        return drop_last(c, &d->unsynced);
+    return root_unhook(c);
+}
+
+bool shadow_reserve(struct change *c, unsigned pairs)
+{
+    while (c->d->pool.free_pairs < pairs)
+        if (must_stop(c) || !reclaim(c))
+            return false;
+    return true;
+}
+
+/* ---- the end ---- */
+
+static void release_roots(struct change *c, struct paging_vcpu *v)
+{
+    for (unsigned i = 0; i < PAGING_ROOTS; i++) {
+        struct paging_root *r = &v->root[i];
+
+        for (unsigned t = 0; r->used && t < r->count; t++)
+            if (mfn_valid(r->table[t]))
+                shadow_put(c, r->table[t]);
+        r->used = false;
+    }
+}
+
+/* Nobody runs any more: every table loses what keeps it, the rest is the reaper's. */
+static bool let_go(struct paging_domain *d)
+{
+    struct change c = { .d = d };
+
+    for (; d->vcpus; d->vcpus = d->vcpus->next)
+        release_roots(&c, d->vcpus);
+    while (d->unsynced.tail != 0)
+        if (!drop_last(&c, &d->unsynced))
+            return false;
+    while (d->idle.tail != 0)
+        if (!drop_last(&c, &d->idle))
+            return false;
+    while (d->roots.tail != 0) {
+        if (must_stop(&c))
+            return false;
+        c.work++;
+        shadow_unpin(&c, mfn_of(d->roots.tail));
+    }
+    if (mfn_valid(d->direct))
+        shadow_put(&c, d->direct);
+    d->direct = MFN_NONE;
+    return true;
+}
+
+bool paging_domain_reap(struct paging_locked p, unsigned budget)
+{
+    struct paging_domain *d = p.domain;
+
+    if (!d->all_dead)
+        d->all_dead = let_go(d);
+    return d->all_dead && shadow_reap(d, &budget) && p2m_reap(&d->p2m, budget / 64 + 1);
+}
+
+bool paging_work(struct paging_locked p, unsigned budget)
+{
+    return shadow_reap(p.domain, &budget);
+}
