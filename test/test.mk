@@ -12,7 +12,7 @@ fuzz_src        := $(shell grep -l 'LLVMFuzzerTestOneInput' $(wildcard paging/*_
 fuzzers         := $(fuzz_src:%.c=$B/fuzz/%) $B/fuzz/soak
 bare_guests     := $(filter-out guest,$(basename $(notdir $(wildcard test/guests/*.c))))
 bare_guest_elf  := $(bare_guests:%=$B/test/guests/%.elf)
-multiboot       := $(filter-out kernel,$(basename $(notdir $(wildcard test/guests/multiboot/*.c))))
+multiboot       := $(basename $(notdir $(shell grep -l '^void kernel_main' $(wildcard test/guests/multiboot/*.c))))
 multiboot_elf   := $(multiboot:%=$B/test/guests/multiboot/%.elf)
 FUZZ_SECONDS    := 60
 
@@ -86,10 +86,16 @@ $B/test/guests/multiboot/%.o: test/guests/multiboot/%.c | $B/.packages
 $B/test/guests/multiboot/%.o: test/guests/multiboot/%.S | $B/.packages
 	@mkdir -p $(@D)
 	$(CC) -m32 -c -o $@ $<
+# What several kernels use: each takes from it what it needs.
+multiboot_parts := $(basename $(notdir $(wildcard test/guests/multiboot/*.[cS])))
+multiboot_parts := $(filter-out $(multiboot) start,$(multiboot_parts))
+$B/test/guests/multiboot/parts.a: $(multiboot_parts:%=$B/test/guests/multiboot/%.o)
+	@rm -f $@
+	@ar rcs $@ $^
 $(multiboot_elf): $B/test/guests/multiboot/%.elf: $B/test/guests/multiboot/%.o $B/test/guests/multiboot/start.o \
-    $B/test/guests/multiboot/kernel.o test/guests/multiboot/kernel.lds
+    $B/test/guests/multiboot/parts.a test/guests/multiboot/kernel.lds
 	ld -m elf_i386 -static -nostdlib -z noexecstack --no-warn-rwx-segments -T test/guests/multiboot/kernel.lds \
-	    -o $@ $(filter %.o,$^)
+	    -o $@ $(filter %.o %.a,$^)
 .SECONDARY: $(multiboot:%=$B/test/guests/multiboot/%.o)
 
 -include $(wildcard $B/test/guests/*.d $B/test/guests/multiboot/*.d)
@@ -105,7 +111,7 @@ test: image tools guest $(hosted_tests) $B/test/soak $(bare_guest_elf) $(multibo
 	@test/run.py hosted $(hosted_tests) soak $B/test/soak lint system
 
 test-long: image tools guest lint $(hosted_tests) $(bare_guest_elf) $(multiboot_elf) $(fuzzers)
-	@FUZZ_SECONDS=$(FUZZ_SECONDS) test/run.py hosted $(hosted_tests) lint fuzz $(fuzzers) system
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) test/run.py hosted $(hosted_tests) lint fuzz $(fuzzers) system system "all bits of an entry"
 
 $B/fuzz/%: %.c | $B/.packages $B/zydis/.fetched
 	@mkdir -p $(@D)

@@ -2,8 +2,8 @@
  * Entries with bits set that the processor reserves: an address beyond what it has, the low
  * address bits of a large page, the size bit in the top-level table. Each is a page fault
  * that says both "present" and "reserved", whatever else the access was. QEMU 7.2 leaves the
- * first out of the error code where the guest's faults are its own, so that this runs under
- * shadow paging only.
+ * first out of the error code where the guest's faults are its own (8 instead of 9: T1 in
+ * doc/caveats.md), so that this runs under shadow paging only.
  */
 #include "test/guests/guest.h"
 
