@@ -52,6 +52,8 @@ static void beyond_the_widest_address_there_is_a_hole_that_cannot_be_filled(void
     }
     assert_true(p2m_set(&p2m, gfn_of((UINT64_C(1) << 28) - 1), ram(5, 0)));
     assert_int_equal(p2m_get(&p2m, gfn_of((UINT64_C(1) << 28) - 1)).mfn.raw, 5);
+    assert_int_equal(p2m_get(&p2m, gfn_of((UINT64_C(1) << 36 | UINT64_C(1) << 28) - 1)).type,
+                     P2M_HOLE); /* the same places in the tree */
 }
 
 static void a_block_that_is_not_aligned_is_refused(void **state)

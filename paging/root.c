@@ -376,7 +376,11 @@ bool root_detach(struct change *c, mfn_t guest)
                         .guest = { MFN_NONE, MFN_NONE, MFN_NONE, MFN_NONE },
         };
 
-        if (runs_on(v, guest) && !root_install(c, v, &none))
+        if (!runs_on(v, guest))
+            continue;
+        c->flush = FLUSH_ALL; /* whoever runs on it is to leave it */
+        c->d->lowered++;
+        if (!root_install(c, v, &none))
             return false;
     }
     return true;

@@ -264,6 +264,22 @@ static void a_frame_that_leaves_the_p2m_leaves_every_table(void **state)
     end(w);
 }
 
+static void a_root_that_gets_other_memory_is_followed_there(void **state)
+{
+    struct world *w = four_levels(&setup);
+
+    (void)state;
+    touch(w, 0x20000, ACC_WRITE);
+    step(w, (struct op){ .kind = OP_P2M, .acc = MMU_RAM, .length = 8, .va = ROOT_A, .value = 98 });
+    touch(w, 0x20000, ACC_WRITE); /* the new page is empty */
+    poke(w, ROOT_A, 0, 3 << 12 | FLAGS);
+    touch(w, 0x20000, ACC_WRITE);
+    poke(w, ROOT_A, 0, 0);
+    touch(w, 0x20000, ACC_WRITE);
+    assert_int_equal(w->counts.absent, 2);
+    end(w);
+}
+
 static void a_frame_has_at_most_so_many_writable_leaves(void **state)
 {
     struct world_setup s = setup;
@@ -307,6 +323,105 @@ static void a_small_pool_is_used_again_and_the_guest_goes_on(void **state)
     end(w);
 }
 
+static void a_large_page_with_a_frame_number_beyond_32_bits_is_not_memory(void **state)
+{
+    struct world_setup s = setup;
+    struct world      *w;
+
+    (void)state;
+    s.maxphys = 52;
+    w = four_levels(&s);
+    poke(w, 3, 1, UINT64_C(1) << 44 | 0x80 | FLAGS);
+    poke(w, 4, 1, UINT64_C(1) << 44 | 0x80 | FLAGS);
+    touch(w, 0x40020000, ACC_WRITE);
+    touch(w, 0x220000, ACC_WRITE);
+    assert_int_equal(w->counts.devices, 2);
+    end(w);
+}
+
+static void a_table_can_be_linked_from_every_entry_of_another(void **state)
+{
+    struct world_setup s = setup;
+    struct world      *w;
+
+    (void)state;
+    s.audit = s.tlbs = 64;
+    w = four_levels(&s);
+    for (unsigned i = 0; i < 512; i++)
+        poke(w, 4, i, 5 << 12 | FLAGS);
+    for (unsigned i = 0; i < 512; i++)
+        touch(w, (uint64_t)i << 21 | 0x20000, ACC_WRITE);
+    for (unsigned i = 0; i < 400; i++)
+        poke(w, 4, i, 0);
+    touch(w, 0x20000, ACC_WRITE);
+    touch(w, UINT64_C(511) << 21 | 0x20000, ACC_WRITE);
+    end(w);
+}
+
+static void dead_tables_are_taken_apart_within_a_budget(void **state)
+{
+    struct world *w = four_levels(&setup);
+    unsigned      calls = 1;
+
+    (void)state;
+    for (unsigned i = 0x20; i < 0x50; i++)
+        touch(w, (uint64_t)i << 12, ACC_WRITE);
+    step(w, (struct op){ .kind = OP_UNSHADOW, .length = 8, .va = 5 });
+    while (!paging_work((struct paging_locked){ &w->domain }, 10))
+        calls++;
+    assert_true(calls >= 8 && calls < 60);
+    assert_int_equal(w->domain.dead.head, 0);
+    end(w);
+}
+
+/* Straight to the core: the naive world has no memory that high. */
+static void install(struct world *w, uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer)
+{
+    const struct paging_regs regs = { cr0, cr3, cr4, efer };
+
+    assert_int_equal(
+        paging_set_regs((struct paging_locked){ &w->domain }, &w->vcpu[0].core, &regs).kind,
+        VERDICT_RETRY);
+}
+
+static struct verdict read_at(struct world *w, uint64_t va)
+{
+    const struct fault f = { gva_of(va), 0, false };
+
+    return paging_fault((struct paging_locked){ &w->domain }, &w->vcpu[0].core, &f);
+}
+
+/*
+ * The upper half of a 64-bit entry is an entry of a 32-bit table, and its A is one bit of the
+ * frame number: what a 32-bit walk marks moves a page that 64-bit shadows map.
+ */
+static void what_a_walk_marks_is_followed_in_a_table_of_another_format(void **state)
+{
+    struct world        *w = four_levels(&setup);
+    struct paging_locked p = { &w->domain };
+    const uint64_t       high = UINT64_C(1) << 20;
+    struct audit         audit = { 0 };
+
+    (void)state;
+    assert_int_equal(paging_p2m_set(p, gfn_of(high),
+                                    (struct p2m_entry){ mfn_of(w->mfn_of_page[98]), P2M_RAM, 0 })
+                         .kind,
+                     VERDICT_RETRY);
+    poke(w, 5, 7, high << 12 | FLAGS);
+    poke(w, 8, 0, 5 << 12 | FLAGS); /* a directory of 32-bit entries */
+    assert_int_equal(read_at(w, 0x7000).kind, VERDICT_RETRY);
+    install(w, 0x10011, 0, 0, 0);
+    install(w, 0x80010011, 8 << 12, 0, 0);
+    assert_int_equal(read_at(w, 15 << 12).kind, VERDICT_RETRY); /* entry 15 is half of entry 7 */
+    paging_audit(p, &audit);
+    assert_string_equal(audit.first, "");
+    install(w, 0x10011, 0, 0, 0);
+    install(w, 0x80010011, ROOT_A << 12, 0x20, 0xd00);
+    assert_int_equal(read_at(w, 0x7000).kind, VERDICT_DEVICE);
+    assert_true(world_finish(w));
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -320,8 +435,13 @@ int main(void)
         cmocka_unit_test(going_back_to_a_root_builds_nothing_and_keeps_its_tlb),
         cmocka_unit_test(toggling_wp_switches_between_two_cached_roots),
         cmocka_unit_test(a_frame_that_leaves_the_p2m_leaves_every_table),
+        cmocka_unit_test(a_root_that_gets_other_memory_is_followed_there),
         cmocka_unit_test(a_frame_has_at_most_so_many_writable_leaves),
         cmocka_unit_test(a_small_pool_is_used_again_and_the_guest_goes_on),
+        cmocka_unit_test(a_large_page_with_a_frame_number_beyond_32_bits_is_not_memory),
+        cmocka_unit_test(a_table_can_be_linked_from_every_entry_of_another),
+        cmocka_unit_test(dead_tables_are_taken_apart_within_a_budget),
+        cmocka_unit_test(what_a_walk_marks_is_followed_in_a_table_of_another_format),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -419,8 +419,8 @@ static bool unshadow(struct world *w, struct world_vcpu *v, const struct op *op)
     mfn_t          mfn = mfn_of(w->mfn_of_page[w->memory.page_of[op->va]]);
     struct verdict d = paging_unshadow((struct paging_locked){ &w->domain }, mfn);
 
-    if (d.kind == VERDICT_CRASH && runs_on(w, mfn))
-        return true;
+    if (runs_on(w, mfn))
+        return d.kind == VERDICT_CRASH || world_fail(w, "paging_unshadow drops a root in use");
     if (d.kind != VERDICT_RETRY)
         return world_fail(w, "paging_unshadow: verdict %d (%s)", (int)d.kind, d.why ? d.why : "");
     return world_flush(w, v, d);
