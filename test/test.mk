@@ -62,7 +62,7 @@ $B/fuzz/soak: $(soak_src) $(wildcard test/model/*.h paging/*.h)
 	@echo '  CC  $@'; $(CLANG) $(HOSTED) -fsanitize=fuzzer -DSOAK_FUZZ -I. -o $@ $(soak_src)
 
 mutants:
-	@test/model/mutants.sh
+	@test/model/mutants.py
 
 # ---- bare guests ----
 GUEST_CFLAGS := -std=gnu11 -O2 -g $(WARN) -ffreestanding -fno-pic -mgeneral-regs-only -mno-red-zone \
