@@ -32,8 +32,11 @@ bool paging_domain_init(struct paging_domain *d, const struct phys *phys, uint16
             pt_mode_init(&d->mode[format][bits & 1][bits >> 1], (enum pt_format)format,
                          (uint8_t)((bits & 1 ? PT_VIEW_NX : 0) | (bits & 2 ? PT_VIEW_PSE : 0)),
                          features);
+    d->direct = MFN_NONE;
+    if (!p2m_init(&d->p2m, &d->pool))
+        return false;
     d->direct = make_direct_root(d);
-    return mfn_valid(d->direct) && p2m_init(&d->p2m, &d->pool);
+    return mfn_valid(d->direct) || !p2m_reap(&d->p2m, 1); /* the root of the p2m is all there is */
 }
 
 void paging_vcpu_init(struct paging_domain *d, struct paging_vcpu *v, mfn_t pae)

@@ -44,9 +44,16 @@ bool p2m_init(struct p2m *p2m, struct pool *pool)
         .root = pool_single(pool, FRAME_P2M),
         .cache_frame = pool_single(pool, FRAME_P2M),
     };
-    if (mfn_valid(p2m->cache_frame))
+    if (mfn_valid(p2m->root) && mfn_valid(p2m->cache_frame)) {
         p2m->cache = phys_ptr(pool->phys, p2m->cache_frame);
-    return mfn_valid(p2m->root) && mfn_valid(p2m->cache_frame);
+        return true;
+    }
+    if (mfn_valid(p2m->root))
+        pool_put_single(pool, p2m->root);
+    if (mfn_valid(p2m->cache_frame))
+        pool_put_single(pool, p2m->cache_frame);
+    p2m->root = MFN_NONE;
+    return false;
 }
 
 static struct p2m_entry found(uint64_t e, uint64_t within, unsigned order)

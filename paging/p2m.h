@@ -40,6 +40,7 @@ struct p2m {
 
 #define P2M_BITS 40 /* guest-physical addresses have at most this many bits */
 
+/* Two frames of the pool; false if it has not got them, and then none is taken. */
 must_check bool p2m_init(struct p2m *p2m, struct pool *pool);
 
 /* Layout of an entry of the tree: frame in bits 51:12, type in bits 7:4, and these. */

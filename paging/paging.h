@@ -101,7 +101,8 @@ struct paging_locked {
 /* ---- building and tearing down ---- */
 
 /*
- * The pool must have been given frames (pool_init, pool_add) before. False: too few.
+ * The pool must have been given frames (pool_init, pool_add) before. False: too few, and none
+ * is taken.
  */
 must_check bool paging_domain_init(struct paging_domain *d, const struct phys *phys, uint16_t id,
                                    enum paging_kind kind, struct pt_features features);

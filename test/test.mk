@@ -1,7 +1,9 @@
 # Tests and linters. A hosted test X_test.c is linked with X.c, or with what lines of its own say instead:
 #     /* test: with paging/ test/model/ hv/elf.c */
-# where the two folders stand for the whole core and the whole model.
+# where the two folders stand for the whole core and the whole model,
 # and a test of x86/ with Zydis too. Everything of it is compiled for the host, under ASan and UBSan.
+#     /* test: wrap pool_single */
+# lets the test stand between callers and a function: its __wrap_pool_single is called instead.
 .PHONY: test-long fuzz lint-clang soak mutants lint-quick
 
 # A *_test.c without a main function is a part of other tests, which name it.
@@ -21,6 +23,8 @@ named    = $(foreach w,$(shell sed -n 's|^/\* test: with \(.*\) \*/|\1|p' $1),$(
     $(filter test/model/,$w),$(model_src),$w)))
 with     = $(or $(call named,$1),$(filter-out %_test.c %_fuzz.c,$(wildcard $(patsubst %_test.c,%.c,$(patsubst %_fuzz.c,%.c,$1)))))
 hosted_o = $(patsubst %.c,$B/host/%.o,$1 $(call with,$1))
+wraps    = $(patsubst %,-Wl$(comma)--wrap=%,$(shell sed -n 's|^/\* test: wrap \(.*\) \*/|\1|p' $1))
+comma    := ,
 zydis_of = $(if $(filter x86/%,$1),$(zydis_host))
 
 # ---- hosted tests ----
@@ -33,7 +37,7 @@ $B/host/%.o: %.c | $B/.packages $B/zydis/.fetched
 define hosted_rule
 $B/test/$(1:%.c=%): $(call hosted_o,$1) $(call zydis_of,$1)
 	@mkdir -p $$(@D)
-	@echo '  LD  $$@'; $$(CC) $$(HOSTED) -o $$@ $$^ -lcmocka
+	@echo '  LD  $$@'; $$(CC) $$(HOSTED) $(call wraps,$1) -o $$@ $$^ -lcmocka
 endef
 $(foreach t,$(hosted_test_src),$(eval $(call hosted_rule,$t)))
 

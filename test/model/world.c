@@ -113,8 +113,10 @@ static void create_domain(struct world *w)
     pool_init(&w->domain.pool, &w->phys, DOMAIN_ID);
     for (unsigned i = 0; i < w->setup.pairs; i++)
         pool_add(&w->domain.pool, mfn_of(1026 + 2 * (uint64_t)i));
-    if (!paging_domain_init(&w->domain, &w->phys, DOMAIN_ID, PAGING_SHADOW, features))
+    if (!paging_domain_init(&w->domain, &w->phys, DOMAIN_ID, PAGING_SHADOW, features)) {
         world_fail(w, "paging_domain_init: no memory");
+        return;
+    }
     for (uint64_t gfn = 0; gfn < w->setup.gfns; gfn++)
         (void)!set_p2m(w, NULL, gfn, (struct p2m_entry){ mfn_of(w->mfn_of_page[gfn]), P2M_RAM, 0 });
     if (w->setup.large)
@@ -129,6 +131,8 @@ struct world *world_create(const struct world_setup *setup)
     create_memory(w);
     create_machine(w);
     create_domain(w);
+    if (w->failure[0] != '\0') /* nothing runs in a domain that could not be made */
+        return w;
     w->vcpus = WORLD_VCPUS;
     w->last_vcpu = ~0u;
     for (unsigned i = 0; i < w->vcpus; i++) {
@@ -146,7 +150,8 @@ struct world *world_create(const struct world_setup *setup)
         d = paging_set_regs((struct paging_locked){ &w->domain }, &v->core,
                             &(struct paging_regs){ .cr0 = 0x11 });
         if (d.kind != VERDICT_RETRY)
-            world_fail(w, "the first paging_set_regs: verdict %d", (int)d.kind);
+            world_fail(w, "the first paging_set_regs: verdict %d (%s)", (int)d.kind,
+                       d.why ? d.why : "");
     }
     return w;
 }
