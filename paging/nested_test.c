@@ -135,11 +135,13 @@ static void read_only_memory_is_read_and_its_writes_are_a_device_s(void **state)
 
 static void what_the_p2m_no_longer_says_is_gone_and_flushed(void **state)
 {
-    const struct p2m_entry hole = { MFN_NONE, P2M_HOLE, 0 };
-    uint64_t               root = paging_hw(&vcpu).cr3, lowered = domain.lowered;
-    struct verdict         verdict;
+    const struct p2m_entry   hole = { MFN_NONE, P2M_HOLE, 0 };
+    const struct paging_regs regs = { 0x80010011, 0x1000, 0x20, 0xd00 };
+    uint64_t                 root = paging_hw(&vcpu).cr3, lowered = domain.lowered;
+    struct verdict           verdict;
 
     (void)state;
+    paging_note_regs(lock, &vcpu, &regs); /* the guest's own paging makes no difference */
     assert_int_equal(fault(0x3000, ACC_WRITE).kind, VERDICT_RETRY);
     verdict = paging_p2m_set(lock, gfn_of(3), hole);
     assert_int_equal(verdict.kind, VERDICT_RETRY);

@@ -57,6 +57,18 @@ static void assert_sound(struct world *w)
         fail_msg("%s", w->failure);
 }
 
+/* What the guest was given is there. */
+static void assert_map(const struct world *w)
+{
+    for (uint64_t gfn = 0; gfn < w->memory.gfns; gfn++) {
+        struct p2m_entry e = p2m_get(&w->domain.p2m, gfn_of(gfn));
+
+        assert_int_equal(e.type == P2M_RAM, w->memory.behind[gfn] == MMU_RAM);
+        if (e.type == P2M_RAM)
+            assert_int_equal(e.mfn.raw, w->mfn_of_page[w->memory.page_of[gfn]]);
+    }
+}
+
 /* One life of a domain; how many operations it came to. */
 static unsigned live(const struct world_setup *setup, uint64_t seed, unsigned modes)
 {
@@ -74,6 +86,8 @@ static unsigned live(const struct world_setup *setup, uint64_t seed, unsigned mo
     if (w->failure[0] != '\0' && !is_known(w->failure))
         fail_msg("request %u refused, operation %u: %s", refused, done, w->failure);
     assert_true((w->failure[0] == '\0') == (done == OPERATIONS));
+    if (w->failure[0] == '\0')
+        assert_map(w);
     assert_sound(w);
     world_free(w);
     return done;

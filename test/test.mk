@@ -65,7 +65,8 @@ $B/fuzz/soak: $(soak_src) $(wildcard test/model/*.h paging/*.h)
 	@mkdir -p $(@D)
 	@echo '  CC  $@'; $(CLANG) $(HOSTED) -fsanitize=fuzzer -DSOAK_FUZZ -I. -o $@ $(soak_src)
 
-mutants:
+# Plants defects in the core, one at a time, and expects each to be caught: about ten minutes. doc/mutants.md lists them.
+mutants: | $B/.packages
 	@test/model/mutants.py
 
 # ---- bare guests ----
@@ -133,6 +134,7 @@ LINT_CPPFLAGS := -I. $(ZYDIS_CPPFLAGS)
 lint-quick: lint-clang $B/lint/cppcheck
 	@tools/layers.sh $(all_c)
 	@$(CLANG)-format --dry-run --Werror $(all_c)
+	@test/model/mutants.py --check
 	@echo "lint: no complaint about $(words $(all_c)) files"
 
 lint: lint-quick $(lint_src:%.c=$B/lint/%.tidy)
