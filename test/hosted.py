@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 
 from outcome import Failure
@@ -50,17 +51,89 @@ def run_hosted(report, program):
         print(f"success {name}: {counted} tests", flush=True)
 
 
-def fuzz(program, seconds):
+# The longest input that is worth its time.
+LONGEST = {"world_fuzz": 4096}
+
+
+def target(program):
+    return os.path.basename(program)
+
+
+def corpus(program):
+    return os.path.join("test/corpus", target(program))
+
+
+def replay_tests(programs):
+    """What is in test/corpus, once more."""
+    def one(program):
+        def run():
+            done = subprocess.run([program, corpus(program)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  text=True, errors="replace", timeout=LIMIT, check=False)
+            if done.returncode or not re.search(r"^[1-9]\d* files replayed$", done.stdout, re.MULTILINE):
+                raise Failure(last_lines(done.stdout))
+        return run
+
+    return [(f"{target(p)} finds nothing in its corpus", one(p)) for p in programs]
+
+
+def fuzz_libfuzzer(program, seconds):
     def run():
-        corpus = program + ".corpus"
-        os.makedirs(corpus, exist_ok=True)
-        done = subprocess.run([program, f"-max_total_time={seconds}", "-print_final_stats=1",
-                               f"-artifact_prefix={program}-", corpus],
+        found = program + ".corpus"
+        os.makedirs(found, exist_ok=True)
+        done = subprocess.run([program, f"-max_total_time={seconds}", "-print_final_stats=1", "-timeout=60",
+                               f"-max_len={LONGEST.get(target(program), 65536)}",
+                               f"-artifact_prefix={program}-", found, corpus(program)],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                               timeout=seconds + LIMIT, check=False)
         if done.returncode:
             raise Failure(last_lines(done.stdout))
     return run
+
+
+def fuzz_afl(program, seconds):
+    def run():
+        found = program + ".found"
+        shutil.rmtree(found, ignore_errors=True)
+        quiet = ("AFL_NO_UI", "AFL_SKIP_CPUFREQ", "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES", "AFL_NO_AFFINITY")
+        done = subprocess.run(["afl-fuzz", "-V", str(seconds), "-t", "20000", "-m", "none", "-i", corpus(program),
+                               "-o", found, program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              errors="replace", timeout=seconds + LIMIT, check=False,
+                              env=dict(os.environ, **{name: "1" for name in quiet}))
+        finds = [os.path.join(folder, f) for folder, _, files in os.walk(found)
+                 for f in files if os.path.basename(folder) in ("crashes", "hangs") and f.startswith("id")]
+        if finds:
+            again = subprocess.run([program, finds[0]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                   errors="replace", timeout=LIMIT, check=False)
+            raise Failure("\n".join(finds) + "\n" + last_lines(again.stdout))
+        if done.returncode or not os.path.exists(os.path.join(found, "default", "fuzzer_stats")):
+            raise RuntimeError(last_lines(done.stdout))
+    return run
+
+
+def fuzz_tests(programs, seconds):
+    """Two at a time, so that all together take `seconds`: half of that for the worlds under either fuzzer."""
+    worlds = [p for p in programs if target(p) == "world_fuzz"]
+    others = [p for p in programs if p not in worlds]
+    each = [(p, max(1, seconds // 2)) for p in worlds] + [(p, max(1, seconds // len(others))) for p in others]
+    return [(f"{target(p)} finds nothing in {s} s under {'AFL++' if '/afl/' in p else 'libFuzzer'}",
+             (fuzz_afl if "/afl/" in p else fuzz_libfuzzer)(p, s)) for p, s in each]
+
+
+def merge_tests(programs):
+    """Adds to test/corpus what was found in build/ and shows something new."""
+    def one(program):
+        def run():
+            afl = os.path.join(program.replace("/fuzz/", "/afl/", 1) + ".found", "default", "queue")
+            folders = [f for f in (program + ".corpus", afl) if os.path.isdir(f)]
+            os.makedirs(corpus(program), exist_ok=True)
+            done = subprocess.run([program, "-merge=1", f"-max_len={LONGEST.get(target(program), 65536)}",
+                                   corpus(program), *folders], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  text=True, errors="replace", timeout=LIMIT, check=False)
+            if done.returncode:
+                raise Failure(last_lines(done.stdout))
+        return run
+
+    return [(f"the corpus of {target(p)} is up to date", one(p)) for p in programs]
 
 
 SOAKS = (

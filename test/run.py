@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs tests and ends with a line `N passed, N failed`: run.py GROUP [ARGUMENT...] [GROUP ...]
 
-Groups: hosted PROGRAM..., soak PROGRAM, lint, fuzz PROGRAM..., system [PATTERN...] (only tests whose name has the pattern).
+Groups: hosted PROGRAM..., corpus PROGRAM..., soak PROGRAM, lint, fuzz PROGRAM... (TIME= seconds in all), merge PROGRAM...,
+system [PATTERN...] (only tests whose name has the pattern).
 """
 
 import os
@@ -13,7 +14,7 @@ import hosted  # noqa: E402
 import system  # noqa: E402
 from outcome import Failure, Report  # noqa: E402
 
-GROUPS = ("hosted", "soak", "lint", "fuzz", "system")
+GROUPS = ("hosted", "corpus", "soak", "lint", "fuzz", "merge", "system")
 WORKERS = 2
 
 
@@ -48,9 +49,11 @@ def main():
         elif group == "lint":
             report.run([("compilers, linters and the layers have no complaint", lint)], 1)
         elif group == "fuzz":
-            seconds = int(os.environ.get("FUZZ_SECONDS", "60"))
-            report.run([(f"{program.rsplit('/', 1)[-1]} finds nothing in {seconds} s", hosted.fuzz(program, seconds))
-                        for program in arguments], WORKERS)
+            report.run(hosted.fuzz_tests(arguments, int(os.environ.get("TIME", "120"))), WORKERS)
+        elif group == "corpus":
+            report.run(hosted.replay_tests(arguments), WORKERS)
+        elif group == "merge":
+            report.run(hosted.merge_tests(arguments), WORKERS)
         else:
             report.run(system.tests(arguments), WORKERS)
     return report.close()

@@ -4,21 +4,24 @@
 # and a test of x86/ with Zydis too. Everything of it is compiled for the host, under ASan and UBSan.
 #     /* test: wrap pool_single */
 # lets the test stand between callers and a function: its __wrap_pool_single is called instead.
-.PHONY: test-long fuzz lint-clang soak mutants lint-quick
+.PHONY: test-long fuzz corpus lint-clang soak mutants lint-quick
 
 # A *_test.c without a main function is a part of other tests, which name it.
 hosted_test_src := $(shell grep -l '^int main\b' $(wildcard paging/*_test.c hv/*_test.c x86/*_test.c x86/svm/*_test.c \
     test/model/*_test.c) /dev/null)
 hosted_tests    := $(hosted_test_src:%.c=$B/test/%)
-fuzz_src        := $(shell grep -l 'LLVMFuzzerTestOneInput' $(wildcard paging/*_fuzz.c hv/*_fuzz.c x86/*_fuzz.c) /dev/null)
-fuzzers         := $(fuzz_src:%.c=$B/fuzz/%) $B/fuzz/soak
+fuzz_src        := $(shell grep -l 'LLVMFuzzerTestOneInput' $(wildcard paging/*_fuzz.c hv/*_fuzz.c x86/*_fuzz.c \
+    test/model/*_fuzz.c) /dev/null)
+fuzzers         := $(fuzz_src:%.c=$B/fuzz/%)
+afl_fuzzers     := $B/afl/test/model/world_fuzz
+replays         := $(fuzz_src:%.c=$B/replay/%)
 bare_guests     := $(filter-out guest,$(basename $(notdir $(wildcard test/guests/*.c))))
 bare_guest_elf  := $(bare_guests:%=$B/test/guests/%.elf)
 multiboot       := $(basename $(notdir $(shell grep -l '^void kernel_main' $(wildcard test/guests/multiboot/*.c))))
 multiboot_elf   := $(multiboot:%=$B/test/guests/multiboot/%.elf)
-FUZZ_SECONDS    := 60
+TIME            := 120
 
-model_src = $(filter-out %_test.c %/soak.c,$(wildcard test/model/*.c))
+model_src = $(filter-out %_test.c %_fuzz.c %/soak.c,$(wildcard test/model/*.c))
 named    = $(foreach w,$(shell sed -n 's|^/\* test: with \(.*\) \*/|\1|p' $1),$(if $(filter paging/,$w),$(paging_src),$(if \
     $(filter test/model/,$w),$(model_src),$w)))
 with     = $(or $(call named,$1),$(filter-out %_test.c %_fuzz.c,$(wildcard $(patsubst %_test.c,%.c,$(patsubst %_fuzz.c,%.c,$1)))))
@@ -45,7 +48,7 @@ $(foreach t,$(hosted_test_src),$(eval $(call hosted_rule,$t)))
 
 # ---- the core beside the naive processor ----
 soak_src := $(wildcard test/model/*.c)
-soak_src := $(filter-out %_test.c,$(soak_src)) $(paging_src)
+soak_src := $(filter-out %_test.c %_fuzz.c,$(soak_src)) $(paging_src)
 $B/test/soak: $(soak_src:%.c=$B/host/%.o)
 	@mkdir -p $(@D)
 	@echo '  LD  $@'; $(CC) $(HOSTED) -o $@ $^
@@ -60,10 +63,6 @@ $B/test/soak-fast: $(soak_src) $(wildcard test/model/*.h paging/*.h)
 	@echo '  CC  $@'; $(CC) -std=gnu11 -O2 -g $(WARN) -I. -o $@ $(soak_src)
 soak: $B/test/soak-fast
 	$< --seed $(SEED) --ops $(OPS) --modes $(MODES)
-
-$B/fuzz/soak: $(soak_src) $(wildcard test/model/*.h paging/*.h)
-	@mkdir -p $(@D)
-	@echo '  CC  $@'; $(CLANG) $(HOSTED) -fsanitize=fuzzer -DSOAK_FUZZ -I. -o $@ $(soak_src)
 
 # Plants defects in the core, one at a time, and expects each to be caught: about ten minutes. doc/mutants.md lists them.
 mutants: | $B/.packages
@@ -109,21 +108,46 @@ $(multiboot_elf): $B/test/guests/multiboot/%.elf: $B/test/guests/multiboot/%.o $
 guest: $B/test/guests/multiboot/echo.elf
 
 # ---- what a person calls ----
-check: $(hosted_tests) $B/test/soak
-	@test/run.py hosted $(hosted_tests) soak $B/test/soak
+check: $(hosted_tests) $(replays) $B/test/soak
+	@test/run.py hosted $(hosted_tests) corpus $(replays) soak $B/test/soak
 
-test: image tools guest $(hosted_tests) $B/test/soak $(bare_guest_elf) $(multiboot_elf)
-	@test/run.py hosted $(hosted_tests) soak $B/test/soak lint system
+test: image tools guest $(hosted_tests) $(replays) $B/test/soak $(bare_guest_elf) $(multiboot_elf)
+	@test/run.py hosted $(hosted_tests) corpus $(replays) soak $B/test/soak lint system
 
-test-long: image tools guest lint $(hosted_tests) $(bare_guest_elf) $(multiboot_elf) $(fuzzers)
-	@FUZZ_SECONDS=$(FUZZ_SECONDS) test/run.py hosted $(hosted_tests) lint fuzz $(fuzzers) system system "all bits of an entry"
+test-long: image tools guest lint $(hosted_tests) $(bare_guest_elf) $(multiboot_elf) $(fuzzers) \
+    $(afl_fuzzers)
+	@TIME=$(TIME) test/run.py hosted $(hosted_tests) lint fuzz $(fuzzers) $(afl_fuzzers) system \
+	    system "all bits of an entry"
 
+# ---- fuzzing ----
+# Inputs worth keeping are in test/corpus, one folder for each target; make check replays them.
 $B/fuzz/%: %.c | $B/.packages $B/zydis/.fetched
 	@mkdir -p $(@D)
-	$(CLANG) $(HOSTED) -fsanitize=fuzzer $(HOSTED_CPPFLAGS) -o $@ $< $(call with,$<) $(call zydis_of,$<)
+	@echo '  FUZZ $<'; $(CLANG) $(HOSTED) -fsanitize=fuzzer $(HOSTED_CPPFLAGS) -o $@ $< $(call with,$<) $(call zydis_of,$<)
 
-fuzz: $(fuzzers)
-	@FUZZ_SECONDS=$(FUZZ_SECONDS) test/run.py fuzz $(fuzzers)
+# The same targets for AFL++.
+$B/afl/%: %.c | $B/.packages $B/zydis/.fetched
+	@mkdir -p $(@D)
+	@echo '  AFL $<'; AFL_QUIET=1 afl-clang-fast $(HOSTED) -fsanitize=fuzzer $(HOSTED_CPPFLAGS) -o $@ $< $(call with,$<) \
+	    $(call zydis_of,$<)
+$(foreach f,$(fuzz_src),$(eval $B/fuzz/$(f:%.c=%) $B/afl/$(f:%.c=%): $(call with,$f)))
+$B/fuzz/test/model/world_fuzz $B/afl/test/model/world_fuzz: $(wildcard test/model/*.h paging/*.h)
+
+define replay_rule
+$B/replay/$(1:%.c=%): $(call hosted_o,$1) $B/host/test/fuzz/replay.o $(call zydis_of,$1)
+	@mkdir -p $$(@D)
+	@echo '  LD  $$@'; $$(CC) $$(HOSTED) -o $$@ $$^
+endef
+$(foreach f,$(fuzz_src),$(eval $(call replay_rule,$f)))
+-include $(patsubst %.c,$B/host/%.d,$(sort test/fuzz/replay.c $(foreach f,$(fuzz_src),$f $(call with,$f))))
+
+# make fuzz TIME=600: all of them together take so many seconds, the two worlds half of that under either fuzzer.
+fuzz: $(fuzzers) $(afl_fuzzers)
+	@TIME=$(TIME) test/run.py fuzz $(fuzzers) $(afl_fuzzers)
+
+# Inputs that make fuzz has found in build/ are added to test/corpus, where they show anything new.
+corpus: $(fuzzers)
+	@test/run.py merge $(fuzzers)
 
 # ---- linters ----
 lint_src := $(paging_src) $(hv_src) $(x86_src)

@@ -7,7 +7,6 @@
  *   soak --replay FILE
  *
  * On failure it prints the seed and the step, and a script made as short as it still fails.
- * Built with -DSOAK_FUZZ it is a libFuzzer target instead: the bytes make the choices.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -36,47 +35,6 @@ static const struct world_setup usual = {
     .audit = 64,
     .tlbs = 8,
 };
-
-#ifdef SOAK_FUZZ
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-    struct world_setup setup = usual;
-
-    if (size < 2)
-        return 0;
-    setup.large = data[0] & 1;
-    setup.gb1 = data[0] & 2;
-    setup.smp = data[0] & 4;
-    setup.audit = 16;
-    setup.tlbs = 4;
-
-    struct script s = { .setup = setup };
-    struct world *w = world_create(&setup);
-    struct gen    g = { .world = w,
-                        .modes = data[1] & 15 ? data[1] & 15 : 15,
-                        .vcpus = data[0] & 8 ? 2 : 1,
-                        .bytes = data + 2,
-                        .left = size - 2 };
-    struct op     op;
-
-    while (gen_next(&g, &op)) {
-        script_add(&s, &op);
-        if (!world_do(w, &op))
-            break;
-    }
-    if (w->failure[0] != '\0' || !world_check(w) || !world_finish(w)) {
-        fprintf(stderr, "soak: step %" PRIu64 ": %s\n", w->step, w->failure);
-        script_print(&s, 0, stderr);
-        abort();
-    }
-    world_free(w);
-    free(s.op);
-    return 0;
-}
-
-#else
 
 static void print_counts(const struct world *w, FILE *to)
 {
@@ -370,5 +328,3 @@ int main(int argc, char **argv)
         good = run_once(&o, o.seed + i);
     return !good;
 }
-
-#endif
