@@ -40,7 +40,7 @@ struct change {
  * instructions; what cannot stop in the middle (a path of tables, the writable leaves of a
  * frame) comes on top.
  */
-#define CHANGE_BUDGET 128
+#define CHANGE_BUDGET 96
 
 /*
  * Asked before each step of what may take long. True: the operation returns false to its

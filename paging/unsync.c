@@ -118,6 +118,7 @@ static void carry_over(struct change *c, mfn_t shadow, unsigned word)
 }
 
 #define WORDS_AT_ONCE 8
+#define COMPARE_WORK  4 /* looking at all words takes as long as changing so many entries */
 
 static bool differ(const uint64_t *a, const uint64_t *b)
 {
@@ -138,6 +139,7 @@ static bool compare(struct change *c, mfn_t shadow, unsigned *changed)
     bool                  narrow = f->shadow.format == PT_32;
     unsigned              words = narrow ? 256 : 512, from = narrow ? f->shadow.part * 256u : 0;
 
+    c->work += COMPARE_WORK;
     for (unsigned i = from; i < from + words; i += WORDS_AT_ONCE) {
         if (!differ(now + i, then + i))
             continue;
