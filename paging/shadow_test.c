@@ -280,6 +280,18 @@ static void a_root_that_gets_other_memory_is_followed_there(void **state)
     end(w);
 }
 
+/* Guest frame 0x40 at 1536 addresses from 0x200000 on. */
+static void map_often(struct world *w)
+{
+    for (unsigned t = 0; t < 3; t++) {
+        poke(w, 4, 1 + t, (6 + t) << 12 | FLAGS);
+        for (unsigned i = 0; i < 512; i++)
+            poke(w, 6 + t, i, 0x40 << 12 | FLAGS);
+    }
+    for (unsigned i = 0; i < 1536; i++)
+        touch(w, 0x200000 + i * UINT64_C(4096), ACC_WRITE);
+}
+
 static void a_frame_has_at_most_so_many_writable_leaves(void **state)
 {
     struct world_setup s = setup;
@@ -289,13 +301,7 @@ static void a_frame_has_at_most_so_many_writable_leaves(void **state)
     (void)state;
     s.audit = s.tlbs = 500;
     w = four_levels(&s);
-    for (unsigned t = 0; t < 3; t++) {
-        poke(w, 4, 1 + t, (6 + t) << 12 | FLAGS);
-        for (unsigned i = 0; i < 512; i++)
-            poke(w, 6 + t, i, 0x40 << 12 | FLAGS);
-    }
-    for (unsigned i = 0; i < 1536; i++)
-        touch(w, 0x200000 + i * UINT64_C(4096), ACC_WRITE);
+    map_often(w);
     assert_true(w->domain.stats.evicted >= 512);
     assert_true(w->phys.frame[w->mfn_of_page[0x40]].guest.writable <= 1024);
     again = w->counts.again;
@@ -422,6 +428,31 @@ static struct verdict read_at(struct world *w, uint64_t va)
     return paging_fault((struct paging_locked){ &w->domain }, &w->vcpu[0].core, &f);
 }
 
+static void a_frame_that_is_being_unmapped_gets_no_new_mappings(void **state)
+{
+    const struct p2m_entry hole = { MFN_NONE, P2M_HOLE, 0 };
+    struct world_setup     s = setup;
+    struct world          *w;
+    struct paging_locked   p;
+    uint32_t               leaves;
+
+    (void)state;
+    s.audit = s.tlbs = 500;
+    w = four_levels(&s);
+    p.domain = &w->domain;
+    map_often(w);
+    assert_true(paging_p2m_set(p, gfn_of(0x40), hole).again);
+    leaves = w->domain.stats.leaves;
+    for (unsigned i = 0; i < 1536; i++)
+        assert_int_equal(read_at(w, 0x200000 + i * UINT64_C(4096)).kind, VERDICT_RETRY);
+    assert_true(w->domain.stats.leaves <= leaves);
+    while (paging_p2m_set(p, gfn_of(0x40), hole).again)
+        ;
+    assert_int_equal(read_at(w, 0x200000).kind, VERDICT_DEVICE);
+    assert_true(world_finish(w));
+    world_free(w);
+}
+
 /*
  * The upper half of a 64-bit entry is an entry of a 32-bit table, and its A is one bit of the
  * frame number: what a 32-bit walk marks moves a page that 64-bit shadows map.
@@ -473,6 +504,7 @@ int main(void)
         cmocka_unit_test(a_large_page_with_a_frame_number_beyond_32_bits_is_not_memory),
         cmocka_unit_test(a_table_can_be_linked_from_every_entry_of_another),
         cmocka_unit_test(dead_tables_are_taken_apart_within_a_budget),
+        cmocka_unit_test(a_frame_that_is_being_unmapped_gets_no_new_mappings),
         cmocka_unit_test(what_a_walk_marks_is_followed_in_a_table_of_another_format),
     };
 

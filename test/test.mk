@@ -4,6 +4,8 @@
 # and a test of x86/ with Zydis too. Everything of it is compiled for the host, under ASan and UBSan.
 #     /* test: wrap pool_single */
 # lets the test stand between callers and a function: its __wrap_pool_single is called instead.
+#     /* test: threads */
+# has everything of it compiled for ThreadSanitizer instead.
 .PHONY: test-long fuzz corpus lint-clang soak mutants lint-quick
 
 # A *_test.c without a main function is a part of other tests, which name it.
@@ -26,8 +28,8 @@ named    = $(foreach w,$(shell sed -n 's|^/\* test: with \(.*\) \*/|\1|p' $1),$(
     $(filter test/model/,$w),$(model_src),$w)))
 with     = $(or $(call named,$1),$(filter-out %_test.c %_fuzz.c,$(wildcard $(patsubst %_test.c,%.c,$(patsubst %_fuzz.c,%.c,$1)))))
 hosted_o = $(patsubst %.c,$B/host/%.o,$1 $(call with,$1))
-wraps    = $(patsubst %,-Wl$(comma)--wrap=%,$(shell sed -n 's|^/\* test: wrap \(.*\) \*/|\1|p' $1))
 comma    := ,
+wraps    = $(patsubst %,-Wl$(comma)--wrap=%,$(shell sed -n 's|^/\* test: wrap \(.*\) \*/|\1|p' $1))
 zydis_of = $(if $(filter x86/%,$1),$(zydis_host))
 
 # ---- hosted tests ----
@@ -42,7 +44,16 @@ $B/test/$(1:%.c=%): $(call hosted_o,$1) $(call zydis_of,$1)
 	@mkdir -p $$(@D)
 	@echo '  LD  $$@'; $$(CC) $$(HOSTED) $(call wraps,$1) -o $$@ $$^ -lcmocka
 endef
-$(foreach t,$(hosted_test_src),$(eval $(call hosted_rule,$t)))
+thread_test_src := $(shell grep -l '^/\* test: threads \*/' $(hosted_test_src) /dev/null)
+$(foreach t,$(filter-out $(thread_test_src),$(hosted_test_src)),$(eval $(call hosted_rule,$t)))
+
+THREADED := $(subst address$(comma)undefined,thread,$(HOSTED))
+define thread_rule
+$B/test/$(1:%.c=%): $1 $(call with,$1) $(wildcard paging/*.h) | $B/.packages
+	@mkdir -p $$(@D)
+	@echo '  CC  $$@'; $$(CC) $$(THREADED) -I. -o $$@ $$(filter %.c,$$^) -lcmocka -pthread
+endef
+$(foreach t,$(thread_test_src),$(eval $(call thread_rule,$t)))
 
 -include $(patsubst %.c,$B/host/%.d,$(sort $(foreach t,$(hosted_test_src),$t $(call with,$t))))
 

@@ -26,6 +26,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 LIST = os.path.join(HERE, "mutants.txt")
 TABLE = os.path.join(ROOT, "doc", "mutants.md")
 CFLAGS = ["-std=gnu11", "-O1", "-g", "-w", "-I."]
+THREADS = "/* test: threads */"
 WORKERS = 2
 LIMIT = 60  # seconds for one test: a defect may well be an endless loop
 AT_LEAST = 40
@@ -183,12 +184,21 @@ class Tree:
     def program(self, source):
         output = os.path.join(self.directory, os.path.basename(source)[:-2])
         if not os.path.exists(output):
-            objects = [self.object(s) for s in [source, *self.build.core, *self.build.model]]
-            with open(os.path.join(ROOT, source), encoding="utf-8") as f:
-                wrapped = " ".join(re.findall(r"^/\* test: wrap (.*) \*/$", f.read(), re.M)).split()
-            subprocess.run([os.environ.get("CC", "gcc"), *(f"-Wl,--wrap={w}" for w in wrapped), "-o", output, *objects,
-                            "-lcmocka", "-pthread"], check=True)
+            self.link(source, output)
         return output
+
+    def link(self, source, output):
+        with open(os.path.join(ROOT, source), encoding="utf-8") as f:
+            text = f.read()
+        wrapped = " ".join(re.findall(r"^/\* test: wrap (.*) \*/$", text, re.M)).split()
+        parts = [source, *self.build.core, *self.build.model]
+        if THREADS in text:
+            tree = self.directory if os.path.isdir(os.path.join(self.directory, "paging")) else ROOT
+            parts, extra = parts[:-len(self.build.model)], [*CFLAGS, "-fsanitize=thread"]
+        else:
+            tree, parts, extra = ROOT, [self.object(s) for s in parts], []
+        subprocess.run([os.environ.get("CC", "gcc"), *extra, *(f"-Wl,--wrap={w}" for w in wrapped), "-o", output, *parts,
+                        "-lcmocka", "-pthread"], cwd=tree, check=True)
 
 
 # ---- the tests, quick ones first ----
@@ -206,10 +216,15 @@ def soaks():
 
 
 def detectors(build):
-    for test in sorted(build.tests, key=lambda t: os.path.basename(t) == "walk_test.c"):
-        yield test, []
+    threads = [t for t in build.tests if THREADS in open(os.path.join(ROOT, t), encoding="utf-8").read()]
+    slow = ("walk_test.c", "shortage_test.c")
+    for test in sorted(build.tests, key=lambda t: os.path.basename(t) in slow):
+        if test not in threads:
+            yield test, []
     for options in soaks():
         yield "test/model/soak.c", (options + " --shrink 0").split()
+    for test in threads:  # compiled as a whole, with the sanitizer
+        yield test, []
 
 
 def run(program, arguments):
