@@ -395,6 +395,7 @@ def tests(patterns):
 # What is known of QEMU 7.2's processor (doc/caveats.md) shows where it walks the guest's tables; not where we do.
 NO_TOGGLE_QUIRK = "reserved-without-P 0 accessed-on-fault 0 gigabyte-accessed 0 root-accessed 0"
 SOME_TOGGLE_QUIRK = r"reserved-without-P \d+ accessed-on-fault \d+ gigabyte-accessed \d+ root-accessed \d+"
+SOME_ROOT_QUIRK = r"changed-root-seen [02] root-not-checked (?:0|30)"  # all or none: a later QEMU may be right
 HALVES = r"half-written \d+ half-written-tables \d+"
 
 WORKED = (VERSION, r"memwork: ok \(\d+ rounds\)$", r"/work\.sh ended with status 0$", r"linux powered off",
@@ -497,11 +498,11 @@ TESTS = (
      toggles("shadow", "part=3/11", NO_TOGGLE_QUIRK)),
     ("every 11th setting of the bits of an entry does what it should under nested paging",
      toggles("nested", "part=3/11", SOME_TOGGLE_QUIRK)),
-    ("paging modes follow each other on QEMU", promises_on_qemu("modes", "changed-root-seen 2 root-not-checked 30")),
+    ("paging modes follow each other on QEMU", promises_on_qemu("modes", SOME_ROOT_QUIRK)),
     ("paging modes follow each other under shadow paging",
      promises("modes", "shadow", "changed-root-seen 0 root-not-checked 0")),
     ("paging modes follow each other under nested paging",
-     promises("modes", "nested", "changed-root-seen 2 root-not-checked 30")),
+     promises("modes", "nested", SOME_ROOT_QUIRK)),
     ("all instructions write page tables on QEMU",
      promises_on_qemu("table-writes", HALVES)),
     ("every 3rd instruction writes page tables under shadow paging",
