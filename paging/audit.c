@@ -90,6 +90,10 @@ static void audit_guest_frame(struct auditor *a, mfn_t mfn)
     if (f->guest.shadows != 0 && !f->guest.unsynced &&
         (f->guest.leaves[1] != 0 || f->guest.large[1] != 0))
         violation(a, "S1: a table with a shadow is mapped writable");
+    if (f->guest.guarded && (f->guest.leaves[1] != 0 || f->guest.large[1] != 0))
+        violation(a, "S9: a guarded frame is mapped writable");
+    if (f->guest.guarded != guard_is_at(a->d, mfn))
+        violation(a, "S9: a frame is under guard for nobody, or a guard is where none is");
     for (uint32_t s = f->guest.shadows; s != 0; s = a->d->phys->frame[s].shadow.next) {
         const struct frame *t = &a->d->phys->frame[s];
 

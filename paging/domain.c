@@ -41,7 +41,9 @@ bool paging_domain_init(struct paging_domain *d, const struct phys *phys, uint16
 
 void paging_vcpu_init(struct paging_domain *d, struct paging_vcpu *v, mfn_t pae)
 {
-    *v = (struct paging_vcpu){ .domain = d, .pae = pae, .next = d->vcpus };
+    *v = (struct paging_vcpu){
+        .domain = d, .pae = pae, .next = d->vcpus, .guard.mfn = { MFN_NONE, MFN_NONE }
+    };
     d->vcpus = v;
     if (d->kind != PAGING_NESTED)
         return;
@@ -76,6 +78,7 @@ static bool forget_block(struct change *c, gfn_t gfn, unsigned order, bool *root
             continue;
         if (!shadow_drop(c, mfn) || !shadow_unmap(c, mfn))
             return false;
+        guard_lift(c->d, mfn);
         *root = *root || root_in_use(c->d, mfn);
     }
     return true;

@@ -181,6 +181,11 @@ static bool is_protected_table(const struct paging_domain *d, mfn_t mfn)
     return f->guest.shadows != 0 && !f->guest.unsynced;
 }
 
+static bool is_protected(const struct paging_domain *d, mfn_t mfn)
+{
+    return frame_is_protected(phys_frame(d->phys, mfn));
+}
+
 /* A write to a table: executed for the guest, and remembered. */
 static struct verdict emulate(const struct change *c, struct paging_vcpu *v, const struct fault *f,
                               const struct walk *w, mfn_t mfn)
@@ -230,7 +235,7 @@ static struct verdict resolve(struct change *c, struct paging_vcpu *v, const str
             return verdict_of(c, VERDICT_RETRY);
         return crash(c, "its page tables lie outside its memory");
     }
-    if (by_us || (writes && is_protected_table(c->d, p->mfn)))
+    if (by_us || (writes && is_protected(c->d, p->mfn)))
         return emulate(c, v, f, w, p->mfn);
     if (!path.changed)
         return unchanged(c, v, f, w);

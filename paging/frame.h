@@ -95,6 +95,7 @@ struct frame {
             uint16_t writable;  /* length of leaves[1], at most RMAP_WRITABLE_MAX      */
             uint8_t  blocked;   /* all mappings are being removed: make none           */
             uint8_t  unsynced;  /* a table whose shadows are out of sync: may be written */
+            uint8_t  guarded;   /* some vCPU's guard is here: may not be written (guard.c) */
         } guest;
         struct {                 /* FRAME_SHADOW */
             uint64_t key;        /* mfn of the table that is shadowed; gfn if direct    */

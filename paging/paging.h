@@ -13,7 +13,8 @@
 
 enum paging_kind { PAGING_SHADOW, PAGING_NESTED };
 
-#define PAGING_ROOTS 16 /* roots a vCPU keeps */
+#define PAGING_ROOTS  16 /* roots a vCPU keeps */
+#define PAGING_GUARDS 2  /* linear addresses at which it may not write unseen */
 
 /* What the guest put into the registers that decide how it is paged. */
 struct paging_regs {
@@ -90,6 +91,10 @@ struct paging_vcpu {
         mfn_t    mfn;
         unsigned offset;
     } last_write;
+    struct {
+        gva_t va[PAGING_GUARDS];
+        mfn_t mfn[PAGING_GUARDS]; /* the frames that are protected for it, or MFN_NONE */
+    } guard;
     mfn_t pae; /* a frame below 4 GiB that holds the roots' PDPTEs */
 };
 
@@ -130,6 +135,20 @@ must_check struct verdict paging_fault(struct paging_locked p, struct paging_vcp
                                        const struct fault *f);
 
 must_check struct verdict paging_invlpg(struct paging_locked p, struct paging_vcpu *v, gva_t va);
+
+/* ---- guards: pages that a vCPU must not write unseen; see guard.c ---- */
+
+/* Where they are from now on (two addresses, which may be in one page); NULL: nowhere. */
+void paging_guard_set(struct paging_locked p, struct paging_vcpu *v, const gva_t *va);
+
+/*
+ * Called before each entry while there are guards, after all else that the core is asked: our
+ * tables let the vCPU write at none of them. A write there is VERDICT_EMULATE then.
+ */
+must_check struct verdict paging_guard(struct paging_locked p, struct paging_vcpu *v);
+
+/* The frame may be written until a guard finds it again: no vCPU's guard is there any more. */
+void paging_guard_lift(struct paging_locked p, mfn_t mfn);
 
 /* ---- what the edge installs ---- */
 

@@ -190,6 +190,13 @@ struct verdict paging_unshadow(struct paging_locked p, mfn_t mfn)
 {
     struct change c = { .d = p.domain };
 
+    if (phys_frame(p.domain->phys, mfn)->guest.guarded) {
+        struct verdict verdict = verdict_of(&c, VERDICT_CRASH);
+
+        verdict.why = "it writes the page of its task-state segment in a way that cannot be "
+                      "emulated";
+        return verdict;
+    }
     if (root_in_use(p.domain, mfn)) {
         struct verdict verdict = verdict_of(&c, VERDICT_CRASH);
 

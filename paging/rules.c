@@ -50,7 +50,7 @@ pte_t rules_leaf(const struct paging_domain *d, gfn_t gfn, uint64_t rights)
 
     if (f->guest.blocked)
         return PTE_EMPTY;
-    if (p.type == P2M_ROM || (f->guest.shadows != 0 && !f->guest.unsynced))
+    if (p.type == P2M_ROM || frame_is_protected(f))
         rights &= ~PTE_W;
     return pte_make(p.mfn, rights);
 }

@@ -64,6 +64,12 @@ static inline pte_t entry_get(const struct paging_domain *d, mfn_t table, unsign
     return ((const pte_t *)phys_ptr(d->phys, table))[index];
 }
 
+/* Is a frame of the guest's one that it must not write without us? */
+static inline bool frame_is_protected(const struct frame *f)
+{
+    return (f->guest.shadows != 0 && !f->guest.unsynced) || f->guest.guarded;
+}
+
 static inline bool entry_is_leaf(unsigned level, pte_t e)
 {
     return level == 1 || pte_has(e, PTE_PS);
@@ -185,6 +191,13 @@ static inline bool unsync_below(const struct paging_domain *d, mfn_t table)
 
 void list_push(const struct phys *phys, struct shadow_list *list, mfn_t table);
 void list_remove(const struct phys *phys, struct shadow_list *list, mfn_t table);
+
+/* ---- guard.c ---- */
+
+/* True if some vCPU has this frame under guard. */
+must_check bool guard_is_at(const struct paging_domain *d, mfn_t mfn);
+/* Nobody has it under guard any more. */
+void guard_lift(const struct paging_domain *d, mfn_t mfn);
 
 /* ---- root.c ---- */
 

@@ -165,6 +165,32 @@ def promises_on_qemu(kernel, quirks):
     return run
 
 
+TASKS = (r"^tasks: paging is off$", r"^tasks: two levels$", r"^tasks: three levels$", r"^tasks: ok$")
+FIRST_TASKS = [f"first={kind}{paging}"
+               for kind in ("jmp", "jmp-memory", "jmp-gate", "call", "call-gate", "int", "iret", "exception", "step")
+               for paging in ("", " paging")]
+
+
+def tasks(paging, words):
+    return batch(lambda: [multiboot(f"tasks-{paging}", "tasks", paging=paging, extra=words)], limit=60,
+                 has=(*TASKS, r"audit: 0 violations"), has_not=("FAILED",))
+
+
+def first_tasks(paging):
+    """Each kind of task switch as the first, TR never having been loaded: a domain each, all at once."""
+    names = [re.sub(r"\W", "-", words) for words in FIRST_TASKS]
+    return batch(lambda: [config(f"tasks-{paging}", name, "build/test/guests/multiboot/tasks.elf", type="multiboot",
+                                 memory=32, paging=paging, extra=words) for name, words in zip(names, FIRST_TASKS)],
+                 has=(*(rf"^umbra: {name} exited with status 0$" for name in names), r"audit: 0 violations"),
+                 has_not=("FAILED",))
+
+
+def tasks_on_qemu():
+    judge(0, on_qemu("tasks", "", 60), 0, TASKS)
+    for words in FIRST_TASKS:
+        on_qemu("tasks", words, 60)
+
+
 def multiboot_without_header():
     with open("build/test/guests/multiboot/status.elf", "rb") as f:
         return f.read().replace(struct.pack("<I", 0x1badb002), bytes(4))
@@ -482,12 +508,19 @@ TESTS = (
     ("every 3rd instruction writes page tables under shadow paging",
      promises("table-writes", "shadow", HALVES, words="part=1/3")),
 
+    ("task switches on QEMU, of all kinds", tasks_on_qemu),
+    ("task switches of all kinds under shadow paging", tasks("shadow", "exact")),
+    ("task switches of all kinds under nested paging", tasks("nested", "here")),
+    ("the first task switch of all without LTR, of each kind, under shadow paging", first_tasks("shadow")),
+    ("the first task switch of all without LTR, of each kind, under nested paging", first_tasks("nested")),
+
     ("a panic prints registers and functions and ends the machine",
      selftest("panic", 1, ("the hypervisor panicked", r"(?i)rip", r"test_panic"))),
     ("a stack overflow is told as such", selftest("stack", 1, ("the hypervisor panicked", "(?i)stack"))),
     ("nothing in the hypervisor is both writable and executable", selftest("wx", 0, (r"W\^X: ok",), ("FAILED",))),
     ("an NMI in the exit path of a guest with TR at 0 is taken", selftest("svm-nmi", 0, (r"svm-nmi: ok",), ("FAILED",))),
     ("a guest of a few instructions is entered and left", selftest("svm-guest", 0, (r"svm-guest: ok",), ("FAILED",))),
+    ("whether task switches are intercepted is known", selftest("svm-task", 0, (r"svm-task: ok",), ("FAILED",))),
 )
 
 # Only by name, and in `make test-long`: each is a slice, so that one can go on where one stopped.

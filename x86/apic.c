@@ -20,6 +20,7 @@ enum {
     APIC_EOI = 0x0b0,
     APIC_SPURIOUS = 0x0f0,
     APIC_ISR = 0x100, /* eight of 32 bits, 16 bytes apart */
+    APIC_ICR = 0x300, /* the low half */
     APIC_LVT_TIMER = 0x320,
     APIC_LVT_LINT0 = 0x350,
     APIC_LVT_LINT1 = 0x360,
@@ -29,6 +30,8 @@ enum {
     APIC_TIMER_DIVIDE = 0x3e0,
 };
 
+#define ICR_TO_SELF          (1u << 18) /* 16.5 */
+#define ICR_ASSERT           (1u << 14)
 #define APIC_SOFTWARE_ENABLE (1u << 8)  /* of the spurious register, 16.4.7 */
 #define LVT_MASKED           (1u << 16) /* 16.4 */
 #define LVT_NMI              (4u << 8)
@@ -130,6 +133,11 @@ void apic_init(void)
 void apic_eoi(void)
 {
     write_register(apic, APIC_EOI, 0);
+}
+
+void apic_interrupt_self(uint8_t vector)
+{
+    write_register(apic, APIC_ICR, ICR_TO_SELF | ICR_ASSERT | vector);
 }
 
 bool apic_in_service(uint8_t vector)

@@ -13,6 +13,9 @@ void apic_init(void);
 
 void apic_eoi(void);
 
+/* An interrupt of this vector for this processor. */
+void apic_interrupt_self(uint8_t vector);
+
 /* True while an interrupt of this vector waits for its EOI. */
 bool apic_in_service(uint8_t vector);
 

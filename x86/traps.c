@@ -42,6 +42,9 @@ static void handle_interrupt(uint64_t vector)
         set_pending(PENDING_SERIAL);
         apic_eoi();
         break;
+    case VECTOR_SELF:
+        apic_eoi();
+        break;
     default:
         ignored++;
         /* A spurious interrupt is not in service, and an EOI would end another one. */

@@ -23,6 +23,7 @@ enum {
     VECTOR_PIC = 0x20, /* 16 vectors of the legacy controllers, all masked */
     VECTOR_SERIAL = 0x40,
     VECTOR_TIMER = 0x50,
+    VECTOR_SELF = 0x60, /* sent to itself: ends a guest's turn before it has begun */
     VECTOR_SPURIOUS = 0xff,
 };
 

@@ -470,7 +470,7 @@ static void make_other(struct gen *g, const struct shape *s)
 {
     static const uint8_t kinds[] = { OP_INVLPG, OP_INVLPG, OP_INVLPG,   OP_UNSHADOW, OP_WORK,
                                      OP_WORK,   OP_POKE,   OP_REACH,    OP_REACH,    OP_VIEW,
-                                     OP_P2M,    OP_POOL,   OP_IMPLICIT, OP_IMPLICIT };
+                                     OP_P2M,    OP_POOL,   OP_IMPLICIT, OP_IMPLICIT, OP_GUARD };
     struct op            op = gen_op(g, kinds[gen_below(g, sizeof(kinds))]);
 
     switch (op.kind) {
@@ -494,6 +494,11 @@ static void make_other(struct gen *g, const struct shape *s)
         break;
     case OP_IMPLICIT:
         op.va = some_va(g, s);
+        break;
+    case OP_GUARD:
+        op.va = some_va(g, s);
+        op.value = gen_percent(g, 50) ? 103 : some_va(g, s) - op.va;
+        op.length = gen_percent(g, 30) ? 1 : 8;
         break;
     default:
         op.va = some_va(g, s);

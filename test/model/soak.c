@@ -62,9 +62,9 @@ static void print_counts(const struct world *w, FILE *to)
     fprintf(to,
             "  out of sync: %" PRIu64 " let go (%u at once) %" PRIu64 " synchronised %" PRIu64
             " entries changed; %" PRIu64 " stale accesses; idle after %" PRIu64 " flushes, %" PRIu64
-            " took several calls; %" PRIu64 " INVLPG intercepted\n",
+            " took several calls; %" PRIu64 " INVLPG intercepted; %" PRIu64 " writes past guards\n",
             s->unsynced, c->most_unsynced, s->synced, s->changed, c->stale, c->idle, c->again,
-            c->invlpg_seen);
+            c->invlpg_seen, c->guarded);
 }
 
 /* A run that saw too little of something proves nothing. */
@@ -95,6 +95,7 @@ static bool strong(const struct world *w, const struct options *o)
         { c->stale, n / 2000, "accesses by what tables said before" },
         { c->idle, n / 20000, "register writes that left idle tables" },
         { c->invlpg_seen, n / 2000, "INVLPGs intercepted" },
+        { c->guarded, n / 10000, "writes past guards, all seen" },
         { s->reclaimed + s->unhooked, o->setup.pairs <= 100 ? n / 20000 : 0,
           "reclaims under pressure" },
     };

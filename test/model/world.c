@@ -424,8 +424,9 @@ static bool unshadow(struct world *w, struct world_vcpu *v, const struct op *op)
     mfn_t          mfn = mfn_of(w->mfn_of_page[w->memory.page_of[op->va]]);
     struct verdict d = paging_unshadow((struct paging_locked){ &w->domain }, mfn);
 
-    if (runs_on(w, mfn))
-        return d.kind == VERDICT_CRASH || world_fail(w, "paging_unshadow drops a root in use");
+    if (runs_on(w, mfn) || w->phys.frame[mfn.raw].guest.guarded)
+        return d.kind == VERDICT_CRASH ||
+               world_fail(w, "paging_unshadow drops a root in use, or what is under guard");
     if (d.kind != VERDICT_RETRY)
         return world_fail(w, "paging_unshadow: verdict %d (%s)", (int)d.kind, d.why ? d.why : "");
     return world_flush(w, v, d);
@@ -445,6 +446,14 @@ static bool view(struct world *w, struct world_vcpu *v, const struct op *op)
     if (!o.ok && !(o.error & 1) && view.mapped)
         return world_fail(w, "paging_view: mapped, but it is not");
     return compare_memory(w, true);
+}
+
+static void guard(struct world_vcpu *v, const struct op *op)
+{
+    gva_t va[PAGING_GUARDS] = { gva_of(op->va), gva_of(op->va + op->value) };
+
+    v->guarded = op->length != 1;
+    paging_guard_set((struct paging_locked){ v->core.domain }, &v->core, v->guarded ? va : NULL);
 }
 
 static void resize_pool(struct world *w, uint64_t pairs)
@@ -504,6 +513,9 @@ static bool perform(struct world *w, struct world_vcpu *v, const struct op *op)
         return view(w, v, op);
     case OP_POOL:
         resize_pool(w, op->value);
+        return true;
+    case OP_GUARD:
+        guard(v, op);
         return true;
     case OP_KINDS:
         break;

@@ -52,6 +52,7 @@ enum op_kind {
     OP_VIEW,     /* va                                            */
     OP_IMPLICIT, /* va: the processor reads a descriptor while EFLAGS.AC is set */
     OP_POOL,     /* value: pairs to take out of the pool, if they are free */
+    OP_GUARD,    /* va: from now on at va and va + value; length 1: nowhere any more */
     OP_KINDS,
 };
 
@@ -72,6 +73,7 @@ struct world_counts {
     uint64_t stale;       /* accesses by what the guest's tables said before */
     uint64_t idle, again; /* register writes that left idle tables; that took several calls */
     uint64_t invlpg_seen, table_checks;
+    uint64_t guarded; /* writes to a page under guard, all of which were seen */
     unsigned most_unsynced;
 };
 
@@ -80,6 +82,7 @@ struct world_vcpu {
     struct mmu         naive;
     struct hardware    hardware;
 
+    bool                guarded; /* core.guard.va is in force */
     struct past_flushes flushes; /* by the guest */
     uint64_t            seen[WORLD_SEEN];
     unsigned            seen_count; /* all there ever were */

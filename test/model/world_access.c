@@ -69,8 +69,20 @@ static struct ending naive_access(struct world *w, struct world_vcpu *v, const s
     return e;
 }
 
-/* The hardware let the write through: it must not have hit a table that is in sync. */
-static bool write_directly(struct world *w, const struct op *op, uint64_t mfn, struct ending *e)
+static bool is_at_guard(const struct world_vcpu *v, uint64_t va)
+{
+    for (unsigned i = 0; v->guarded && i < PAGING_GUARDS; i++)
+        if (v->core.guard.va[i].raw >> 12 == va >> 12)
+            return true;
+    return false;
+}
+
+/*
+ * The hardware let the write through: it must not have hit a table that is in sync, nor have been
+ * made where this vCPU has a guard.
+ */
+static bool write_directly(struct world *w, const struct world_vcpu *v, const struct op *op,
+                           uint64_t mfn, struct ending *e)
 {
     uint8_t            *p = w->phys.base + mfn * 4096 + (op->va & 4095);
     const struct frame *frame = &w->phys.frame[mfn];
@@ -78,6 +90,8 @@ static bool write_directly(struct world *w, const struct op *op, uint64_t mfn, s
 
     if (frame->guest.shadows != 0 && !frame->guest.unsynced)
         return world_fail(w, "a write went unseen into a shadowed table: mfn %#" PRIx64, mfn);
+    if (is_at_guard(v, op->va))
+        return world_fail(w, "a write went unseen past a guard: mfn %#" PRIx64, mfn);
     memcpy(&e->old, p, op->length);
     value = new_value(op, e->old);
     memcpy(p, &value, op->length);
@@ -174,6 +188,8 @@ static bool handle_fault(struct world *w, struct world_vcpu *v, const struct op 
         return true;
     case VERDICT_EMULATE:
     case VERDICT_DEVICE:
+        if (d.kind == VERDICT_EMULATE && is_at_guard(v, op->va))
+            w->counts.guarded++;
         if (d.kind == VERDICT_EMULATE)
             w->counts.emulated++;
         else
@@ -193,6 +209,15 @@ static bool handle_fault(struct world *w, struct world_vcpu *v, const struct op 
     return world_fail(w, "verdict %d", (int)d.kind);
 }
 
+static bool enter(struct world *w, struct world_vcpu *v)
+{
+    if (v->guarded &&
+        !world_flush(w, v, paging_guard((struct paging_locked){ &w->domain }, &v->core)))
+        return false;
+    world_enter(w, v);
+    return true;
+}
+
 static bool core_access(struct world *w, struct world_vcpu *v, const struct op *op,
                         struct ending *e)
 {
@@ -201,7 +226,8 @@ static bool core_access(struct world *w, struct world_vcpu *v, const struct op *
     for (unsigned i = 0; i <= WORLD_RETRIES + unfinished && i < WORLD_AGAIN; i++) {
         bool again, more;
 
-        world_enter(w, v);
+        if (!enter(w, v))
+            return false;
         struct hardware_outcome o = hardware_access(&v->hardware, op->va, op->acc);
 
         switch (o.kind) {
@@ -212,7 +238,7 @@ static bool core_access(struct world *w, struct world_vcpu *v, const struct op *
                                   .at = o.mfn << 12 | (op->va & 4095),
                                   .is_machine = true,
                                   .faults = i };
-            return !(op->acc & ACC_WRITE) || write_directly(w, op, o.mfn, e);
+            return !(op->acc & ACC_WRITE) || write_directly(w, v, op, o.mfn, e);
         case HARDWARE_FAULT:
             if (!handle_fault(w, v, op, o.present, e, &again, &more))
                 return false;

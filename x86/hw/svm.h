@@ -26,6 +26,7 @@
 #define SVM_SMI         (1u << 2)
 #define SVM_INIT        (1u << 3)
 #define SVM_VINTR       (1u << 4)
+#define SVM_LTR         (1u << 13)
 #define SVM_RDPMC       (1u << 15)
 #define SVM_CPUID       (1u << 18)
 #define SVM_INVD        (1u << 22)
@@ -103,6 +104,7 @@ enum {
     SVM_EXIT_SMI = 0x062,
     SVM_EXIT_INIT = 0x063,
     SVM_EXIT_VINTR = 0x064,
+    SVM_EXIT_LTR = 0x06d,
     SVM_EXIT_RDPMC = 0x06f,
     SVM_EXIT_CPUID = 0x072,
     SVM_EXIT_INVD = 0x076,

@@ -73,11 +73,6 @@ static void cache_control(struct machine_vcpu *m)
         insn_retire(m, length);
 }
 
-static void task_switch(struct machine_vcpu *m)
-{
-    domain_crash(m->vcpu->domain, "task switch at rip 0x%lx: not supported", m->vmcb->rip);
-}
-
 static void shutdown(struct machine_vcpu *m)
 {
     domain_crash(m->vcpu->domain, "triple fault at rip 0x%lx", m->vmcb->rip);
@@ -94,6 +89,7 @@ static const struct row low[SVM_EXIT_LOW_END] = {
     [SVM_EXIT_NMI] = { KIND_NMI, nothing },
     [SVM_EXIT_INIT] = { KIND_OTHER, nothing },
     [SVM_EXIT_VINTR] = { KIND_WINDOW, inject_window },
+    [SVM_EXIT_LTR] = { KIND_TASK, task_load_tr },
     [SVM_EXIT_RDPMC] = { KIND_REFUSED, refused },
     [SVM_EXIT_CPUID] = { KIND_CPUID, virtual_cpuid },
     [SVM_EXIT_INVD] = { KIND_WBINVD, cache_control },
@@ -102,7 +98,7 @@ static const struct row low[SVM_EXIT_LOW_END] = {
     [SVM_EXIT_INVLPGA] = { KIND_REFUSED, undefined },
     [SVM_EXIT_IOIO] = { KIND_IO, virtual_io },
     [SVM_EXIT_MSR] = { KIND_MSR, virtual_msr },
-    [SVM_EXIT_TASK_SWITCH] = { KIND_OTHER, task_switch },
+    [SVM_EXIT_TASK_SWITCH] = { KIND_TASK, task_exit },
     [SVM_EXIT_SHUTDOWN] = { KIND_SHUTDOWN, shutdown },
     [SVM_EXIT_VMRUN] = { KIND_REFUSED, undefined },
     [SVM_EXIT_VMMCALL] = { KIND_HYPERCALL, virtual_hypercall },
@@ -129,6 +125,7 @@ static const char *const names[KINDS] = {
     [KIND_INVLPG] = "invlpg",
     [KIND_HYPERCALL] = "hypercall",
     [KIND_WBINVD] = "wbinvd",
+    [KIND_TASK] = "task",
     [KIND_REFUSED] = "refused instruction",
     [KIND_SHUTDOWN] = "shutdown",
 };

@@ -275,13 +275,15 @@ static struct emu_memory memory_of(struct reach *reach)
 }
 
 /* Nobody knows this instruction: its table is forgotten, and the guest runs it itself. */
-static void give_up(struct machine_vcpu *m, const struct verdict *verdict)
+static void give_up(struct machine_vcpu *m, const struct fault *f, const struct verdict *verdict)
 {
     struct domain       *d = m->vcpu->domain;
     struct paging_locked lock = domain_lock(d);
     struct paging_reach  reach = paging_reach_gpa(lock, verdict->gpa);
     struct verdict       done;
 
+    if (task_write(m, f))
+        return;
     if (verdict->kind == VERDICT_EMULATE && reach.kind == REACH_RAM) {
         done = paging_unshadow(lock, reach.mfn);
         verdict_flush(d, &done);
@@ -347,7 +349,7 @@ static bool store_quickly(struct machine_vcpu *m, const struct insn *insn,
 }
 
 static void emulate_slowly(struct machine_vcpu *m, const struct insn *insn, struct reach *reach,
-                           const struct verdict *verdict)
+                           const struct fault *f, const struct verdict *verdict)
 {
     struct emu_memory memory = memory_of(reach);
     struct emu_result r = emulate(insn, &m->cpu, &memory, STRING_BUDGET);
@@ -365,7 +367,7 @@ static void emulate_slowly(struct machine_vcpu *m, const struct insn *insn, stru
             inject_page_fault(m, reach->fault.va, reach->fault.pfec);
         return;
     case EMU_UNKNOWN:
-        give_up(m, verdict);
+        give_up(m, f, verdict);
         return;
     }
     __builtin_unreachable();
@@ -382,7 +384,7 @@ void insn_emulate(struct machine_vcpu *m, const struct fault *f, const struct ve
         return; /* the code went away: the fetch will fault in the guest */
     insn = decode(m, bytes, have);
     if (!insn) {
-        give_up(m, verdict);
+        give_up(m, f, verdict);
         return;
     }
     load_cpu(m, insn);
@@ -395,7 +397,7 @@ void insn_emulate(struct machine_vcpu *m, const struct fault *f, const struct ve
         if (store_quickly(m, insn, &reach))
             return;
     }
-    emulate_slowly(m, insn, &reach, verdict);
+    emulate_slowly(m, insn, &reach, f, verdict);
 }
 
 /* ---- INS and OUTS ---- */

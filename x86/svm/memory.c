@@ -37,7 +37,8 @@ static struct fault nested_fault_of(const struct vmcb *b)
  * An event was being delivered, so no instruction made this access: if it hit a table, that
  * one is left alone from now on and the event is delivered again.
  */
-static void interrupted_delivery(struct machine_vcpu *m, const struct verdict *verdict)
+static void interrupted_delivery(struct machine_vcpu *m, const struct fault *f,
+                                 const struct verdict *verdict)
 {
     struct domain       *d = m->vcpu->domain;
     struct paging_locked lock = domain_lock(d);
@@ -50,6 +51,8 @@ static void interrupted_delivery(struct machine_vcpu *m, const struct verdict *v
                      verdict->gpa);
         return;
     }
+    if (task_lift(m, f, reach.mfn))
+        return;
     done = paging_unshadow(lock, reach.mfn);
     verdict_flush(d, &done);
     if (done.kind == VERDICT_CRASH)
@@ -64,14 +67,18 @@ static void fault(struct machine_vcpu *m, const struct fault *f)
     verdict_flush(d, &verdict);
     switch (verdict.kind) {
     case VERDICT_RETRY:
+        if (m->lifted)
+            task_deliver_again(m);
         return;
     case VERDICT_INJECT:
         inject_page_fault(m, verdict.va, verdict.pfec);
         return;
     case VERDICT_EMULATE:
     case VERDICT_DEVICE:
+        if (m->guards && task_fault(m, f))
+            return;
         if (m->delivering)
-            interrupted_delivery(m, &verdict);
+            interrupted_delivery(m, f, &verdict);
         else
             insn_emulate(m, f, &verdict);
         return;

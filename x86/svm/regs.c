@@ -44,6 +44,7 @@ void regs_load(struct machine_vcpu *m)
     } else {
         load_shadow(b, r);
     }
+    task_set_guards(m);
     b->intercept_cr &= ~(SVM_CR_READ(0) | SVM_CR_READ(4));
     if (b->cr0 != r->cr0)
         b->intercept_cr |= SVM_CR_READ(0);
@@ -58,9 +59,11 @@ void regs_sync(struct machine_vcpu *m)
     struct paging_regs  r = p->regs;
     struct verdict      verdict;
 
-    if (m->vmcb->cr3 == r.cr3)
+    if (m->vmcb->cr3 == r.cr3 && !(m->vmcb->cr0 & ~r.cr0 & CR0_TS))
         return;
     r.cr3 = m->vmcb->cr3;
+    r.cr0 |= m->vmcb->cr0 & CR0_TS; /* a task switch that the processor made */
+    m->cpu.cr0 = r.cr0;
     verdict = paging_set_regs(domain_lock(d), p, &r);
     verdict_flush(d, &verdict);
 }
@@ -138,6 +141,35 @@ bool regs_write_efer(struct machine_vcpu *m, uint64_t value)
     bool               good = control_write_efer(&cpuid_machine_policy()->control, &r, value);
 
     return checked(m, good, &r);
+}
+
+bool regs_enter_task(struct machine_vcpu *m, const uint32_t *cr3)
+{
+    struct paging_vcpu  *p = &m->vcpu->paging;
+    struct domain       *d = m->vcpu->domain;
+    struct paging_locked lock = domain_lock(d);
+    struct paging_regs   r = p->regs;
+    struct verdict       verdict;
+    bool                 good = true;
+
+    r.cr0 |= CR0_TS;
+    if (cr3) {
+        good = control_write_cr3(&cpuid_machine_policy()->control, &r, *cr3);
+        p->cr3_loaded = good;
+    }
+    do {
+        verdict = paging_set_regs(lock, p, &r);
+        verdict_flush(d, &verdict);
+        if (verdict.kind == VERDICT_INJECT) { /* entries with reserved bits: without CR3, then */
+            good = p->cr3_loaded = false;
+            r.cr3 = p->regs.cr3;
+            verdict.again = true;
+        }
+    } while (verdict.again); /* each time less is left to be done; it cannot stop half-way */
+    if (verdict.kind == VERDICT_CRASH)
+        domain_crash(d, "%s", verdict.why);
+    regs_load(m);
+    return good;
 }
 
 /*

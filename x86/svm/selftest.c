@@ -6,6 +6,8 @@
  * svm-nmi     the guest's TR is in the processor, with base 0 as at reset. An NMI comes while
  *             GIF is 0, ends the guest's turn, and is taken at the STGI behind #VMEXIT:
  *             its gate must not touch the TSS. Again with the NMI raised behind #VMEXIT.
+ * svm-task    a guest that switches tasks is intercepted, or the processor does what probe.c says,
+ *             and the hypervisor knows it.
  */
 #include "x86/svm/selftest.h"
 
@@ -15,6 +17,7 @@
 #include "hv/print.h"
 #include "paging/pte.h"
 #include "x86/mm.h"
+#include "x86/svm/probe.h"
 #include "x86/svm/svm.h"
 #include "x86/traps.h"
 
@@ -192,12 +195,29 @@ static bool test_nmi(void)
     return check(traps_ignored() == taken + 2, "the NMI behind #VMEXIT was not taken");
 }
 
+static bool test_task(void)
+{
+    struct probe_result r = probe_task_switch();
+
+    print("umbra: svm-task: exit 0x%lx: a task switch of a guest %s\n", r.exitcode,
+          r.intercepted ? "is intercepted"
+          : r.escaped   ? "loads the real CR3 from the guest's TSS"
+                        : "did something else");
+    return check(r.intercepted ? r.selector_right && r.cr3_kept : r.escaped,
+                 "a task switch did what no processor should do") &&
+           check(r.intercepted == svm_task_switches_seen(), "the probe at boot said otherwise");
+}
+
 bool svm_selftest(const char *name)
 {
     static const struct {
         const char *name;
         bool (*run)(void);
-    } tests[] = { { "svm-guest", test_guest }, { "svm-nmi", test_nmi } };
+    } tests[] = {
+        { "svm-guest", test_guest },
+        { "svm-nmi", test_nmi },
+        { "svm-task", test_task },
+    };
 
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
         bool good;

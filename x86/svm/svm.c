@@ -7,12 +7,13 @@
 #include "hv/alloc.h"
 #include "hv/print.h"
 #include "x86/desc.h"
+#include "x86/svm/probe.h"
 
 #define DR7_ENABLES 0xffu
 
 static struct svm_cpu *cpus[SVM_CPUS_MAX];
 static uint64_t        iopm, msrpm;
-static bool            nested_paging;
+static bool            nested_paging, task_switches_seen;
 
 struct svm_cpu *svm_this_cpu(void)
 {
@@ -32,6 +33,11 @@ uint64_t svm_msrpm(void)
 bool svm_has_nested_paging(void)
 {
     return nested_paging;
+}
+
+bool svm_task_switches_seen(void)
+{
+    return task_switches_seen;
 }
 
 static uint64_t allocate(unsigned order)
@@ -123,6 +129,10 @@ bool machine_enable_guests(void)
         maps_init();
     cpu_init(id);
     desc_load_idt_plain();
+    task_switches_seen = probe_task_switch().intercepted;
+    if (!task_switches_seen)
+        print("umbra: SVM: task switches are not intercepted here: TSS pages are protected, and "
+              "they are made by hand\n");
     return true;
 }
 
@@ -176,6 +186,12 @@ void svm_cpu_save_segments(const struct vcpu *v)
 {
     if (svm_this_cpu()->loaded == v)
         __asm__ volatile("vmsave %0" ::"a"(v->machine->vmcb_pa) : "memory");
+}
+
+void svm_cpu_load_segments(const struct vcpu *v)
+{
+    if (svm_this_cpu()->loaded == v)
+        __asm__ volatile("vmload %0" ::"a"(v->machine->vmcb_pa) : "memory");
 }
 
 void svm_cpu_save_fpu(const struct vcpu *v)

@@ -58,6 +58,7 @@ enum svm_kind {
     KIND_INVLPG,
     KIND_HYPERCALL,
     KIND_WBINVD,
+    KIND_TASK,
     KIND_REFUSED,
     KIND_SHUTDOWN,
     KINDS,
@@ -79,6 +80,9 @@ struct machine_vcpu {
     bool                      window_refused; /* see inject.c                           */
     bool                      shadow_held;
     bool                      window_open;
+    bool                      guards;        /* see task.c: there are guards at its TSS,  */
+    bool                      lifted;        /* but not while an event is being delivered */
+    unsigned                  lifted_length; /* of an INT instruction that is injected */
     uint64_t                  shadow_rip;
     struct svm_cpu           *processor; /* that it was loaded on last */
     struct paging_hw          hw;        /* what runs in `running`, as the core said last */
@@ -110,6 +114,8 @@ struct svm_cpu *svm_this_cpu(void);
 uint64_t svm_iopm(void);
 uint64_t svm_msrpm(void);
 bool     svm_has_nested_paging(void);
+/* The processor's intercept of task switches works; else pages of TSSs are guarded: task.c. */
+bool svm_task_switches_seen(void);
 /* Takes an ASID that nothing is cached for. */
 void               svm_asid_take(struct svm_cpu *c, struct svm_asid *asid);
 static inline bool svm_asid_valid(const struct svm_cpu *c, const struct svm_asid *asid)
@@ -120,8 +126,9 @@ void svm_cpu_load(struct vcpu *v);   /* makes v the vCPU whose state is in the p
 void svm_cpu_unload(struct vcpu *v); /* takes it out again, if it is the one */
 /* Copies FS, GS, TR, LDTR and the like into the VMCB, if they are in the processor. */
 void svm_cpu_save_segments(const struct vcpu *v);
-void svm_cpu_save_fpu(const struct vcpu *v); /* into m->fpu */
-void svm_cpu_load_fpu(const struct vcpu *v); /* and back */
+void svm_cpu_load_segments(const struct vcpu *v); /* and back, if they are to be there */
+void svm_cpu_save_fpu(const struct vcpu *v);      /* into m->fpu */
+void svm_cpu_load_fpu(const struct vcpu *v);      /* and back */
 
 /* ---- enter.S ---- */
 /* Runs the guest until #VMEXIT; host interrupts are off before and after. APM vol. 2, 15.5. */
@@ -159,6 +166,8 @@ must_check bool regs_write_cr0(struct machine_vcpu *m, uint64_t value);
 must_check bool regs_write_cr3(struct machine_vcpu *m, uint64_t value);
 must_check bool regs_write_cr4(struct machine_vcpu *m, uint64_t value);
 must_check bool regs_write_efer(struct machine_vcpu *m, uint64_t value);
+/* A task switch: CR0.TS is set, and CR3 is loaded unless NULL; false: it is no good, and stays. */
+must_check bool regs_enter_task(struct machine_vcpu *m, const uint32_t *cr3);
 void regs_root(struct machine_vcpu *m); /* before each entry: CR3 or nCR3, and the ASID */
 
 /* ---- inject.c ---- */
@@ -206,6 +215,23 @@ void insn_string_io(struct machine_vcpu *m, uint16_t port, unsigned bytes);
 void memory_page_fault(struct machine_vcpu *m);
 void memory_nested_fault(struct machine_vcpu *m);
 void memory_invlpg(struct machine_vcpu *m);
+
+/* ---- task.c ---- */
+void task_exit(struct machine_vcpu *m);    /* TASK_SWITCH */
+void task_load_tr(struct machine_vcpu *m); /* LTR */
+/* CR0, EFER or TR have changed: are there guards, and where? */
+void task_set_guards(struct machine_vcpu *m);
+void task_before_entry(struct machine_vcpu *m); /* while there are guards */
+/* First thing after an exit while an event was being delivered, before inject_interrupted. */
+void task_interrupted(struct machine_vcpu *m);
+/* The fault on the way has been mended while the guard is lifted: deliver what was on its way. */
+void task_deliver_again(struct machine_vcpu *m);
+/* A write fault that is to be emulated, while there are guards: true if it was a task switch. */
+must_check bool task_fault(struct machine_vcpu *m, const struct fault *f);
+/* The same that the emulator does not know: true if it was done here. */
+must_check bool task_write(struct machine_vcpu *m, const struct fault *f);
+/* The same, of an event's delivery: true if the frame was guarded and is not now. */
+must_check bool task_lift(struct machine_vcpu *m, const struct fault *f, mfn_t mfn);
 
 /* ---- exit.c ---- */
 enum svm_kind svm_exit(struct machine_vcpu *m); /* deals with the exit in the VMCB */

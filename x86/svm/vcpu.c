@@ -146,6 +146,8 @@ void machine_vcpu_run(struct vcpu *v)
             vcpu_before_entry(v);
         if (!quiet(m))
             inject_prepare(m);
+        if (m->guards)
+            task_before_entry(m);
         if (!regs_root_holds(m))
             regs_root(m);
         end_exit(cpu, stat, m);
@@ -154,10 +156,14 @@ void machine_vcpu_run(struct vcpu *v)
         cpu->stretch_start = rdtsc();
         m->vmcb->eventinj = 0;
         m->delivering = m->vmcb->exitintinfo & SVM_EVENT_VALID;
-        if (m->delivering)
+        if (m->delivering) {
+            task_interrupted(m);
             inject_interrupted(m);
+        }
         if (m->nested)
             regs_sync(m);
+        else if (m->vmcb->cr3 != m->hw.cr3)
+            panic("a guest has loaded the real CR3: 0x%lx, not 0x%lx", m->vmcb->cr3, m->hw.cr3);
         stat = &m->stat[svm_exit(m)];
         stat->count++;
     }
