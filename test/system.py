@@ -177,10 +177,12 @@ def tasks(paging, words):
 
 
 def first_tasks(paging):
-    """Each kind of task switch as the first, TR never having been loaded: a domain each, all at once."""
-    names = [re.sub(r"\W", "-", words) for words in FIRST_TASKS]
+    """Each kind of task switch as the first, TR never having been loaded: a domain each, all at once. And CPL 3,
+    which stops QEMU when it runs this by itself."""
+    words = [*FIRST_TASKS, "user"]
+    names = [re.sub(r"\W", "-", w) for w in words]
     return batch(lambda: [config(f"tasks-{paging}", name, "build/test/guests/multiboot/tasks.elf", type="multiboot",
-                                 memory=32, paging=paging, extra=words) for name, words in zip(names, FIRST_TASKS)],
+                                 memory=32, paging=paging, extra=w) for name, w in zip(names, words)],
                  has=(*(rf"^umbra: {name} exited with status 0$" for name in names), r"audit: 0 violations"),
                  has_not=("FAILED",))
 

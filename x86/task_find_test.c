@@ -78,12 +78,47 @@ static void ltr_loads_and_marks_a_tss_that_is_free(void **state)
 
         fresh(&m);
         set_type(&m, NEW_TSS, cases[i].type);
-        r = task_load_register(&m.cpu, &m.callbacks, cases[i].selector);
+        r = task_load_register(&m.cpu, &m.callbacks, cases[i].selector, false);
         assert_int_equal(r.outcome, cases[i].vector ? TASK_EXCEPTION : TASK_DONE);
         assert_int_equal(r.vector, cases[i].vector);
         assert_int_equal(r.error, cases[i].error);
         assert_int_equal(type_of(&m, NEW_TSS), cases[i].type | (cases[i].vector ? 0 : 2));
         assert_int_equal(m.cpu.segment[TASK_TR].base, cases[i].vector ? OLD : NEW);
+    }
+}
+
+static void ltr_in_long_mode_reads_a_base_of_64_bits(void **state)
+{
+    static const struct {
+        unsigned type;
+        uint32_t upper, limit;
+        uint8_t  vector; /* 0: loaded */
+    } cases[] = {
+        { 0x89, 0xffff8000, GDT_LIMIT, 0 },
+        { 0x89, 0x00007fff, GDT_LIMIT, 0 },
+        { 0x89, 0x00008000, GDT_LIMIT, VECTOR_GP }, /* not canonical */
+        { 0x81, 0, GDT_LIMIT, VECTOR_GP },          /* of 16 bits */
+        { 0x8b, 0, GDT_LIMIT, VECTOR_GP },
+        { 0x09, 0, GDT_LIMIT, VECTOR_NP },
+        { 0x89, 0, NEW_TSS + 15, 0 },
+        { 0x89, 0, NEW_TSS + 14, VECTOR_GP },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct machine     m;
+        struct task_result r;
+
+        fresh(&m);
+        set_type(&m, NEW_TSS, cases[i].type);
+        put(&m, GDT + NEW_TSS + 8, cases[i].upper, 8);
+        m.cpu.segment[TASK_GDTR].limit = cases[i].limit;
+        r = task_load_register(&m.cpu, &m.callbacks, NEW_TSS, true);
+        assert_int_equal(r.outcome, cases[i].vector ? TASK_EXCEPTION : TASK_DONE);
+        assert_int_equal(r.vector, cases[i].vector);
+        assert_int_equal(r.error, cases[i].vector ? NEW_TSS : 0);
+        assert_int_equal(m.cpu.segment[TASK_TR].base,
+                         cases[i].vector ? OLD : (uint64_t)cases[i].upper << 32 | NEW);
     }
 }
 
@@ -111,6 +146,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_leads_to_a_task_is_found),
         cmocka_unit_test(ltr_loads_and_marks_a_tss_that_is_free),
+        cmocka_unit_test(ltr_in_long_mode_reads_a_base_of_64_bits),
         cmocka_unit_test(accessed_bits_are_set_in_code_and_data_only),
     };
 

@@ -41,7 +41,7 @@ struct work {
 };
 
 struct descriptor {
-    uint32_t address; /* linear, where it stands */
+    uint64_t address; /* linear, where it stands */
     uint32_t low, high;
 };
 
@@ -73,12 +73,12 @@ static bool page_fault(struct work *w)
     return false;
 }
 
-static bool get(struct work *w, uint32_t linear, void *to, unsigned length, enum emu_access access)
+static bool get(struct work *w, uint64_t linear, void *to, unsigned length, enum emu_access access)
 {
     return w->memory->read(w->memory->context, linear, to, length, access) || page_fault(w);
 }
 
-static bool put(struct work *w, uint32_t linear, const void *from, unsigned length)
+static bool put(struct work *w, uint64_t linear, const void *from, unsigned length)
 {
     return w->memory->write(w->memory->context, linear, from, length) || page_fault(w);
 }
@@ -128,7 +128,7 @@ static bool is_null(uint16_t selector)
     return (selector & SELECTOR_ERROR) == 0;
 }
 
-static bool read_descriptor(const struct task_memory *memory, uint32_t address,
+static bool read_descriptor(const struct task_memory *memory, uint64_t address,
                             struct descriptor *d)
 {
     uint32_t raw[2];
@@ -519,21 +519,51 @@ struct task_result task_switch(struct task_cpu *cpu, const struct task_memory *m
 
 /* ---- LTR, and accessed bits ---- */
 
+/*
+ * The descriptor for LTR, and in long mode the upper half of its base, which is in 8 bytes more.
+ * Linear addresses have 64 bits there.
+ */
+static bool find_for_ltr(struct work *w, uint16_t selector, bool long_mode, struct descriptor *d,
+                         uint64_t *base)
+{
+    const struct emu_segment *gdt = &w->cpu->segment[TASK_GDTR];
+    unsigned                  last = (selector | 7u) + (long_mode ? DESCRIPTOR_BYTES : 0);
+    uint64_t                  address = gdt->base + (selector & 0xfff8u);
+    uint32_t                  upper[2] = { 0, 0 };
+
+    if ((selector & SELECTOR_LOCAL) || is_null(selector) || last > gdt->limit)
+        return raise_selector(w, VECTOR_GP, selector);
+    if (!read_descriptor(w->memory, long_mode ? address : (uint32_t)address, d) ||
+        (long_mode && !w->memory->read(w->memory->context, address + DESCRIPTOR_BYTES, upper,
+                                       sizeof(upper), EMU_READ)))
+        return page_fault(w);
+    *base = base_of(d) | (uint64_t)upper[0] << 32;
+    return true;
+}
+
+static bool is_canonical(uint64_t address)
+{
+    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
+
 struct task_result task_load_register(struct task_cpu *cpu, const struct task_memory *memory,
-                                      uint16_t selector)
+                                      uint16_t selector, bool long_mode)
 {
     struct work       w = { .cpu = cpu, .memory = memory };
     struct descriptor d;
-    bool good = !(selector & SELECTOR_LOCAL) || raise_selector(&w, VECTOR_GP, selector);
+    uint64_t          base;
+    unsigned          a;
 
-    if (!good || !find(&w, selector, VECTOR_GP, &d))
+    if (!find_for_ltr(&w, selector, long_mode, &d, &base))
         return w.result;
-    if (!is_tss(attributes_of(&d)) || (attributes_of(&d) & TYPE_BUSY)) {
+    a = attributes_of(&d);
+    if (!is_tss(a) || (a & TYPE_BUSY) || (long_mode && !(a & TYPE_TSS_32)) || !is_canonical(base)) {
         (void)raise_selector(&w, VECTOR_GP, selector);
-    } else if (!(attributes_of(&d) & PRESENT)) {
+    } else if (!(a & PRESENT)) {
         (void)raise_selector(&w, VECTOR_NP, selector);
     } else if (write_type(&w, &d, TYPE_BUSY, 0)) {
         set_segment(&cpu->segment[TASK_TR], selector, &d, TYPE_BUSY);
+        cpu->segment[TASK_TR].base = base;
         w.result.outcome = TASK_DONE;
     }
     return w.result;

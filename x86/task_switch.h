@@ -2,7 +2,7 @@
  * Task switches, made by hand: APM vol. 2, 12.2 (TSS, task gates), 12.4 (switching), 8.2.11 (#TS);
  * Intel SDM vol. 3, 8.3 and table 8-1, where the APM says less.
  *
- * Outside of long mode, CR0.PE set. Registers are changed where they stand; memory is reached by
+ * Outside of long mode (but for LTR), CR0.PE set. Registers are changed where they stand; memory is reached by
  * callbacks, by linear address, as implicit accesses of the supervisor. Until the outgoing state is
  * in its TSS nothing but accessed bits has changed, and a fault lets the guest begin again; from
  * then on an exception belongs to the new task.
@@ -52,8 +52,8 @@ struct task_cpu {
 struct task_memory {
     void *context;
     /* False: a page fault, of which the callback keeps the details. At most TASK_BYTES bytes. */
-    bool (*read)(void *context, uint32_t linear, void *to, unsigned length, enum emu_access access);
-    bool (*write)(void *context, uint32_t linear, const void *from, unsigned length);
+    bool (*read)(void *context, uint64_t linear, void *to, unsigned length, enum emu_access access);
+    bool (*write)(void *context, uint64_t linear, const void *from, unsigned length);
     /* Sets CR0.TS, and loads CR3 unless `cr3` is NULL; false: that is #GP(0), and CR3 stays. */
     bool (*enter)(void *context, const uint32_t *cr3);
 };
@@ -101,9 +101,9 @@ enum task_found task_find_event(const struct task_cpu *cpu, const struct task_me
 enum task_found task_find_return(const struct task_cpu *cpu, const struct task_memory *memory,
                                  uint16_t *tss);
 
-/* LTR, at CPL 0: APM vol. 3. */
+/* LTR, at CPL 0: APM vol. 3. `long_mode`: descriptors of TSSs have 16 bytes, APM vol. 2, 4.8.3. */
 struct task_result task_load_register(struct task_cpu *cpu, const struct task_memory *memory,
-                                      uint16_t selector);
+                                      uint16_t selector, bool long_mode);
 
 /*
  * What writes into a page of descriptors besides: the accessed bit of the one that holds `linear`.

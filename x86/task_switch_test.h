@@ -39,12 +39,12 @@ static bool fails(struct machine *m)
     return ++m->accesses == m->failing;
 }
 
-static bool protects(const struct machine *m, uint32_t linear, unsigned length)
+static bool protects(const struct machine *m, uint64_t linear, unsigned length)
 {
     return m->read_only && m->read_only - linear < length;
 }
 
-static bool read(void *context, uint32_t linear, void *to, unsigned length, enum emu_access access)
+static bool read(void *context, uint64_t linear, void *to, unsigned length, enum emu_access access)
 {
     struct machine *m = context;
 
@@ -56,7 +56,7 @@ static bool read(void *context, uint32_t linear, void *to, unsigned length, enum
     return true;
 }
 
-static bool write(void *context, uint32_t linear, const void *from, unsigned length)
+static bool write(void *context, uint64_t linear, const void *from, unsigned length)
 {
     struct machine *m = context;
 

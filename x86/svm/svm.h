@@ -82,6 +82,7 @@ struct machine_vcpu {
     bool                      window_open;
     bool                      guards;        /* see task.c: there are guards at its TSS,  */
     bool                      lifted;        /* but not while an event is being delivered */
+    uint32_t                  exceptions;    /* that are intercepted else */
     unsigned                  lifted_length; /* of an INT instruction that is injected */
     uint64_t                  shadow_rip;
     struct svm_cpu           *processor; /* that it was loaded on last */
@@ -219,6 +220,8 @@ void memory_invlpg(struct machine_vcpu *m);
 /* ---- task.c ---- */
 void task_exit(struct machine_vcpu *m);    /* TASK_SWITCH */
 void task_load_tr(struct machine_vcpu *m); /* LTR */
+/* Attributes of TR as this processor wants them in the VMCB. */
+uint16_t task_tr_attributes(uint16_t attributes);
 /* CR0, EFER or TR have changed: are there guards, and where? */
 void task_set_guards(struct machine_vcpu *m);
 void task_before_entry(struct machine_vcpu *m); /* while there are guards */

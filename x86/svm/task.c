@@ -7,7 +7,8 @@
  * But before it changes anything it reads the first and the last byte of the outgoing TSS and
  * writes them back. So while a shadowed vCPU is in protected mode outside of long mode, there are
  * guards (paging/guard.c) at these two bytes, from the first entry on, and LTR, which moves them,
- * is intercepted. Then each switch becomes a page fault at exactly one of them, and the event that
+ * is intercepted. (It is in any mode: that emulation lets TR be null, and stops the machine if it is
+ * when an interrupt raises the privilege. So it does when TR's type says busy, as it should.) Then each switch becomes a page fault at exactly one of them, and the event that
  * is being delivered, or the instruction, tells what it is.
  *
  * Whatever else writes to a page under guard is emulated. What the emulator does not do:
@@ -24,6 +25,7 @@
 #include "x86/traps.h"
 
 #define OPCODE_PUSHA 0x60
+#define TSS_BUSY     0x02u
 #define TSS_32       0x08u /* in the attributes of TR */
 #define DR6_BT       (1u << 15)
 #define INFO_IRET    (UINT64_C(1) << 36) /* EXITINFO2 of a task switch, APM vol. 2, 15.14.1 */
@@ -56,7 +58,7 @@ static bool finish(struct reach *reach, struct guest_result r)
     return r.status != GUEST_FAULT;
 }
 
-static bool memory_read(void *context, uint32_t linear, void *to, unsigned length,
+static bool memory_read(void *context, uint64_t linear, void *to, unsigned length,
                         enum emu_access access)
 {
     struct reach       *reach = context;
@@ -68,7 +70,7 @@ static bool memory_read(void *context, uint32_t linear, void *to, unsigned lengt
     return finish(reach, r);
 }
 
-static bool memory_write(void *context, uint32_t linear, const void *from, unsigned length)
+static bool memory_write(void *context, uint64_t linear, const void *from, unsigned length)
 {
     struct reach *reach = context;
 
@@ -105,6 +107,11 @@ static struct task_cpu cpu_of(struct machine_vcpu *m)
     return cpu;
 }
 
+uint16_t task_tr_attributes(uint16_t attributes)
+{
+    return svm_task_switches_seen() ? attributes : (uint16_t)(attributes & ~TSS_BUSY);
+}
+
 static void store_cpu(struct machine_vcpu *m, const struct task_cpu *cpu)
 {
     struct vmcb *b = m->vmcb;
@@ -114,6 +121,7 @@ static void store_cpu(struct machine_vcpu *m, const struct task_cpu *cpu)
     b->dr7 = cpu->dr7;
     b->cpl = cpu->cpl;
     __builtin_memcpy(&b->es, cpu->segment, sizeof(cpu->segment));
+    b->tr.attributes = task_tr_attributes(b->tr.attributes);
     b->interrupt_shadow = 0;
     svm_cpu_load_segments(m->vcpu);
     task_set_guards(m);
@@ -224,6 +232,22 @@ void task_exit(struct machine_vcpu *m)
 
 /* ---- guards ---- */
 
+/*
+ * While the guard is lifted no other event may be delivered: one that comes of the delivery itself,
+ * which has got as far as its pushes before, would be a surprise, and ends in svm_exit.
+ */
+static void intercept_exceptions(struct machine_vcpu *m, bool all)
+{
+    uint32_t *intercepts = &m->vmcb->intercept_exceptions;
+
+    if (all && *intercepts != UINT32_MAX) {
+        m->exceptions = *intercepts;
+        *intercepts = UINT32_MAX;
+    } else if (!all && *intercepts == UINT32_MAX) {
+        *intercepts = m->exceptions;
+    }
+}
+
 void task_set_guards(struct machine_vcpu *m)
 {
     const struct paging_regs *r = &m->vcpu->paging.regs;
@@ -240,11 +264,10 @@ void task_set_guards(struct machine_vcpu *m)
         va[0] = gva_of((uint32_t)b->tr.base);
         va[1] = gva_of((uint32_t)(b->tr.base +
                                   (b->tr.attributes & TSS_32 ? TASK_BYTES - 1 : TASK16_BYTES - 1)));
-        b->intercept_misc1 |= SVM_LTR;
         paging_guard_set(lock, &m->vcpu->paging, va);
     } else if (had) {
-        b->intercept_misc1 &= ~SVM_LTR;
         m->lifted = false;
+        intercept_exceptions(m, false);
         paging_guard_set(lock, &m->vcpu->paging, NULL);
     }
 }
@@ -311,6 +334,7 @@ void task_before_entry(struct machine_vcpu *m)
     struct verdict verdict;
 
     m->lifted = stays_lifted(m);
+    intercept_exceptions(m, m->lifted);
     if (m->lifted) {
         apic_interrupt_self(VECTOR_SELF);
         return;
@@ -496,7 +520,7 @@ void task_load_tr(struct machine_vcpu *m)
     if (!operand_selector(m, insn, &selector))
         return;
     cpu = cpu_of(m);
-    r = task_load_register(&cpu, &memory, selector);
+    r = task_load_register(&cpu, &memory, selector, m->vcpu->paging.regs.efer & EFER_LMA);
     if (r.outcome != TASK_DONE) {
         inject_failure(m, &r, &reach);
         return;

@@ -34,6 +34,8 @@ static void build_intercepts(struct vmcb *b, bool nested)
     b->intercept_misc1 = SVM_INTR | SVM_NMI | SVM_INIT | SVM_RDPMC | SVM_CPUID | SVM_INVD |
                          SVM_HLT | SVM_INVLPGA | SVM_IOIO | SVM_MSR | SVM_TASK_SWITCH |
                          SVM_SHUTDOWN;
+    if (!svm_task_switches_seen())
+        b->intercept_misc1 |= SVM_LTR; /* see task.c */
     b->intercept_misc2 = SVM_VMRUN | SVM_VMMCALL | SVM_VMLOAD | SVM_VMSAVE | SVM_STGI | SVM_CLGI |
                          SVM_SKINIT | SVM_ICEBP | SVM_WBINVD | SVM_MONITOR | SVM_MWAIT |
                          SVM_MWAIT_COND | SVM_XSETBV | SVM_RDPRU;
@@ -49,7 +51,8 @@ static void build_state(struct vmcb *b, const struct machine_start *start)
     b->gdtr.limit = 0xffff;
     b->idtr.limit = 0xffff;
     b->ldtr = (struct svm_segment){ 0, SVM_SEG_LDT, 0xffff, 0 };
-    b->tr = (struct svm_segment){ SELECTOR_GUEST_TSS, SVM_SEG_TSS_BUSY, 0x67, 0 };
+    b->tr =
+        (struct svm_segment){ SELECTOR_GUEST_TSS, task_tr_attributes(SVM_SEG_TSS_BUSY), 0x67, 0 };
     b->dr6 = DR6_RESET;
     b->dr7 = DR7_RESET;
     b->rflags = RFLAGS_ALWAYS;

@@ -4,8 +4,9 @@
  * become the real one: with paging off it is no table at all, else it is that of other tables,
  * whose addresses are the guest's.
  *
- * With `first=KIND`, and perhaps `paging`, on the command line: a switch of this kind is the first
- * thing that happens, TR never having been loaded. So each of these is a run of its own.
+ * With `first=KIND` and perhaps `paging` on the command line, a switch of this kind is the first thing
+ * that happens, TR never having been loaded; with `user`, an exception at CPL 3 is. So each of these
+ * is a run of its own.
  *
  * It runs on QEMU without a hypervisor, too. With `exact` it checks as well what that machine does
  * not do when it switches tasks or executes LTR by itself: refuse a null selector or a bad CR3,
@@ -472,6 +473,23 @@ static bool has(const char *line, const char *word)
     return false;
 }
 
+/*
+ * An exception at CPL 3, whose stack is in the TSS that is where TR's base is: at 0. What follows
+ * is at CPL 3 still, with IOPL 3.
+ */
+static void test_user(void)
+{
+    store(first_tss + 4, OTHER_TOP);
+    store(first_tss + 8, DATA);
+    __asm__ volatile("movl %%esp, %%eax; pushl %0; pushl %%eax; pushl $0x3002; pushl %1\n\t"
+                     "pushl $1f; iret\n"
+                     "1:\tmov %0, %%ds; mov %0, %%es\n\t"
+                     "movl $2f, kernel_resume; hlt\n2:" ::"r"(USER_DATA),
+                     "r"(USER_CODE)
+                     : "eax", "memory", "cc");
+    kernel_check(kernel_vector, VECTOR_GP, "HLT is refused to the user");
+}
+
 void kernel_main(const struct multiboot_info *info)
 {
     const char *line = info->flags & 4 ? (const char *)info->command_line : "";
@@ -490,6 +508,10 @@ void kernel_main(const struct multiboot_info *info)
         if (has(line, "paging"))
             two_levels();
         test_first(kind);
+        return;
+    }
+    if (has(line, "user")) {
+        test_user();
         return;
     }
     fill_tss(&tasks_mates.main, 0, 0, cr3_main);

@@ -7,15 +7,17 @@
 
 #include "test/guests/multiboot/kernel.h"
 
-#define CODE  0x08
-#define DATA  0x10
-#define MAIN  0x18
-#define OTHER 0x20
-#define GATE  0x28
-#define SMALL 0x30 /* a TSS of 16 bits */
-#define FRESH 0x38 /* data that nobody has accessed */
-#define MOVED 0x40 /* a TSS that is now here, now there */
-#define BAD   0xfff8
+#define CODE      0x08
+#define DATA      0x10
+#define MAIN      0x18
+#define OTHER     0x20
+#define GATE      0x28
+#define SMALL     0x30 /* a TSS of 16 bits */
+#define FRESH     0x38 /* data that nobody has accessed */
+#define MOVED     0x40 /* a TSS that is now here, now there */
+#define USER_CODE 0x4b
+#define USER_DATA 0x53
+#define BAD       0xfff8
 
 #define VECTOR_TASK  0x30
 #define VECTOR_PLAIN 0x31
@@ -60,7 +62,7 @@ _Static_assert(sizeof(struct tss_small) == 0x2c, "Intel SDM vol. 3, figure 8-10"
 struct mates {
     struct tss       main;
     struct tss_small small;
-    uint64_t         gdt[9];
+    uint64_t         gdt[11];
     uint8_t          stack[2048] __attribute__((aligned(16)));
 };
 extern volatile struct mates tasks_mates;
@@ -117,6 +119,8 @@ static void setup_tables(void)
     tasks_mates.gdt[SMALL / 8] =
         descriptor((uint32_t)&tasks_mates.small, sizeof(struct tss_small) - 1, 0x81);
     tasks_mates.gdt[FRESH / 8] = 0x00cf92000000ffff;
+    tasks_mates.gdt[USER_CODE / 8] = 0x00cffb000000ffff;
+    tasks_mates.gdt[USER_DATA / 8] = 0x00cff3000000ffff;
     __asm__ volatile("lgdt %0" ::"m"(pointer));
     __asm__ volatile("sidt %0" : "=m"(pointer));
     idt = (volatile struct gate *)pointer.base;
