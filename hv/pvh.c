@@ -99,8 +99,8 @@ static bool load_acpi(const struct domain *d, char *error, size_t error_size)
     return true;
 }
 
-/* Writes the start page at `at`; the ramdisk lies right behind it. */
-static void load_start_page(const struct domain *d, uint64_t at, uint64_t ramdisk_size)
+static void load_start_page(const struct domain *d, uint64_t at, uint64_t ramdisk,
+                            uint64_t ramdisk_size)
 {
     struct start_page page;
 
@@ -114,7 +114,7 @@ static void load_start_page(const struct domain *d, uint64_t at, uint64_t ramdis
     if (ramdisk_size != 0) {
         page.info.nr_modules = 1;
         page.info.modlist_paddr = at + offsetof(struct start_page, module);
-        page.module.paddr = at + PAGE_SIZE;
+        page.module.paddr = ramdisk;
         page.module.size = ramdisk_size;
     }
     memcpy(page.command_line, d->config.extra, sizeof(page.command_line) - 1);
@@ -124,7 +124,7 @@ static void load_start_page(const struct domain *d, uint64_t at, uint64_t ramdis
 bool pvh_load(struct domain *d, const struct domain_images *images, struct machine_start *start,
               char *error, size_t error_size)
 {
-    uint64_t         low = pvh_low_ram(d), ramdisk_size = 0, start_page;
+    uint64_t         low = pvh_low_ram(d), ramdisk_size = 0, ramdisk, start_page;
     struct elf_image elf;
     enum elf_error   result = elf_describe(images->kernel, images->kernel_size, low, &elf);
 
@@ -144,17 +144,19 @@ bool pvh_load(struct domain *d, const struct domain_images *images, struct machi
                             (unsigned long long)(ramdisk_size >> 10), d->config.memory);
         return false;
     }
-    start_page = ((low - ramdisk_size) & ~PAGE_MASK) - PAGE_SIZE;
+    /* Linux reads the start page through a map of the first GiB, and the ramdisk much later. */
+    start_page = (elf.end + PAGE_MASK) & ~PAGE_MASK;
+    ramdisk = (low - ramdisk_size) & ~PAGE_MASK;
     if (!load_acpi(d, error, error_size))
         return false;
     load_kernel(d, images, &elf);
-    pvh_copy_in(d, start_page + PAGE_SIZE, images->ramdisk, ramdisk_size);
-    load_start_page(d, start_page, ramdisk_size);
+    pvh_copy_in(d, ramdisk, images->ramdisk, ramdisk_size);
+    load_start_page(d, start_page, ramdisk, ramdisk_size);
     start->rip = elf.entry;
     start->rbx = start_page;
     print("umbra: %s: kernel %llx-%llx, entry %llx, ramdisk %llx+%llx\n", d->name,
           (unsigned long long)elf.lowest, (unsigned long long)elf.end,
-          (unsigned long long)elf.entry, (unsigned long long)(start_page + PAGE_SIZE),
+          (unsigned long long)elf.entry, (unsigned long long)ramdisk,
           (unsigned long long)ramdisk_size);
     return true;
 }

@@ -189,10 +189,13 @@ static bool slot_is(const struct paging_root *r, const struct wanted *w)
  * A new top table gets at once what other roots have built already: the kernel's half. It is
  * no more than saving faults, so it may stop early.
  */
-static void prelink(struct change *c, mfn_t table)
+static void prelink(struct change *c, mfn_t table, mfn_t guest)
 {
+    const pte_t *theirs = phys_ptr(c->d->phys, guest);
+
     for (unsigned i = 0; i < 512 && c->work < CHANGE_BUDGET; i++)
-        sync_entry(c, table, i);
+        if (__atomic_load_n(&theirs[i].raw, __ATOMIC_RELAXED) & PTE_P)
+            sync_entry(c, table, i);
 }
 
 static mfn_t top_table(struct change *c, const struct wanted *w)
@@ -208,7 +211,7 @@ static mfn_t top_table(struct change *c, const struct wanted *w)
         table = shadow_get(c, w->guest[0], role);
         if (!mfn_valid(table))
             return table;
-        prelink(c, table);
+        prelink(c, table, w->guest[0]);
     }
     shadow_pin(c, table);
     return table;
