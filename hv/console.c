@@ -12,7 +12,7 @@
 
 #define LINE_MAX   512                 /* of a guest's unfinished line that is kept */
 #define QUIET_NS   UINT64_C(100000000) /* until an unfinished line is shown */
-#define POLL_MAX   64                  /* characters read from the line at a time */
+#define POLL_MAX   16                  /* characters read from the line at a time */
 #define CTRL(c)    ((c)&0x1f)
 #define SWITCH_KEY CTRL('A')
 #define SWITCH_RUN 3

@@ -24,6 +24,7 @@
 
 enum {
     STAGE_CUT_OFF,
+    STAGE_PORTS,
     STAGE_TABLES,
     STAGE_POOL,
     STAGE_FRAMES,
@@ -54,7 +55,6 @@ static void cut_off(struct domain *d)
     ring_console_destroy(d);
     machine_platform_destroy(d);
     console_forget(d);
-    evtchn_destroy(d);
     for (unsigned i = 0; i < d->nr_vcpus; i++)
         may_have_run = may_have_run && d->vcpu[i]->machine != NULL;
     if (may_have_run)
@@ -135,6 +135,9 @@ bool domain_destroy_step(struct domain *d)
     case STAGE_CUT_OFF:
         cut_off(d);
         break;
+    case STAGE_PORTS:
+        done = evtchn_destroy(d);
+        break;
     case STAGE_TABLES:
         done = !d->paging_ready || paging_domain_reap(domain_lock(d), TABLE_ENTRIES_PER_STEP);
         break;
@@ -160,7 +163,7 @@ void domain_destroy(struct domain *d)
     if (d->state == DOMAIN_DYING)
         return;
     cut_off(d);
-    d->destroy_stage = STAGE_TABLES;
+    d->destroy_stage = STAGE_PORTS;
 }
 
 /* ---- background work ---- */

@@ -96,6 +96,7 @@ struct domain {
     uint64_t             hvm_param[HVM_NR_PARAMS];
     uint8_t              callback_vector; /* 0: none */
     struct evtchn_port  *ports;           /* [DOMAIN_PORTS_MAX] */
+    unsigned             ports_end;       /* from here on all are free */
     struct ring_console *console;
     uint64_t             build_frames; /* frames free in the machine before it was built */
 

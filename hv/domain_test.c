@@ -17,12 +17,11 @@ static void a_domain_is_built_as_the_abi_says(void **state)
     struct hvm_memmap_table_entry map[3];
     uint8_t                       text[0x800];
     char                          word[13];
-    const uint64_t                at = (16u << 20) - 2 * PAGE_SIZE;
 
     (void)state;
     assert_int_equal(d->state, DOMAIN_BUILDING);
     assert_int_equal(d->paging.kind, PAGING_SHADOW);
-    peek(d, at, &info, sizeof(info));
+    peek(d, started.rbx, &info, sizeof(info));
     assert_int_equal(info.magic, XEN_HVM_START_MAGIC_VALUE);
     assert_int_equal(info.version, 1);
     assert_int_equal(info.memmap_entries, 3);

@@ -46,8 +46,8 @@ struct evtchn_report {
 
 /* Ports of a new domain; false if memory is short. */
 must_check bool evtchn_init(struct domain *d);
-/* Closes all ports and gives the table back. Does nothing the second time. */
-void evtchn_destroy(struct domain *d);
+/* Closes some ports; when all are closed it gives the table back, and returns true from then on. */
+must_check bool evtchn_destroy(struct domain *d);
 
 must_check enum evtchn_result evtchn_alloc_unbound(struct domain *d, uint16_t remote,
                                                    unsigned *port);
@@ -65,7 +65,8 @@ must_check enum evtchn_result evtchn_send(struct domain *d, unsigned port);
 must_check enum evtchn_result evtchn_unmask(struct domain *d, unsigned port);
 must_check enum evtchn_result evtchn_status(const struct domain *d, unsigned port,
                                             struct evtchn_report *report);
-void                          evtchn_reset(struct domain *d);
+/* Closes some ports; true if none is left. */
+must_check bool evtchn_reset(struct domain *d);
 
 /* True if the port's pending bit is set now; false for a port that is no port. */
 bool evtchn_pending(const struct domain *d, unsigned port);

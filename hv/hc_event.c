@@ -129,8 +129,8 @@ static int64_t reset(struct vcpu *v, union event_args *a)
 {
     int64_t result = hc_own_domain(v, a->reset.dom);
 
-    if (result == 0)
-        evtchn_reset(v->domain);
+    if (result == 0 && !evtchn_reset(v->domain))
+        return HC_AGAIN;
     return result;
 }
 

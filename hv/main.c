@@ -284,7 +284,9 @@ static void run(void)
     preemption_ignore(this_cpu()); /* nobody could run before */
     while (!all_ended() && !monitor_wants_quit()) {
         sched_run();
+        preemption_point(this_cpu(), "scheduling");
         console_poll();
+        preemption_point(this_cpu(), "the console");
     }
     unschedule();
 }
@@ -293,20 +295,28 @@ static void run(void)
 
 static void destroy_all(void)
 {
-    uint64_t say = machine_now() + NS_PER_SECOND;
+    struct cpu *cpu = this_cpu();
+    uint64_t    say = machine_now() + NS_PER_SECOND, steps = 0;
 
+    cpu->stretch_max = 0;
+    preemption_ignore(cpu);
     while (domains) {
         struct domain *d = domains;
 
         if (d->state != DOMAIN_DYING)
             domain_destroy(d);
         while (!domain_destroy_step(d)) {
+            steps++;
+            preemption_point(cpu, "destruction");
             if (machine_now() < say)
                 continue;
             print("umbra: destroying %s: %lu frames are free\n", d->name, alloc_free_count());
             say = machine_now() + NS_PER_SECOND;
+            preemption_ignore(cpu);
         }
+        preemption_point(cpu, "destruction");
     }
+    print("umbra: destruction took %lu steps, the longest %lu ticks\n", steps, cpu->stretch_max);
 }
 
 /* All that the domains had must be back; `before` frames were free when there was none. */

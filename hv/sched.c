@@ -117,7 +117,7 @@ void sched_run(void)
     bool         idle_work;
 
     slice.run = slice_over;
-    preemption_point(cpu, "the console, and domains that ended");
+    preemption_point(cpu, "domains that ended");
     pending = __atomic_fetch_and(&cpu->pending, ~(uint32_t)(PENDING_TIMER | PENDING_RESCHED),
                                  __ATOMIC_SEQ_CST);
     timers_run();

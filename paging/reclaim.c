@@ -7,6 +7,8 @@
 
 /* Entries of dead tables between two looks at the pool. */
 #define REAP_STEP 32
+/* Looking for the entries of a table takes as long as clearing so many. */
+#define TABLE_WORK 6
 
 bool shadow_reap(struct paging_domain *d, unsigned *budget)
 {
@@ -25,7 +27,7 @@ bool shadow_reap(struct paging_domain *d, unsigned *budget)
         }
         if (*budget == 0)
             return false;
-        --*budget;
+        *budget -= *budget < TABLE_WORK ? *budget : TABLE_WORK;
         list_remove(d->phys, &d->dead, table);
         pool_put_pair(&d->pool, table);
         d->stats.freed++;
@@ -129,9 +131,11 @@ bool paging_domain_reap(struct paging_locked p, unsigned budget)
 {
     struct paging_domain *d = p.domain;
 
-    if (!d->all_dead)
+    if (!d->all_dead) {
         d->all_dead = let_go(d);
-    return d->all_dead && shadow_reap(d, &budget) && p2m_reap(&d->p2m, budget / 64 + 1);
+        return false;
+    }
+    return shadow_reap(d, &budget) && p2m_reap(&d->p2m, budget / 64 + 1);
 }
 
 bool paging_work(struct paging_locked p, unsigned budget)

@@ -86,6 +86,12 @@ def batch(files, status=0, has=(), has_not=(), limit=120, end="audit", options=(
     return run
 
 
+def stretches(mib):
+    """No work of the hypervisor takes longer than 100,000 instructions, however large the guest is."""
+    return batch(lambda: [linux(f"stretch-{mib}", memory=mib)], limit=300, end="stretch; audit", options=["--icount"],
+                 has=(*WORKED, r"longest stretch [a-z ]+: \d{4,5} ticks", r"destruction took \d+ steps, the longest \d{1,5} ticks"))
+
+
 def command(arguments, status, has=(), has_not=()):
     """A test of the command itself."""
     def run():
@@ -435,6 +441,7 @@ TESTS = (
            end="domains; vcpu; shadow; audit")),
     ("Debian boots under nested paging, works its memory and powers off",
      batch(lambda: [linux("nested", paging="nested")], has=(*WORKED, "paging: nested"), end="domains; audit")),
+    *((f"the longest stretch of work is bounded with {mib} MiB", stretches(mib)) for mib in (256, 8192)),
     ("two domains run side by side and both power off",
      batch(lambda: [linux("pair"), linux("pair", name="second")], limit=240,
            has=(r"linux.*memwork: ok", r"second.*memwork: ok", "linux powered off", "second powered off",
