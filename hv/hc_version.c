@@ -22,6 +22,7 @@ static int64_t out_text(struct vcpu *v, uint64_t va, const char *text, size_t fi
     if (length >= field)
         length = field - 1;
     memcpy(buffer, text, length);
+    buffer[length] = '\0';
     return out(v, va, buffer, field);
 }
 

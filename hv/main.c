@@ -76,7 +76,9 @@ static bool module_is(const struct machine_module *m, const char *role, int n)
     struct script_text word;
     uint64_t           number;
 
-    if (!next_word(&at, &word) || !next_word(&at, &word) || !word_is(word, role))
+    if (!next_word(&at, &word))
+        return false;
+    if (!next_word(&at, &word) || !word_is(word, role))
         return false;
     if (n < 0)
         return true;

@@ -68,7 +68,7 @@ void sync_entry(struct change *c, mfn_t shadow, unsigned index)
     unsync_note(c->d, shadow, index, e);
     for (unsigned i = 0; i < span.count; i++) {
         unsigned ours = span.first + i;
-        pte_t    new;
+        pte_t new;
 
         if (rights == 0)
             new = PTE_EMPTY;

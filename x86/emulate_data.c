@@ -206,7 +206,7 @@ static bool branch_operand(struct emu *e, uint64_t *target)
 bool emu_call(struct emu *e)
 {
     unsigned bytes = e->insn->operand_bytes;
-    uint64_t target, next;
+    uint64_t target = 0, next = 0;
 
     if (odd_width(bytes))
         return emu_unknown(e);

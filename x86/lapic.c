@@ -19,9 +19,12 @@ enum {
 
 /* Bits of each entry of the local vector table that may be set; APM vol. 2, 16.4. */
 static const uint32_t lvt_valid[LAPIC_LVTS] = {
-    [LAPIC_LVT_TIMER - LAPIC_LVT_TIMER] = 0x300ff, [LAPIC_LVT_THERMAL - LAPIC_LVT_TIMER] = 0x107ff,
-    [LAPIC_LVT_PERF - LAPIC_LVT_TIMER] = 0x107ff,  [LAPIC_LVT_LINT0 - LAPIC_LVT_TIMER] = 0x1a7ff,
-    [LAPIC_LVT_LINT1 - LAPIC_LVT_TIMER] = 0x1a7ff, [LAPIC_LVT_ERROR - LAPIC_LVT_TIMER] = 0x100ff,
+    [0] = 0x300ff,
+    [LAPIC_LVT_THERMAL - LAPIC_LVT_TIMER] = 0x107ff,
+    [LAPIC_LVT_PERF - LAPIC_LVT_TIMER] = 0x107ff,
+    [LAPIC_LVT_LINT0 - LAPIC_LVT_TIMER] = 0x1a7ff,
+    [LAPIC_LVT_LINT1 - LAPIC_LVT_TIMER] = 0x1a7ff,
+    [LAPIC_LVT_ERROR - LAPIC_LVT_TIMER] = 0x100ff,
 };
 
 void lapic_init(struct lapic *apic, uint32_t id, bool bsp)

@@ -166,6 +166,7 @@ static void reach_init(struct reach *reach, struct machine_vcpu *m)
 {
     reach->m = m;
     reach->page = PAGE_NONE;
+    reach->mfn = MFN_NONE;
     reach->device = false;
 }
 
