@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "hv/alloc.h"
+#include "hv/domain_pool.h"
 #include "hv/evtchn.h"
 #include "hv/multiboot.h"
 #include "hv/print.h"
@@ -15,11 +16,9 @@
 #include "hv/ring.h"
 #include "hv/time.h"
 
-#define ORDER_2MB 9
-/* Entries of our tables have 32-bit numbers, 512 to a pair of frames: the pool ends at 64 GiB. */
-#define POOL_FRAME_END (UINT64_C(1) << 24)
-#define FRAMES_PER_MB  256
-#define FRAMES_SPARE   256 /* for the structures beside memory and pool */
+#define ORDER_2MB     9
+#define FRAMES_PER_MB 256
+#define FRAMES_SPARE  256 /* for the structures beside memory and pool */
 
 static uint16_t last_id;
 
@@ -114,42 +113,16 @@ static bool build_memory(struct domain *d, struct failure *f)
 
 /* ---- the pool of our own tables ---- */
 
-static uint64_t pool_frames(const struct config *config)
-{
-    uint64_t frames = (uint64_t)config->memory * FRAMES_PER_MB / 32 + 1024 + 512 * config->vcpus;
-
-    if (config->shadow_memory != 0)
-        frames = (uint64_t)config->shadow_memory * FRAMES_PER_MB;
-    return (frames + 1) & ~UINT64_C(1);
-}
-
-static mfn_t pool_block(void)
-{
-    mfn_t even = alloc_frames(1, ALLOC_ANY);
-
-    if (mfn_valid(even) && even.raw + 1 >= POOL_FRAME_END) {
-        free_frames(even, 1);
-        even = alloc_frames(1, ALLOC_LOW_4G);
-    }
-    return even;
-}
-
 static bool build_pool(struct domain *d, struct failure *f)
 {
     enum paging_kind kind =
         d->config.paging == CONFIG_PAGING_SHADOW ? PAGING_SHADOW : PAGING_NESTED;
 
-    pool_init(&d->paging.pool, &machine_phys, d->id);
-    for (uint64_t i = 0; i < pool_frames(&d->config); i += 2) {
-        mfn_t even = pool_block();
-
-        if (!mfn_valid(even))
-            return FAIL(f, "no memory is left for its tables: lower shadow_memory= or memory=");
-        pool_add(&d->paging.pool, even);
-    }
+    if (!domain_pool_fill(d))
+        return FAIL(f, "no memory is left for its tables: lower shadow_memory= or memory=");
     if (!paging_domain_init(&d->paging, &machine_phys, d->id, kind, machine_guest_features()))
         return FAIL(f, "its tables do not fit into %llu KiB: raise shadow_memory=",
-                    (unsigned long long)pool_frames(&d->config) * 4);
+                    (unsigned long long)domain_pool_wanted(&d->config) * 4);
     d->paging_ready = true;
     return true;
 }
@@ -231,7 +204,10 @@ static bool check(const struct config *config, const struct domain_images *image
         return FAIL(f, "a domain of this name or number exists: choose another name=");
     if (images->kernel == NULL)
         return FAIL(f, "it has no kernel: write kernel=");
-    needed = (uint64_t)config->memory * FRAMES_PER_MB + pool_frames(config) + FRAMES_SPARE;
+    if (domain_pool_wanted(config) < domain_pool_minimum(config))
+        return FAIL(f, "%u MiB are too few for its tables: write shadow_memory= with at least %u",
+                    config->shadow_memory, pool_minimum_mb(config->memory, config->vcpus));
+    needed = (uint64_t)config->memory * FRAMES_PER_MB + domain_pool_wanted(config) + FRAMES_SPARE;
     if (needed > available)
         return FAIL(f,
                     "it needs %llu MiB with its tables, %llu MiB are free: lower memory= or "
@@ -296,7 +272,7 @@ static bool build(struct domain *d, const struct domain_images *images, struct f
     struct machine_start start = { 0 };
 
     print("umbra: %s: building, %u MiB, %llu KiB for its tables, %u vCPU%s, %s paging\n", d->name,
-          d->config.memory, (unsigned long long)pool_frames(&d->config) * 4, d->config.vcpus,
+          d->config.memory, (unsigned long long)domain_pool_wanted(&d->config) * 4, d->config.vcpus,
           d->config.vcpus == 1 ? "" : "s",
           d->config.paging == CONFIG_PAGING_SHADOW ? "shadow" : "nested");
     if (!build_pool(d, f) || !build_memory(d, f) || !build_vcpus(d, f) || !build_ports(d, f) ||

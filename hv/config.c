@@ -11,6 +11,8 @@
  */
 #include "hv/config.h"
 
+#include "paging/pool.h"
+
 struct parser {
     const char          *text;
     size_t               length, at;
@@ -459,6 +461,32 @@ static bool nothing_idle(struct parser *p, const unsigned *given)
     return true;
 }
 
+/* The line of a key that was given; 0: it was not. */
+static unsigned line_of(const unsigned *given, const char *name)
+{
+    for (size_t k = 0; k < KEYS; k++)
+        if (same(keys[k].name, name))
+            return given[k];
+    return 0;
+}
+
+/* Checked when memory and vCPUs are known, in whatever order they stand. */
+static bool pool_large_enough(struct parser *p, const unsigned *given)
+{
+    const struct config *c = p->config;
+    uint32_t             least = pool_minimum_mb(c->memory, c->vcpus);
+
+    if (c->shadow_memory == 0 || c->shadow_memory >= least)
+        return true;
+    wrong(p, line_of(given, "shadow_memory"), "\"shadow_memory\" must be at least ");
+    say_number(p, least);
+    say(p, " MiB for ");
+    say_number(p, c->memory);
+    say(p, " MiB of memory, not ");
+    say_number(p, c->shadow_memory);
+    return false;
+}
+
 static bool nothing_missing(struct parser *p, const unsigned *given)
 {
     for (size_t n = 0; n < sizeof(needed) / sizeof(needed[0]); n++)
@@ -486,5 +514,5 @@ bool config_parse(const char *text, size_t length, struct config *config,
     for (skip_separators(&p); peek(&p) != END; skip_separators(&p))
         if (!parse_statement(&p, given, &value))
             return false;
-    return nothing_missing(&p, given) && nothing_idle(&p, given);
+    return nothing_missing(&p, given) && nothing_idle(&p, given) && pool_large_enough(&p, given);
 }

@@ -107,6 +107,14 @@ static void the_ends_of_a_range_are_in_it(void **state)
     (void)state;
     assert_int_equal(accepted("name='a';type='pvh';kernel='k';memory=32").memory, 32);
     assert_int_equal(accepted("name='a';type='pvh';kernel='k';memory=65536").memory, 65536);
+    assert_int_equal(accepted("shadow_memory=1;"
+                              "name='a';type='pvh';kernel='k';memory=128")
+                         .shadow_memory,
+                     1);
+    assert_int_equal(accepted("shadow_memory=2;"
+                              "name='a';type='pvh';kernel='k';memory=129")
+                         .shadow_memory,
+                     2);
 }
 
 static void strings_fit_up_to_their_last_character(void **state)
@@ -199,6 +207,10 @@ static const struct refusal refusals[] = {
     { "paging='nested'\nhap=0", 2, "\"hap\" and \"paging\" contradict each other" },
     { "shadow_memory=0", 1,
       "\"shadow_memory\" must be a number of MiB, without quotes, 1 to 4096, not 0" },
+    { "name='a';type='pvh';kernel='k'\nshadow_memory=1\nmemory=512", 2,
+      "\"shadow_memory\" must be at least 2 MiB for 512 MiB of memory, not 1" },
+    { "name='a';type='pvh';kernel='k'\nmemory=8192\nshadow_memory=16", 3,
+      "\"shadow_memory\" must be at least 17 MiB for 8192 MiB of memory, not 16" },
     { "\377\376", 1, "expected the name of a key" },
 };
 

@@ -6,6 +6,7 @@
 #include "hv/alloc.h"
 #include "hv/build.h"
 #include "hv/console.h"
+#include "hv/domain_pool.h"
 #include "hv/evtchn.h"
 #include "hv/guest.h"
 #include "hv/hc.h"
@@ -17,7 +18,6 @@
 
 /* What a step may do: each is well below 100,000 instructions. */
 #define TABLE_ENTRIES_PER_STEP 128
-#define POOL_PAIRS_PER_STEP    64
 #define FRAMES_PER_STEP        1024 /* looked at */
 #define FREED_PER_STEP         128
 #define WORK_ENTRIES           128
@@ -63,19 +63,6 @@ static void cut_off(struct domain *d)
         time_vcpu_stop(d->vcpu[i]);
         sched_forget(d->vcpu[i]);
     }
-}
-
-/* Gives back pairs of the pool; true when it is empty. */
-static bool drain_pool(struct domain *d)
-{
-    for (unsigned i = 0; i < POOL_PAIRS_PER_STEP; i++) {
-        mfn_t even = pool_remove(&d->paging.pool);
-
-        if (!mfn_valid(even))
-            return true;
-        release(even, 1);
-    }
-    return false;
 }
 
 /* Frees the guest's frames that the next stretch of the frame table shows; true at its end. */
@@ -142,7 +129,7 @@ bool domain_destroy_step(struct domain *d)
         done = !d->paging_ready || paging_domain_reap(domain_lock(d), TABLE_ENTRIES_PER_STEP);
         break;
     case STAGE_POOL:
-        done = drain_pool(d);
+        done = domain_pool_drain(d);
         break;
     case STAGE_FRAMES:
         done = free_memory(d);

@@ -2,9 +2,10 @@
 /* test: with hv/elf.c hv/acpi.c hv/domain.c hv/evtchn.c hv/shared.c hv/time.c hv/timer.c */
 /* test: with hv/sched.c hv/alloc.c hv/format.c hv/guest.c hv/hypercall.c hv/hc_console.c */
 /* test: with hv/hc_event.c hv/hc_grant.c hv/hc_hvm.c hv/hc_memory.c hv/hc_sched.c hv/hc_vcpu.c */
-/* test: with hv/hc_version.c */
+/* test: with hv/hc_version.c hv/domain_pool.c */
 /* Domains from creation to destruction, and who of them has the CPU. */
 #include "hv/domain_world.h"
+#include "hv/domain_pool.h"
 #include "hv/multiboot.h"
 
 /* ---- building ---- */
@@ -126,6 +127,9 @@ static void what_cannot_be_built_is_given_back_with_a_sentence(void **state)
     config.shadow_memory = 90;
     assert_refused("MiB");
     set_up(state);
+    config.shadow_memory = 1;
+    assert_refused("1 MiB are too few for its tables: write shadow_memory= with at least 2");
+    set_up(state);
     images.kernel_size = 0x900;
     assert_refused("truncated");
     set_up(state);
@@ -152,6 +156,78 @@ static void what_cannot_be_built_is_given_back_with_a_sentence(void **state)
     set_up(state);
     vcpus_fail_at = 1;
     assert_refused("vCPU 1");
+}
+
+/* ---- the pool ---- */
+
+static uint64_t steps_to(struct domain *d, uint64_t frames, enum domain_pool_result last)
+{
+    for (unsigned steps = 1;; steps++) {
+        uint32_t                was = d->paging.pool.total;
+        enum domain_pool_result result = domain_pool_set(d, frames);
+        uint32_t                is = d->paging.pool.total;
+
+        assert_true(is > was ? is - was <= 128 : was - is <= 128);
+        if (result != DOMAIN_POOL_AGAIN) {
+            assert_int_equal(result, last);
+            return steps;
+        }
+        assert_true(steps < 1000);
+    }
+}
+
+static void the_pool_of_a_domain_that_lives_is_set_in_steps(void **state)
+{
+    struct domain *d = create();
+    uint64_t       least = domain_pool_minimum(&d->config), free, own = d->paging.pool.total;
+
+    (void)state;
+    free = alloc_free_count() + own;
+    assert_int_equal(least, 2 * 128 + 16 * 256 / 512 + 64);
+    assert_true(steps_to(d, least - 1, DOMAIN_POOL_DONE) > 10); /* rounded up to a pair */
+    assert_int_equal(d->paging.pool.total, least);
+    assert_int_equal(alloc_free_count(), free - least);
+    assert_int_equal(alloc_audit(), 0);
+    assert_int_equal(steps_to(d, least - 2, DOMAIN_POOL_REFUSED), 1);
+    assert_int_equal(d->paging.pool.total, least);
+    assert_true(steps_to(d, 3000, DOMAIN_POOL_DONE) > 10);
+    assert_int_equal(d->paging.pool.total, 3000);
+    assert_int_equal(alloc_free_count(), free - 3000);
+    assert_int_equal(domain_pool_resize(d, 4), DOMAIN_POOL_DONE);
+    assert_int_equal(d->paging.pool.total, 1024);
+    assert_int_equal(domain_pool_resize(d, 4097), DOMAIN_POOL_REFUSED);
+    assert_int_equal(domain_pool_resize(d, UINT64_MAX / 256 + 1), DOMAIN_POOL_REFUSED);
+}
+
+static void a_pool_grows_no_further_than_there_is_memory(void **state)
+{
+    struct domain *d = create();
+    uint64_t       all = alloc_free_count() + d->paging.pool.total;
+
+    (void)state;
+    assert_int_equal(domain_pool_resize(d, 4096), DOMAIN_POOL_NO_MEMORY);
+    assert_true(alloc_free_count() < 8); /* frames without a neighbour may be left */
+    assert_int_equal(alloc_free_count() + d->paging.pool.total, all);
+    assert_int_equal(domain_pool_resize(d, 2), DOMAIN_POOL_DONE);
+    assert_int_equal(alloc_free_count() + 512, all);
+    assert_int_equal(alloc_audit(), 0);
+}
+
+/* What is broken up by the guest's map of its memory does not come back. */
+static void a_pool_in_use_shrinks_as_far_as_it_can(void **state)
+{
+    struct domain *d = create();
+    static mfn_t   held[8192];
+    unsigned       count = 0;
+
+    (void)state;
+    while (d->paging.pool.free_pairs > 80)
+        held[count++] = pool_pair(&d->paging.pool);
+    assert_int_equal(domain_pool_resize(d, 2), DOMAIN_POOL_IN_USE);
+    assert_true(d->paging.pool.free_pairs >= 2 + 2 * 16); /* enough for one operation */
+    assert_true(d->paging.pool.free_pairs < 80);
+    while (count > 0)
+        pool_put_pair(&d->paging.pool, held[--count]);
 }
 
 /* The last frames are taken away one by one more: each allocation fails once. */
@@ -295,6 +371,9 @@ int main(void)
         TEST(a_multiboot_domain_has_devices_and_its_information),
         TEST(a_status_is_a_failure_unless_the_file_knows_it),
         TEST(what_cannot_be_built_is_given_back_with_a_sentence),
+        TEST(the_pool_of_a_domain_that_lives_is_set_in_steps),
+        TEST(a_pool_grows_no_further_than_there_is_memory),
+        TEST(a_pool_in_use_shrinks_as_far_as_it_can),
         TEST(each_failing_allocation_is_survived),
         TEST(domains_take_turns),
         TEST(a_timer_wakes_a_blocked_vcpu),

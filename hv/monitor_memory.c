@@ -1,5 +1,6 @@
 /* Monitor commands about paging: the walk side by side, counters, the pool, the audit. */
 #include "hv/alloc.h"
+#include "hv/domain_pool.h"
 #include "hv/monitor.h"
 #include "hv/print.h"
 
@@ -144,19 +145,57 @@ bool monitor_shadow(const struct monitor_words *w)
     return true;
 }
 
-bool monitor_pool(const struct monitor_words *w)
-{
-    if (w->count > 2)
-        return monitor_usage(w);
-    const struct domain *d = monitor_domain(w, 1);
+/* ---- the pool ---- */
 
-    if (!d)
-        return false;
+static void show_pool(const struct domain *d)
+{
     const struct pool *pool = &d->paging.pool;
 
     print("%s: pool of %u frames, %u free (%u pairs, %u singles), never fewer than %u\n", d->name,
           pool->total, pool_free_frames(pool), pool->free_pairs, pool->free_singles, pool->low);
+}
+
+/* The operator waits for the end of it, and so do all domains; says why if it was not reached. */
+static bool set_pool(struct domain *d, uint64_t mb)
+{
+    switch (domain_pool_resize(d, mb)) {
+    case DOMAIN_POOL_REFUSED:
+        print("pool: %s needs at least %u MiB, and at most %u: not %lu\n", d->name,
+              pool_minimum_mb(d->config.memory, d->config.vcpus), DOMAIN_POOL_MB_MAX, mb);
+        return false;
+    case DOMAIN_POOL_NO_MEMORY:
+        print("pool: the machine has no more memory to give\n");
+        return false;
+    case DOMAIN_POOL_IN_USE:
+        print("pool: the rest is in use: the map of %s's memory, mostly\n", d->name);
+        return false;
+    case DOMAIN_POOL_AGAIN:
+    case DOMAIN_POOL_DONE:
+        break;
+    }
     return true;
+}
+
+bool monitor_pool(const struct monitor_words *w)
+{
+    uint64_t mb = 0;
+    bool     done = true;
+
+    if (w->count > 3 || (w->count == 3 && !monitor_number(w->word[2], &mb)))
+        return monitor_usage(w);
+    struct domain *d = monitor_domain(w, 1);
+
+    if (!d)
+        return false;
+    if (w->count == 3) {
+        if (d->state == DOMAIN_DYING || d->state == DOMAIN_BUILDING) {
+            print("pool: %s is %s\n", d->name, monitor_state_name(d));
+            return false;
+        }
+        done = set_pool(d, mb);
+    }
+    show_pool(d);
+    return done;
 }
 
 /* ---- audit ---- */

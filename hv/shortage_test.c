@@ -2,7 +2,7 @@
 /* test: with hv/elf.c hv/acpi.c hv/domain.c hv/evtchn.c hv/shared.c hv/time.c hv/timer.c */
 /* test: with hv/sched.c hv/alloc.c hv/format.c hv/guest.c hv/hypercall.c hv/hc_console.c */
 /* test: with hv/hc_event.c hv/hc_grant.c hv/hc_hvm.c hv/hc_memory.c hv/hc_sched.c hv/hc_vcpu.c */
-/* test: with hv/hc_version.c */
+/* test: with hv/hc_version.c hv/domain_pool.c */
 /* test: wrap alloc_frames alloc_bytes shadow_reserve pool_single */
 /*
  * Short of memory: while a domain is made, and in each hypercall that needs memory, every
@@ -67,7 +67,7 @@ static void destroy(struct domain *d)
 static void make_small(void)
 {
     config.memory = 1;
-    config.shadow_memory = 1;
+    config.shadow_memory = 2;
     put(64 + 24, 0x10000, 8);
     put(0x410, 0x10040, 8);
 }
@@ -162,7 +162,7 @@ static void each_allocation_that_fails_in_a_hypercall_is_survived(void **state)
 
     (void)state;
     config.memory = 4;
-    config.shadow_memory = 1;
+    config.shadow_memory = 2;
     for (unsigned n = 1;; n++) {
         struct domain *d;
         unsigned       short_of;

@@ -13,9 +13,6 @@
  */
 #include "shadow.h"
 
-/* Most tables of ours that one access can need: a path, and a path of direct tables. */
-#define FAULT_PAIRS 12
-
 /* Where the path of one access stands. */
 struct path {
     struct change        *c;

@@ -155,6 +155,35 @@ static void what_the_p2m_no_longer_says_is_gone_and_flushed(void **state)
     assert_maps(0x3000, GUEST + 22, true);
 }
 
+/* The tables in use give way, and the guest goes on with what is left. */
+static void a_pool_that_shrinks_takes_tables_in_use(void **state)
+{
+    bool     ready = false;
+    unsigned calls = 0;
+    mfn_t    held[FRAMES];
+    unsigned count = 0;
+
+    (void)state;
+    for (uint64_t i = 0; i < 30; i++) {
+        set(i << 18, GUEST + i, P2M_RAM);
+        assert_int_equal(fault(i << 30, ACC_WRITE).kind, VERDICT_RETRY);
+    }
+    while (domain.pool.free_pairs > 20)
+        held[count++] = pool_pair(&domain.pool);
+    while (!ready) {
+        const struct verdict verdict = paging_pool_spare(lock, 20, &ready);
+
+        assert_true(calls++ < 100);
+        assert_true(ready || verdict.again);
+    }
+    assert_true(domain.pool.free_pairs >= 20 + 12);
+    assert_int_equal(leaf(UINT64_C(3) << 30), 0);
+    assert_int_equal(fault(UINT64_C(3) << 30, ACC_WRITE).kind, VERDICT_RETRY);
+    assert_maps(UINT64_C(3) << 30, GUEST + 3, true);
+    while (count > 0)
+        pool_put_pair(&domain.pool, held[--count]);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -164,6 +193,7 @@ int main(void)
         TEST(memory_above_4_gib_is_not_what_lies_below),
         TEST(read_only_memory_is_read_and_its_writes_are_a_device_s),
         TEST(what_the_p2m_no_longer_says_is_gone_and_flushed),
+        TEST(a_pool_that_shrinks_takes_tables_in_use),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -214,6 +214,14 @@ must_check struct verdict paging_unshadow(struct paging_locked p, mfn_t mfn);
 /* Changes the p2m, and takes away what our tables and shadows said of the block before. */
 must_check struct verdict paging_p2m_set(struct paging_locked p, gfn_t gfn, struct p2m_entry entry);
 
+/*
+ * Makes so many pairs of the pool free that `pairs` can be taken out of it (pool_remove) and one
+ * operation can still be done with the rest: reaps, reclaims the roots used longest ago, empties
+ * the ones in use. What the verdict asks for must be flushed before the pairs are taken. *ready:
+ * they are free; else, without `again`, so many cannot be had.
+ */
+must_check struct verdict paging_pool_spare(struct paging_locked p, unsigned pairs, bool *ready);
+
 /* Background work: reaps dead tables, at most `budget` entries. True when none are left. */
 must_check bool paging_work(struct paging_locked p, unsigned budget);
 

@@ -70,7 +70,7 @@ mfn_t pool_remove(struct pool *pool)
     pool->total -= 2;
     frame_set(pool, mfn, FRAME_HV, 1);
     frame_set(pool, mfn + 1u, FRAME_HV, 0);
-    note_low(pool);
+    pool->low = pool_free_frames(pool);
     return mfn_of(mfn);
 }
 

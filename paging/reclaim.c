@@ -88,6 +88,24 @@ bool shadow_reserve(struct change *c, unsigned pairs)
     return true;
 }
 
+/* What a change of the p2m reserves when every vCPU runs on a table in the block is the most. */
+static unsigned pairs_of_one_operation(const struct paging_domain *d)
+{
+    unsigned pairs = FAULT_PAIRS + ROOT_PAIRS;
+
+    for (const struct paging_vcpu *v = d->vcpus; v; v = v->next)
+        pairs += 2 * ROOT_PAIRS;
+    return pairs;
+}
+
+struct verdict paging_pool_spare(struct paging_locked p, unsigned pairs, bool *ready)
+{
+    struct change c = { .d = p.domain };
+
+    *ready = shadow_reserve(&c, pairs + pairs_of_one_operation(p.domain));
+    return verdict_of(&c, VERDICT_RETRY);
+}
+
 /* ---- the end ---- */
 
 static void release_roots(struct change *c, struct paging_vcpu *v)

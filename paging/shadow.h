@@ -96,6 +96,8 @@ void entry_set(struct change *c, mfn_t table, unsigned index, pte_t new);
  */
 must_check bool shadow_reserve(struct change *c, unsigned pairs);
 
+#define FAULT_PAIRS 12 /* most that one access can need: a path, and a path of direct tables */
+
 /* The live shadow of a guest table in this role; MFN_NONE if there is none. */
 mfn_t shadow_find(const struct paging_domain *d, mfn_t guest, struct role role);
 

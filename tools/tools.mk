@@ -2,7 +2,7 @@
 
 tools: $B/umbra-config
 
-$B/umbra-config: tools/umbra-config.c hv/config.c hv/config.h | $B/.packages
+$B/umbra-config: tools/umbra-config.c hv/config.c hv/config.h paging/pool.h | $B/.packages
 	$(CC) $(CFLAGS) -I. -o $@ tools/umbra-config.c hv/config.c
 
 guest: $B/guest/vmlinuz $B/guest/ramdisk.cpio

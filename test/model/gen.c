@@ -490,7 +490,11 @@ static void make_other(struct gen *g, const struct shape *s)
             make_p2m(g);
         return;
     case OP_POOL:
-        op.value = gen_percent(g, 5);
+        if (gen_percent(g, 70)) /* a pool of another size is to be used for a while */
+            return;
+        op.value = g->world->setup.pairs;
+        if (op.value > WORLD_POOL && gen_percent(g, 70))
+            op.value = WORLD_POOL + gen_below(g, (unsigned)op.value - WORLD_POOL);
         break;
     case OP_IMPLICIT:
         op.va = some_va(g, s);

@@ -56,9 +56,10 @@ static void print_counts(const struct world *w, FILE *to)
     fprintf(to,
             "  stats: made %" PRIu64 " freed %" PRIu64 " protected %" PRIu64 " unshadowed %" PRIu64
             " evicted %" PRIu64 " reclaimed %" PRIu64 " unhooked %" PRIu64 "; audits %" PRIu64
-            " TLB checks %" PRIu64 "; pool low %u of %u\n",
+            " TLB checks %" PRIu64 "; pool low %u of %u, %" PRIu64 " pairs taken out\n",
             s->made, s->freed, s->protected_frames, s->unshadowed, s->evicted, s->reclaimed,
-            s->unhooked, c->audits, c->tlb_checks, w->domain.pool.low, w->domain.pool.total);
+            s->unhooked, c->audits, c->tlb_checks, w->domain.pool.low, w->domain.pool.total,
+            c->pairs_taken);
     fprintf(to,
             "  out of sync: %" PRIu64 " let go (%u at once) %" PRIu64 " synchronised %" PRIu64
             " entries changed; %" PRIu64 " stale accesses; idle after %" PRIu64 " flushes, %" PRIu64
@@ -93,9 +94,12 @@ static bool strong(const struct world *w, const struct options *o)
         { s->synced, n / 1000, "tables synchronised" },
         { s->changed, n / 500, "entries changed meanwhile" },
         { c->stale, n / 2000, "accesses by what tables said before" },
-        { c->idle, n / 20000, "register writes that left idle tables" },
+        { c->idle, o->setup.pairs > WORLD_POOL + 10 ? n / 20000 : 0,
+          "register writes that left idle tables" },
         { c->invlpg_seen, n / 2000, "INVLPGs intercepted" },
         { c->guarded, n / 10000, "writes past guards, all seen" },
+        { c->pairs_taken, o->setup.pairs > WORLD_POOL ? n / 2000 : 0,
+          "pairs taken out of the pool" },
         { s->reclaimed + s->unhooked, o->setup.pairs <= 100 ? n / 20000 : 0,
           "reclaims under pressure" },
     };

@@ -18,6 +18,7 @@
 #define WORLD_VCPUS   2
 #define WORLD_LARGE   512 /* first gfn of a block of 512 that the p2m maps as one */
 #define WORLD_RETRIES 8   /* verdicts to run an instruction again, before that is a failure */
+#define WORLD_POOL    72  /* pairs below which the pool is not set while the guest lives */
 #define WORLD_AGAIN   100 /* calls that a register write may take */
 #define WORLD_SEEN    64  /* addresses a vCPU touched last: what our tables say there is checked */
 
@@ -51,7 +52,7 @@ enum op_kind {
     OP_REACH,    /* va acc                                        */
     OP_VIEW,     /* va                                            */
     OP_IMPLICIT, /* va: the processor reads a descriptor while EFLAGS.AC is set */
-    OP_POOL,     /* value: pairs to take out of the pool, if they are free */
+    OP_POOL,     /* value: pairs that the pool is to have */
     OP_GUARD,    /* va: from now on at va and va + value; length 1: nowhere any more */
     OP_KINDS,
 };
@@ -73,7 +74,8 @@ struct world_counts {
     uint64_t stale;       /* accesses by what the guest's tables said before */
     uint64_t idle, again; /* register writes that left idle tables; that took several calls */
     uint64_t invlpg_seen, table_checks;
-    uint64_t guarded; /* writes to a page under guard, all of which were seen */
+    uint64_t pairs_taken; /* out of the pool */
+    uint64_t guarded;     /* writes to a page under guard, all of which were seen */
     unsigned most_unsynced;
 };
 
@@ -95,6 +97,8 @@ struct world {
     uint32_t             pages;
     uint64_t            *mfn_of_page;
     struct phys          phys;
+    uint32_t             spare_pair[WORLD_FRAMES / 2]; /* taken out of the pool, by frame number */
+    unsigned             spare_pairs;
     struct paging_domain domain;
     unsigned             vcpus, last_vcpu;
     struct world_vcpu    vcpu[WORLD_VCPUS];
