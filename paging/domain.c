@@ -67,12 +67,15 @@ static bool memory_of(const struct paging_domain *d, gfn_t gfn, uint64_t i, mfn_
     return old.type == P2M_RAM || old.type == P2M_ROM;
 }
 
-/* Takes away what our tables and shadows say of the block; *root: a vCPU runs on a table in it. */
+/*
+ * Takes away what our tables and shadows say of the block. *root: a vCPU runs on a table in it,
+ * or on none, which may be there now.
+ */
 static bool forget_block(struct change *c, gfn_t gfn, unsigned order, bool *root)
 {
     mfn_t mfn;
 
-    *root = false;
+    *root = root_outside(c->d);
     for (uint64_t i = 0; i < UINT64_C(1) << order; i++) {
         if (!memory_of(c->d, gfn, i, &mfn))
             continue;

@@ -368,6 +368,28 @@ bool root_in_use(const struct paging_domain *d, mfn_t guest)
     return false;
 }
 
+/* What a root's tables are is asked of the registers, since the root knows memory only. */
+static bool lies_outside(const struct paging_vcpu *v)
+{
+    const struct paging_root *r = &v->root[v->current];
+
+    if (!r->used || r->format == PT_DIRECT)
+        return false;
+    for (unsigned i = 0; i < 4; i++)
+        if (r->format == PT_PAE ? (v->pdpte[i] & PTE_P) && !mfn_valid(r->guest[i])
+                                : i == 0 && !mfn_valid(r->guest[i]))
+            return true;
+    return false;
+}
+
+bool root_outside(const struct paging_domain *d)
+{
+    for (const struct paging_vcpu *v = d->vcpus; v; v = v->next)
+        if (lies_outside(v))
+            return true;
+    return false;
+}
+
 bool root_detach(struct change *c, mfn_t guest)
 {
     for (struct paging_vcpu *v = c->d->vcpus; v; v = v->next) {

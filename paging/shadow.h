@@ -207,6 +207,8 @@ void guard_lift(const struct paging_domain *d, mfn_t mfn);
 
 /* True if some vCPU runs on a shadow of the table in this frame. */
 must_check bool root_in_use(const struct paging_domain *d, mfn_t guest);
+/* True if some vCPU's root lies outside memory, at least in part. */
+must_check bool root_outside(const struct paging_domain *d);
 /*
  * Puts vCPUs that run on a shadow of this frame on empty roots, until root_refresh: in between
  * none may run. Both need ROOT_PAIRS for each vCPU, and no table out of sync, or they fail.

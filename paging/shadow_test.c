@@ -280,6 +280,25 @@ static void a_root_that_gets_other_memory_is_followed_there(void **state)
     end(w);
 }
 
+static void a_root_that_was_a_hole_is_followed_when_there_is_memory(void **state)
+{
+    struct world *w = four_levels(&setup);
+    struct op     op = { .kind = OP_P2M, .acc = MMU_HOLE, .length = 8, .va = ROOT_A, .value = 98 };
+
+    (void)state;
+    step(w, op);
+    touch(w, 0x20000, ACC_WRITE); /* nothing answers: all ones, which has reserved bits */
+    assert_int_equal(w->counts.reserved, 1);
+    op.acc = MMU_RAM;
+    op.value = ROOT_A;
+    step(w, op);
+    touch(w, 0x20000, ACC_WRITE);
+    poke(w, ROOT_A, 0, 0);
+    touch(w, 0x20000, ACC_WRITE);
+    assert_int_equal(w->counts.absent, 1);
+    end(w);
+}
+
 /* Guest frame 0x40 at 1536 addresses from 0x200000 on. */
 static void map_often(struct world *w)
 {
@@ -498,6 +517,7 @@ int main(void)
         cmocka_unit_test(toggling_wp_switches_between_two_cached_roots),
         cmocka_unit_test(a_frame_that_leaves_the_p2m_leaves_every_table),
         cmocka_unit_test(a_root_that_gets_other_memory_is_followed_there),
+        cmocka_unit_test(a_root_that_was_a_hole_is_followed_when_there_is_memory),
         cmocka_unit_test(a_frame_has_at_most_so_many_writable_leaves),
         cmocka_unit_test(many_changes_of_a_table_are_carried_over_in_several_calls),
         cmocka_unit_test(a_small_pool_is_used_again_and_the_guest_goes_on),
