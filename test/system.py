@@ -165,6 +165,12 @@ def promises(kernel, paging, quirks, words="", limit=120):
                  has=(rf"^{kernel}: ok$", f"^quirks: {quirks}$", r"audit: 0 violations"), has_not=("FAILED",))
 
 
+def kernel_alone(kernel, paging, limit=120):
+    """The same, of one that knows no differences."""
+    return batch(lambda: [multiboot(f"{kernel}-{paging}", kernel, paging=paging)], limit=limit,
+                 has=(rf"^{kernel}: ok$", r"audit: 0 violations"), has_not=("FAILED",))
+
+
 def promises_on_qemu(kernel, quirks):
     def run():
         judge(0, on_qemu(kernel, "", 60), 0, (f"^quirks: {quirks}$",))
@@ -522,6 +528,9 @@ TESTS = (
      promises("modes", "shadow", "changed-root-seen 0 root-not-checked 0")),
     ("paging modes follow each other under nested paging",
      promises("modes", "nested", SOME_ROOT_QUIRK)),
+    ("real mode is left and entered on QEMU", lambda: on_qemu("real", "", 60)),
+    ("real mode is left and entered under shadow paging", kernel_alone("real", "shadow")),
+    ("real mode is left and entered under nested paging", kernel_alone("real", "nested")),
     ("all instructions write page tables on QEMU",
      promises_on_qemu("table-writes", HALVES)),
     ("every 3rd instruction writes page tables under shadow paging",

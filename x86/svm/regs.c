@@ -20,13 +20,20 @@ static void load_shadow(struct vmcb *b, const struct paging_regs *r)
         b->efer |= EFER_LMA | EFER_LME;
 }
 
-/* Caching disabled by the guest would be paid for by us, so CD and NW never get through. */
+/*
+ * Caching disabled by the guest would be paid for by us, so CD and NW never get through. LME
+ * means nothing to the processor before LMA, which only writes that are intercepted bring about;
+ * and QEMU 7.2, at an exit from a guest with LME but neither CR0.PG nor CR4.PAE, leaves that
+ * guest's CR0 to the hypervisor.
+ */
 static void load_nested(struct vmcb *b, const struct paging_regs *r)
 {
     b->cr0 = r->cr0 & ~(CR0_CD | CR0_NW);
     b->cr3 = r->cr3;
     b->cr4 = r->cr4;
     b->efer = r->efer | EFER_SVME;
+    if (!(r->efer & EFER_LMA))
+        b->efer &= ~EFER_LME;
 }
 
 void regs_load(struct machine_vcpu *m)

@@ -230,16 +230,28 @@ static void load_tables(const void *idt, uint16_t size, bool wide)
         __asm__ volatile("ltr %w0" ::"r"(SEL_TSS));
 }
 
+uint32_t probe_cr3(const struct paging_mode *m)
+{
+    return (uint32_t)homes[m->number].table[m->levels];
+}
+
+void probe_came(const struct paging_mode *m)
+{
+    bool wide = m && m->efer;
+
+    if (m)
+        mode = m;
+    load_tables(wide ? (const void *)idt64 : idt32, wide ? sizeof(idt64) : sizeof(idt32), wide);
+    probe.wide = wide;
+}
+
 void probe_paging_on(const struct paging_mode *m)
 {
-    mode = m;
     write_cr4(m->cr4 | CR4_OSFXSR);
-    write_cr3((uint32_t)homes[m->number].table[m->levels]);
+    write_cr3(probe_cr3(m));
     wrmsr(MSR_EFER, m->efer | EFER_NXE);
     write_cr0(read_cr0() | CR0_PG | CR0_WP);
-    load_tables(m->levels == 4 ? (const void *)idt64 : idt32,
-                m->levels == 4 ? sizeof(idt64) : sizeof(idt32), m->levels == 4);
-    probe.wide = m->levels == 4;
+    probe_came(m);
 }
 
 void probe_enter(const struct paging_mode *m)
@@ -253,8 +265,7 @@ void probe_paging_off(void)
     write_cr0(read_cr0() & ~CR0_PG);
     wrmsr(MSR_EFER, 0);
     write_cr4(CR4_OSFXSR);
-    load_tables(idt32, sizeof(idt32), false);
-    probe.wide = 0;
+    probe_came(NULL);
 }
 
 /* ---- exceptions ---- */

@@ -107,6 +107,9 @@ void probe_build(const struct paging_mode *mode);
 void probe_paging_on(const struct paging_mode *mode);
 void probe_enter(const struct paging_mode *mode); /* both */
 void probe_paging_off(void);
+/* For who switches paging by himself: CR3, and what remains to be done after it. NULL: off. */
+uint32_t probe_cr3(const struct paging_mode *mode);
+void     probe_came(const struct paging_mode *mode);
 
 /* The leaf entry that maps this address below 4 MiB. */
 void *probe_home_entry(uint32_t address);
