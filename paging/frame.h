@@ -80,10 +80,15 @@ enum frame_kind {
 typedef uint32_t rmap_t;
 
 struct frame {
-    uint8_t  kind;  /* enum frame_kind */
-    uint8_t  order; /* of the free or allocated block that begins here */
-    uint16_t owner; /* domain id, for guest and pool frames */
-    uint32_t refs;  /* of a guest frame: who besides the p2m needs it to stay */
+    union {
+        struct {
+            uint8_t  kind;  /* enum frame_kind */
+            uint8_t  order; /* of the free or allocated block that begins here */
+            uint16_t owner; /* domain id, for guest and pool frames */
+            uint32_t refs;  /* of a guest frame: who besides the p2m needs it to stay */
+        };
+        uint64_t head; /* the same as one word, for compare and swap: types.h */
+    };
     union {
         struct { /* FRAME_FREE, FRAME_POOL: a list by frame number, 0 ends it */
             uint32_t next, prev;
@@ -96,6 +101,8 @@ struct frame {
             uint8_t  blocked;   /* all mappings are being removed: make none           */
             uint8_t  unsynced;  /* a table whose shadows are out of sync: may be written */
             uint8_t  guarded;   /* some vCPU's guard is here: may not be written (guard.c) */
+            uint64_t type;      /* direct paging: see types.h */
+            uint32_t freed;     /* next on the machine's list of freed frames */
         } guest;
         struct {                 /* FRAME_SHADOW */
             uint64_t key;        /* mfn of the table that is shadowed; gfn if direct    */

@@ -1,0 +1,299 @@
+/* The words of direct paging: packing, general references, frames coming and going, the TLB clock. */
+#include "direct.h"
+
+/* Bits of the type word. What a frame is now decides how the 32 bits in the middle are read. */
+#define WORD_COUNT     0 /* 26 bits */
+#define WORD_STAMP     26
+#define WORD_CURSOR    26 /* 11 bits */
+#define WORD_HALF      37
+#define WORD_LINEAR    38 /* 16 bits, signed */
+#define WORD_KIND      58 /* 3 bits */
+#define WORD_VALIDATED 61
+#define WORD_PARTIAL   62
+#define WORD_PINNED    63
+
+static uint64_t field(uint64_t word, unsigned first, unsigned bits)
+{
+    return word >> first & ((UINT64_C(1) << bits) - 1);
+}
+
+static bool has_stamp(const struct type *t)
+{
+    return t->count == 0 || t->kind == TYPE_WRITABLE;
+}
+
+struct type type_unpack(uint64_t word)
+{
+    struct type t = {
+        .kind = (uint8_t)field(word, WORD_KIND, 3),
+        .count = (uint32_t)field(word, WORD_COUNT, 26),
+        .validated = field(word, WORD_VALIDATED, 1) != 0,
+        .partial = field(word, WORD_PARTIAL, 1) != 0,
+        .pinned = field(word, WORD_PINNED, 1) != 0,
+    };
+
+    if (has_stamp(&t)) {
+        t.stamp = (uint32_t)field(word, WORD_STAMP, 32);
+        return t;
+    }
+    t.cursor = (uint16_t)field(word, WORD_CURSOR, 11);
+    t.half = field(word, WORD_HALF, 1) != 0;
+    t.linear = (int16_t)(uint16_t)field(word, WORD_LINEAR, 16);
+    return t;
+}
+
+uint64_t type_pack(struct type t)
+{
+    uint64_t word = (uint64_t)t.count << WORD_COUNT | (uint64_t)t.kind << WORD_KIND |
+                    (uint64_t)t.validated << WORD_VALIDATED | (uint64_t)t.partial << WORD_PARTIAL |
+                    (uint64_t)t.pinned << WORD_PINNED;
+
+    if (has_stamp(&t))
+        return word | (uint64_t)t.stamp << WORD_STAMP;
+    return word | (uint64_t)t.cursor << WORD_CURSOR | (uint64_t)t.half << WORD_HALF |
+           (uint64_t)(uint16_t)t.linear << WORD_LINEAR;
+}
+
+static bool swap(uint64_t *word, uint64_t *old, uint64_t new)
+{
+    return __atomic_compare_exchange_n(word, old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+bool type_swap(const struct direct_machine *m, mfn_t mfn, struct type old, struct type new)
+{
+    uint64_t expected = type_pack(old);
+
+    return swap(&phys_frame(m->phys, mfn)->guest.type, &expected, type_pack(new));
+}
+
+/* ---- general references ---- */
+
+/* The head of a record as a value of its own. */
+union head {
+    struct {
+        uint8_t  kind, order;
+        uint16_t owner;
+        uint32_t refs;
+    };
+    uint64_t word;
+};
+
+static union head head_read(const struct frame *f)
+{
+    return (union head){ .word = __atomic_load_n(&f->head, __ATOMIC_SEQ_CST) };
+}
+
+static bool is_held(union head head, uint16_t owner)
+{
+    return head.kind == FRAME_GUEST && head.owner == owner && head.refs != 0;
+}
+
+bool frame_is_held(const struct direct_machine *m, mfn_t mfn, uint16_t owner)
+{
+    return is_held(head_read(phys_frame(m->phys, mfn)), owner);
+}
+
+/* `flags`: those of REFS_ALLOCATED that it must have. */
+static enum direct_error get(const struct direct_machine *m, mfn_t mfn, uint16_t owner,
+                             uint32_t flags)
+{
+    struct frame *f;
+    union head    old;
+
+    if (mfn.raw >= m->phys->frames)
+        return DIRECT_INVALID;
+    f = phys_frame(m->phys, mfn);
+    old = head_read(f);
+    for (;;) {
+        union head new = old;
+
+        if (!is_held(old, owner) || (old.refs & flags) != flags)
+            return DIRECT_INVALID;
+        if ((old.refs & ~REFS_ALLOCATED) >= REFS_MAX)
+            return DIRECT_OVERFLOW;
+        new.refs++;
+        if (swap(&f->head, &old.word, new.word))
+            return DIRECT_OK;
+    }
+}
+
+enum direct_error frame_get(const struct direct_machine *m, mfn_t mfn, uint16_t owner)
+{
+    return get(m, mfn, owner, REFS_ALLOCATED);
+}
+
+enum direct_error frame_get_held(const struct direct_machine *m, mfn_t mfn, uint16_t owner)
+{
+    return get(m, mfn, owner, 0);
+}
+
+void frame_add(const struct direct_machine *m, mfn_t mfn)
+{
+    struct frame *f = phys_frame(m->phys, mfn);
+    union head    old = head_read(f), new;
+
+    do {
+        new = old;
+        new.refs++;
+    } while (!swap(&f->head, &old.word, new.word));
+}
+
+/* Nobody holds it: its type is forgotten, the stamp says until when a TLB may have known it. */
+static void stamp_freed(struct direct_machine *m, struct frame *f)
+{
+    uint32_t now = __atomic_load_n(&m->clock, __ATOMIC_SEQ_CST);
+
+    __atomic_store_n(&f->guest.type, type_pack((struct type){ .stamp = now }), __ATOMIC_SEQ_CST);
+}
+
+static void list_freed(struct direct_machine *m, mfn_t mfn)
+{
+    struct frame *f = phys_frame(m->phys, mfn);
+    uint32_t      first = __atomic_load_n(&m->freed, __ATOMIC_SEQ_CST);
+
+    stamp_freed(m, f);
+    do
+        f->guest.freed = first;
+    while (!__atomic_compare_exchange_n(&m->freed, &first, (uint32_t)mfn.raw, false,
+                                        __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+}
+
+bool frame_put(struct direct_machine *m, mfn_t mfn)
+{
+    struct frame *f = phys_frame(m->phys, mfn);
+    union head    old = head_read(f), new;
+
+    do {
+        new = old;
+        if ((old.refs & ~REFS_ALLOCATED) == 0)
+            return false;
+        new.refs--;
+        /* A type reference never stands alone. */
+        if (new.refs == 0 && type_read(m, mfn).count != 0)
+            return false;
+    } while (!swap(&f->head, &old.word, new.word));
+    if (new.refs == 0)
+        list_freed(m, mfn);
+    return true;
+}
+
+bool frame_take_allocated(const struct direct_machine *m, mfn_t mfn, uint16_t owner)
+{
+    struct frame *f = phys_frame(m->phys, mfn);
+    union head    old = head_read(f), new;
+
+    do {
+        new = old;
+        if (old.kind != FRAME_GUEST || old.owner != owner || (old.refs & REFS_ALLOCATED) == 0)
+            return false;
+        /* It becomes an ordinary reference, which the caller drops. */
+        new.refs = (old.refs & ~REFS_ALLOCATED) + 1;
+    } while (!swap(&f->head, &old.word, new.word));
+    return true;
+}
+
+/* ---- frames ---- */
+
+void direct_allocate(const struct direct_domain *d, mfn_t mfn)
+{
+    struct frame *f = phys_frame(d->machine->phys, mfn);
+    union head    head = { .kind = FRAME_GUEST, .owner = d->id, .refs = REFS_ALLOCATED };
+
+    /* What the record said before, of a shadow for instance, means nothing here. */
+    f->guest = (__typeof__(f->guest)){ .type = type_pack((struct type){ 0 }) };
+    __atomic_store_n(&f->head, head.word, __ATOMIC_SEQ_CST);
+}
+
+enum direct_error direct_release(const struct direct_domain *d, mfn_t mfn)
+{
+    if (mfn.raw >= d->machine->phys->frames || !frame_take_allocated(d->machine, mfn, d->id))
+        return DIRECT_INVALID;
+    return frame_put(d->machine, mfn) ? DIRECT_OK : DIRECT_INVALID;
+}
+
+enum direct_error direct_steal(const struct direct_domain *d, mfn_t mfn)
+{
+    struct direct_machine *m = d->machine;
+    union head             old, new;
+    struct frame          *f;
+
+    if (mfn.raw >= m->phys->frames)
+        return DIRECT_INVALID;
+    f = phys_frame(m->phys, mfn);
+    old = head_read(f);
+    do {
+        if (old.kind != FRAME_GUEST || old.owner != d->id || (old.refs & REFS_ALLOCATED) == 0)
+            return DIRECT_INVALID;
+        if (old.refs != REFS_ALLOCATED)
+            return DIRECT_TYPED;
+        new = old;
+        new.refs = 0;
+    } while (!swap(&f->head, &old.word, new.word));
+    stamp_freed(m, f);
+    return DIRECT_OK;
+}
+
+mfn_t direct_freed(struct direct_machine *m)
+{
+    uint32_t first = __atomic_load_n(&m->freed, __ATOMIC_SEQ_CST), next;
+
+    /* Only one CPU takes frames off at a time, so `freed` of the first cannot change meanwhile. */
+    do {
+        if (first == 0)
+            return MFN_NONE;
+        next = phys_frame(m->phys, mfn_of(first))->guest.freed;
+    } while (!__atomic_compare_exchange_n(&m->freed, &first, next, false, __ATOMIC_SEQ_CST,
+                                          __ATOMIC_SEQ_CST));
+    return mfn_of(first);
+}
+
+/* ---- TLB clock ---- */
+
+uint64_t clock_stale(const struct direct_machine *m, uint32_t stamp)
+{
+    uint32_t now = __atomic_load_n(&m->clock, __ATOMIC_SEQ_CST);
+    uint64_t stale = 0;
+
+    for (unsigned cpu = 0; cpu < m->cpus; cpu++) {
+        uint32_t flushed = __atomic_load_n(&m->cpu_clock[cpu], __ATOMIC_SEQ_CST);
+
+        if (now == 0 || (flushed <= stamp && stamp <= now))
+            stale |= UINT64_C(1) << cpu;
+    }
+    return stale;
+}
+
+uint64_t direct_stale_cpus(const struct direct_machine *m, mfn_t mfn)
+{
+    return clock_stale(m, type_read(m, mfn).stamp);
+}
+
+uint32_t direct_flush_begin(struct direct_machine *m)
+{
+    uint32_t now = __atomic_load_n(&m->clock, __ATOMIC_SEQ_CST);
+
+    /* It stays at 0 until everyone has flushed. */
+    while (now != 0 && !__atomic_compare_exchange_n(&m->clock, &now, now + 1, false,
+                                                    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        continue;
+    return now == 0 ? 0 : now + 1;
+}
+
+void direct_flush_end(struct direct_machine *m, unsigned cpu, uint32_t clock)
+{
+    __atomic_store_n(&m->cpu_clock[cpu], clock, __ATOMIC_SEQ_CST);
+}
+
+void direct_clock_restart(struct direct_machine *m)
+{
+    __atomic_store_n(&m->clock, 1, __ATOMIC_SEQ_CST);
+}
+
+void direct_machine_init(struct direct_machine *m, const struct phys *phys, unsigned cpus,
+                         uint64_t l1tf_limit, const pte_t *slots)
+{
+    *m =
+        (struct direct_machine){ .phys = phys, .clock = 1, .cpus = cpus, .l1tf_limit = l1tf_limit };
+    for (unsigned i = 0; i < DIRECT_SLOTS; i++)
+        m->slots[i] = slots[i];
+}

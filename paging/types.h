@@ -1,0 +1,237 @@
+/*
+ * Page types of direct paging: the words of a frame's record, and the machine that takes and drops
+ * references. doc/direct.md is the reference; this header is internal to the core, but for the
+ * structs that direct.h uses.
+ *
+ * Two words of a record are shared by all processors, and are changed by compare and swap only: the
+ * head (kind, owner, general count) and the type word. A step makes at most one access to what
+ * others may change, so that tests can interleave everywhere.
+ */
+#ifndef PAGING_TYPES_H
+#define PAGING_TYPES_H
+
+#include "pte.h"
+
+/* The order matters: a table of level n has kind n. */
+enum type_kind {
+    TYPE_NONE,
+    TYPE_L1,
+    TYPE_L2,
+    TYPE_L3,
+    TYPE_L4,
+    TYPE_SEGMENTS,
+    TYPE_WRITABLE,
+};
+
+/* The type word, unpacked. What is not meant in a state is 0. */
+struct type {
+    uint8_t  kind;  /* enum type_kind; of an idle frame: what it was last */
+    uint32_t count; /* type references */
+    bool     validated, partial, pinned;
+    uint32_t stamp;  /* idle or writable: TLB clock when a reference was dropped last */
+    uint16_t cursor; /* a table in use: entries below are validated...             */
+    bool     half;   /* ...and this one has a general reference                    */
+    int16_t  linear; /* > 0: linear entries that it has; < 0: that point to it     */
+};
+
+#define TYPE_COUNT_MAX  ((UINT32_C(1) << 26) - 1)
+#define TYPE_LINEAR_MAX 0x7fff
+
+struct type type_unpack(uint64_t word);
+uint64_t    type_pack(struct type type);
+
+static inline bool type_is_table(uint8_t kind)
+{
+    return kind >= TYPE_L1 && kind <= TYPE_L4;
+}
+
+static inline bool type_is_live(struct type t)
+{
+    return t.count > 0 && t.validated;
+}
+
+/* Somebody flushes for it, checks it or takes it down at this moment. */
+static inline bool type_is_busy(struct type t)
+{
+    return t.count > 0 && !t.validated && !t.partial;
+}
+
+/* In frame.refs of a paravirtual guest's frame: its domain has it. A reference like the others. */
+#define REFS_ALLOCATED (UINT32_C(1) << 31)
+/* More are refused to guests. The machine's own (a flag's, a half's) may exceed it: they are few. */
+#define REFS_MAX (UINT32_C(1) << 30)
+
+#define DIRECT_CPUS_MAX    64
+#define DIRECT_SLOT_FIRST  256 /* entries of an L4 that are the hypervisor's */
+#define DIRECT_SLOTS       16
+#define DIRECT_ENTRIES     512
+#define DIRECT_STACK_MAX   8
+#define DIRECT_PENDING_MAX 4
+#define DIRECT_OWNER_NONE  UINT16_MAX
+
+/* The software bit of a leaf entry that was the guest kernel's: U was clear. */
+#define PTE_KERNEL (UINT64_C(1) << 52)
+
+enum direct_error {
+    DIRECT_OK,
+    DIRECT_INVALID,    /* not a frame of the right owner, or bits that may not be set, or ... */
+    DIRECT_TYPED,      /* the frame is in use as something else                               */
+    DIRECT_LINEAR,     /* a linear entry that is not allowed                                  */
+    DIRECT_UNFINISHED, /* the table is being validated, and not by this operation             */
+    DIRECT_L1TF,       /* a not-present entry that asks for shadow paging                     */
+    DIRECT_CHANGED,    /* the entry is not what was expected                                  */
+    DIRECT_OVERFLOW,   /* too many references                                                 */
+};
+
+struct direct_machine {
+    const struct phys *phys;
+    uint64_t l1tf_limit; /* first frame number that a not-present entry may name; 0: any */
+    uint32_t clock;      /* of TLB flushes */
+    uint32_t cpus;
+    uint32_t cpu_clock[DIRECT_CPUS_MAX]; /* of each CPU's last full flush */
+    uint32_t freed;                      /* list of frames nobody holds, 0 ends it */
+    pte_t    slots[DIRECT_SLOTS];        /* the hypervisor's entries of each L4 */
+};
+
+/* A reference to be dropped. */
+enum pending_mode {
+    PENDING_GENERAL, /* a general reference                                             */
+    PENDING_CLEAN,   /* a general one; and if the table is partial, it is taken down     */
+    PENDING_FULL,    /* a general and a type reference                                   */
+};
+struct direct_pending {
+    mfn_t   mfn;
+    uint8_t mode;  /* enum pending_mode */
+    uint8_t level; /* of the table in `parent` whose entry it was; 0: of none */
+    mfn_t   parent;
+};
+
+enum job_kind { JOB_NONE, JOB_GET, JOB_PUT };
+
+/* The reference that is being taken or dropped now. */
+struct type_job {
+    uint8_t  job;   /* enum job_kind */
+    uint8_t  mode;  /* enum pending_mode of a JOB_PUT */
+    uint8_t  want;  /* of a JOB_GET: enum type_kind, TYPE_NONE for a general reference only */
+    uint8_t  level; /* of the table `parent` whose entry it is for; 0: of none */
+    mfn_t    mfn, parent;
+    uint16_t owner;    /* of the frame, or it is refused */
+    bool     writable; /* the entry has W */
+    bool     general;  /* a general reference is held */
+    bool     typed;    /* and a type reference */
+    bool     linear;   /* get: counted in the parent; put: no longer counted in the parent */
+};
+
+/* A table that the operation works on; it is busy. */
+struct type_level {
+    mfn_t           table;
+    uint8_t         kind;
+    bool            down;   /* being taken down */
+    bool            extra;  /* the partial flag's general reference came with it */
+    bool            half;   /* as in the type word */
+    uint16_t        cursor; /* as in the type word */
+    struct type_job outer;  /* what it is validated or taken down for */
+};
+
+enum direct_phase {
+    PHASE_START,
+    PHASE_NEXT,     /* the next thing to release, or what the request says */
+    PHASE_REQUEST,  /* direct.c knows */
+    PHASE_VISIT,    /* the next entry of the table on top of the stack */
+    PHASE_FRAME,    /* take a general reference */
+    PHASE_READ,     /* take a type reference: look, ... */
+    PHASE_COUNT,    /* ... count a linear entry in the parent, ... */
+    PHASE_SWAP,     /* ... and take it */
+    PHASE_TAKEN,    /* a writable frame, after the flush */
+    PHASE_UNCOUNT,  /* it was refused: the parent has no linear entry more */
+    PHASE_PUT_READ, /* drop a type reference: look, ... */
+    PHASE_PUT_LINEAR,
+    PHASE_PUT_CLOCK,
+    PHASE_PUT_SWAP,
+    PHASE_PUT_FRAME, /* drop a general reference */
+    PHASE_UP,        /* all entries are validated */
+    PHASE_DOWN_CLOCK,
+    PHASE_DOWN, /* all entries are released */
+    PHASE_EXTRA,
+    PHASE_PARK_FRAME,
+    PHASE_PARK,
+    PHASE_PARKED, /* the last one: is its owner dying? */
+    PHASE_ASK,
+    PHASE_END,
+};
+
+/* What the edge must do before the operation can go on. */
+enum direct_ask_kind {
+    DIRECT_ASK_FLUSH,    /* full TLB flushes of `cpus`, by direct_flush_begin and _end */
+    DIRECT_ASK_UNSHADOW, /* drop the shadows of the table `mfn`, and flush */
+    DIRECT_ASK_FOLLOW,   /* the shadows of `mfn` follow its entry `index`, and flush */
+    DIRECT_ASK_LOAD,     /* if the vCPU runs on this root: load it */
+};
+struct direct_ask {
+    enum direct_ask_kind kind;
+    mfn_t                mfn;
+    unsigned             index;
+    uint64_t             cpus;
+};
+
+/* ---- general references ---- */
+
+/* One more for a frame of guest memory that this domain has; not once it has given it back. */
+must_check enum direct_error frame_get(const struct direct_machine *m, mfn_t mfn, uint16_t owner);
+/* The same for one that it may have given back, but somebody holds. */
+must_check enum direct_error frame_get_held(const struct direct_machine *m, mfn_t mfn,
+                                            uint16_t owner);
+/* True if it is guest memory of this owner that somebody holds. */
+must_check bool frame_is_held(const struct direct_machine *m, mfn_t mfn, uint16_t owner);
+/* One more of the machine's own, where one is held. */
+void frame_add(const struct direct_machine *m, mfn_t mfn);
+/* One less; the last one frees the frame. False: there was none, which is our bug. */
+must_check bool frame_put(struct direct_machine *m, mfn_t mfn);
+/* Takes the allocated flag, if it is set. */
+must_check bool frame_take_allocated(const struct direct_machine *m, mfn_t mfn, uint16_t owner);
+
+static inline struct type type_read(const struct direct_machine *m, mfn_t mfn)
+{
+    return type_unpack(__atomic_load_n(&phys_frame(m->phys, mfn)->guest.type, __ATOMIC_SEQ_CST));
+}
+
+/* False: the word is not `old` any more. */
+must_check bool type_swap(const struct direct_machine *m, mfn_t mfn, struct type old,
+                          struct type new);
+
+static inline pte_t *table_entry(const struct direct_machine *m, mfn_t table, unsigned index)
+{
+    return (pte_t *)phys_ptr(m->phys, table) + index;
+}
+
+static inline pte_t table_read(const struct direct_machine *m, mfn_t table, unsigned index)
+{
+    return (pte_t){ __atomic_load_n(&table_entry(m, table, index)->raw, __ATOMIC_SEQ_CST) };
+}
+
+/* CPUs whose TLB may know something of a frame with this stamp. */
+uint64_t clock_stale(const struct direct_machine *m, uint32_t stamp);
+
+/* ---- direct_entry.c: what an entry may say ---- */
+
+struct entry_need {
+    enum direct_error error;
+    bool              nothing; /* no reference */
+    bool              writable;
+    mfn_t             mfn;
+    uint8_t           want; /* enum type_kind, TYPE_NONE for a general reference only */
+};
+/* What the entry `e` of a table of this level needs to be accepted. */
+struct entry_need entry_need(const struct direct_machine *m, mfn_t table, uint8_t level,
+                             unsigned index, pte_t e);
+/* As the processor may see it: bits are added only. */
+pte_t entry_adjusted(uint8_t level, pte_t e);
+/* True if the new entry needs the same references as the old one, and nothing else to be checked. */
+bool entry_is_alike(pte_t old, pte_t new);
+/* An entry of an L4 that is the hypervisor's. */
+bool entry_is_reserved(uint8_t level, unsigned index);
+/* A segment descriptor: APM vol. 2, 4.8. */
+bool     descriptor_ok(uint64_t descriptor);
+uint64_t descriptor_adjusted(uint64_t descriptor);
+
+#endif
