@@ -10,7 +10,7 @@
 
 # A *_test.c without a main function is a part of other tests, which name it.
 hosted_test_src := $(shell grep -l '^int main\b' $(wildcard paging/*_test.c hv/*_test.c x86/*_test.c x86/svm/*_test.c \
-    test/model/*_test.c) /dev/null)
+    test/model/*_test.c test/direct/*_test.c) /dev/null)
 hosted_tests    := $(hosted_test_src:%.c=$B/test/%)
 fuzz_src        := $(shell grep -l 'LLVMFuzzerTestOneInput' $(wildcard paging/*_fuzz.c hv/*_fuzz.c x86/*_fuzz.c \
     test/model/*_fuzz.c) /dev/null)
