@@ -6,7 +6,7 @@
 # lets the test stand between callers and a function: its __wrap_pool_single is called instead.
 #     /* test: threads */
 # has everything of it compiled for ThreadSanitizer instead.
-.PHONY: test-long fuzz corpus lint-clang soak mutants lint-quick
+.PHONY: test-long fuzz corpus lint-clang soak explore mutants lint-quick
 
 # A *_test.c without a main function is a part of other tests, which name it.
 hosted_test_src := $(shell grep -l '^int main\b' $(wildcard paging/*_test.c hv/*_test.c x86/*_test.c x86/svm/*_test.c \
@@ -65,6 +65,15 @@ $B/test/soak: $(soak_src:%.c=$B/host/%.o)
 	@echo '  LD  $@'; $(CC) $(HOSTED) -o $@ $^
 -include $(soak_src:%.c=$B/host/%.d)
 
+# ---- direct paging, every interleaving of small worlds ----
+explore_src := $(patsubst %,test/direct/%.c,explore_main explore small_worlds world) \
+    $(wildcard paging/types.c paging/type_*.c) $(filter-out %_test.c,$(wildcard paging/direct*.c))
+$B/test/explore: $(explore_src) $(wildcard test/direct/*.h paging/*.h)
+	@mkdir -p $(@D)
+	@echo '  CC  $@'; $(CC) -std=gnu11 -O2 -g $(WARN) -I. -o $@ $(explore_src) -lcmocka
+explore: $B/test/explore
+	EXPLORE=long $<
+
 # make soak OPS=10000000 SEED=7
 OPS  := 1000000
 SEED := 1
@@ -119,15 +128,15 @@ $(multiboot_elf): $B/test/guests/multiboot/%.elf: $B/test/guests/multiboot/%.o $
 guest: $B/test/guests/multiboot/echo.elf
 
 # ---- what a person calls ----
-check: $(hosted_tests) $(replays) $B/test/soak
-	@test/run.py hosted $(hosted_tests) corpus $(replays) soak $B/test/soak
+check: $(hosted_tests) $(replays) $B/test/explore $B/test/soak
+	@test/run.py hosted $(hosted_tests) $B/test/explore corpus $(replays) soak $B/test/soak
 
-test: image tools guest $(hosted_tests) $(replays) $B/test/soak $(bare_guest_elf) $(multiboot_elf)
-	@test/run.py hosted $(hosted_tests) corpus $(replays) soak $B/test/soak lint system
+test: image tools guest $(hosted_tests) $(replays) $B/test/explore $B/test/soak $(bare_guest_elf) $(multiboot_elf)
+	@test/run.py hosted $(hosted_tests) $B/test/explore corpus $(replays) soak $B/test/soak lint system
 
-test-long: image tools guest lint $(hosted_tests) $(bare_guest_elf) $(multiboot_elf) $(fuzzers) \
+test-long: image tools guest lint $(hosted_tests) $B/test/explore $(bare_guest_elf) $(multiboot_elf) $(fuzzers) \
     $(afl_fuzzers)
-	@TIME=$(TIME) test/run.py hosted $(hosted_tests) lint fuzz $(fuzzers) $(afl_fuzzers) system \
+	@TIME=$(TIME) EXPLORE=long test/run.py hosted $(hosted_tests) $B/test/explore lint fuzz $(fuzzers) $(afl_fuzzers) system \
 	    system "all bits of an entry"
 
 # ---- fuzzing ----
