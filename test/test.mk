@@ -84,7 +84,7 @@ $B/test/soak-fast: $(soak_src) $(wildcard test/model/*.h paging/*.h)
 soak: $B/test/soak-fast
 	$< --seed $(SEED) --ops $(OPS) --modes $(MODES)
 
-# Plants defects in the core, one at a time, and expects each to be caught: about ten minutes. doc/mutants.md lists them.
+# Plants defects in the core, one at a time, and expects each to be caught: about fifteen minutes. doc/mutants.md lists them.
 mutants: | $B/.packages
 	@test/model/mutants.py
 

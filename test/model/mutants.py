@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Plants small defects in the core, one at a time, and shows that the hosted tests catch each.
 
-mutants.py            plants all of mutants.txt, two at a time; make mutants
+There are two lists, each with tests of its own: this folder's, of shadow and nested paging, and that of
+test/direct, of page types.
+
+mutants.py            plants all of both mutants.txt, two at a time; make mutants
 mutants.py WORD...    only those that have all the words in their description
 mutants.py --check    only looks whether all can be planted and doc/mutants.md lists them; part of make lint
 mutants.py --write    writes doc/mutants.md
@@ -23,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-LIST = os.path.join(HERE, "mutants.txt")
+SUITES = ("test/model", "test/direct")
 TABLE = os.path.join(ROOT, "doc", "mutants.md")
 CFLAGS = ["-std=gnu11", "-O1", "-g", "-w", "-I."]
 THREADS = "/* test: threads */"
@@ -33,13 +36,14 @@ AT_LEAST = 40
 
 HEAD = """# Mutants
 
-Defects that `make mutants` plants in the core, one at a time; each must be caught by a unit test or by the random
-worlds. Written by `test/model/mutants.py --write` from `test/model/mutants.txt`, which has the changes themselves;
-`make lint` complains when the two differ, or when the core has changed so that one cannot be planted any more.
+Defects that `make mutants` plants in the core, one at a time; each must be caught by a unit test, by the random
+worlds, or (page types) by going through all interleavings of small worlds. Written by `test/model/mutants.py --write`
+from `test/model/mutants.txt` and `test/direct/mutants.txt`, which have the changes themselves; `make lint` complains
+when they differ, or when the core has changed so that one cannot be planted any more.
 
-The first column says what is endangered: an invariant of [model.md](model.md); *walk*, faults of the guest's own as
-a processor gives them; *bound*, work that is limited; or the number of a public advisory against another hypervisor
-whose mistake was of this kind.
+The first column says what is endangered: an invariant of [model.md](model.md) or [direct.md](direct.md); *walk*,
+faults of the guest's own as a processor gives them; *bound*, work that is limited; *trace*, what a refused request
+may not leave; or the number of a public advisory against another hypervisor whose mistake was of this kind.
 
 | endangers | defect | in |
 |---|---|---|
@@ -51,7 +55,8 @@ class Broken(Exception):
 
 
 class Mutant:
-    def __init__(self, paragraph):
+    def __init__(self, paragraph, suite):
+        self.suite = suite
         self.guards, self.what = paragraph[0].split(": ", 1)
         self.file, _, self.function = paragraph[1].partition(" ")
         self.changes = []
@@ -96,8 +101,8 @@ class Mutant:
         return text
 
 
-def read_list():
-    with open(LIST, encoding="utf-8") as f:
+def read_list(suite):
+    with open(os.path.join(ROOT, suite, "mutants.txt"), encoding="utf-8") as f:
         lines = [line.rstrip("\n") for line in f]
     paragraphs, current = [], []
     for line in lines + [""]:
@@ -108,7 +113,7 @@ def read_list():
         elif current:
             paragraphs.append(current)
             current = []
-    mutants = [Mutant(p) for p in paragraphs]
+    mutants = [Mutant(p, suite) for p in paragraphs]
     if len({m.what for m in mutants}) != len(mutants) or len(mutants) < AT_LEAST:
         raise Broken(f"{len(mutants)} mutants: fewer than {AT_LEAST}, or two of one name")
     return mutants
@@ -144,13 +149,15 @@ def compile_one(tree, source, output):
 class Build:
     """Objects of the core, the model and the tests; of one with a defect only what it touches is compiled anew."""
 
-    def __init__(self, directory):
-        self.directory = directory
+    def __init__(self, directory, suite):
+        self.directory, self.suite = directory, suite
         self.core = sources("paging", False)
-        self.model = [s for s in sources("test/model", False) if not s.endswith("/soak.c")]
-        self.tests = [s for s in sources("paging", True) + sources("test/model", True)
-                      if "int main" in open(os.path.join(ROOT, s), encoding="utf-8").read()]
-        self.all = self.core + self.model + self.tests + ["test/model/soak.c"]
+        parts = sources(suite, False)
+        self.programs = [s for s in parts if s.endswith(("/soak.c", "_main.c"))]
+        self.model = [s for s in parts if s not in self.programs]
+        tests = sources(suite, True) + (sources("paging", True) if suite == SUITES[0] else [])
+        self.tests = [s for s in tests if "int main" in open(os.path.join(ROOT, s), encoding="utf-8").read()]
+        self.all = self.core + self.model + self.tests + self.programs
 
     def object(self, source):
         return os.path.join(self.directory, source.replace("/", "_") + ".o")
@@ -173,7 +180,7 @@ class Tree:
         os.symlink(os.path.join(ROOT, "test"), os.path.join(directory, "test"))
         with open(os.path.join(directory, mutant.file), "w", encoding="utf-8") as f:
             f.write(text)
-        self.mine = Build(directory)
+        self.mine = Build(directory, build.suite)
         self.anew = [mutant.file] if mutant.file.endswith(".c") else self.mine.all
         self.mine.make(directory, self.anew)
 
@@ -194,7 +201,9 @@ class Tree:
         parts = [source, *self.build.core, *self.build.model]
         if THREADS in text:
             tree = self.directory if os.path.isdir(os.path.join(self.directory, "paging")) else ROOT
-            parts, extra = parts[:-len(self.build.model)], [*CFLAGS, "-fsanitize=thread"]
+            extra = [*CFLAGS, "-fsanitize=thread"]
+            if self.build.suite == SUITES[0]:
+                parts = parts[:-len(self.build.model)]
         else:
             tree, parts, extra = ROOT, [self.object(s) for s in parts], []
         subprocess.run([os.environ.get("CC", "gcc"), *extra, *(f"-Wl,--wrap={w}" for w in wrapped), "-o", output, *parts,
@@ -216,6 +225,13 @@ def soaks():
 
 
 def detectors(build):
+    if build.suite != SUITES[0]:
+        yield "test/direct/direct_test.c", []
+        yield "test/direct/explore_main.c", []
+        for seed in (1, 100, 200):
+            yield "test/direct/random_test.c", [f"SEED={seed}"]
+        yield "test/direct/threads_test.c", []
+        return
     threads = [t for t in build.tests if THREADS in open(os.path.join(ROOT, t), encoding="utf-8").read()]
     slow = ("walk_test.c", "shortage_test.c")
     for test in sorted(build.tests, key=lambda t: os.path.basename(t) in slow):
@@ -228,9 +244,10 @@ def detectors(build):
 
 
 def run(program, arguments):
-    """None if the program is content, else what it said."""
-    child = subprocess.Popen([program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                             errors="replace", start_new_session=True, env=dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP"))
+    """None if the program is content, else what it said. Arguments of the form NAME=VALUE go into its environment."""
+    environment = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP", **dict(a.split("=", 1) for a in arguments if "=" in a))
+    child = subprocess.Popen([program, *(a for a in arguments if "=" not in a)], stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True, env=environment)
     try:
         out, _ = child.communicate(timeout=LIMIT)
     except subprocess.TimeoutExpired:
@@ -256,7 +273,7 @@ def caught(tree):
     for source, arguments in detectors(tree.build):
         said = run(tree.program(source), arguments)
         if said is not None:
-            return " ".join([os.path.basename(source)[:-2], *arguments[:-2]]), said
+            return " ".join([os.path.basename(source)[:-2], *arguments]).removesuffix(" --shrink 0"), said
     return None
 
 
@@ -264,13 +281,16 @@ class Campaign:
     def __init__(self, mutants, directory):
         self.mutants, self.directory = mutants, directory
         self.lock, self.done, self.status = threading.Lock(), 0, 0
-        self.build = Build(os.path.join(directory, "base"))
-        os.mkdir(self.build.directory)
-        self.build.make(ROOT)
-        sound = Tree(self.build, self.build.directory)
-        found = caught(sound)
+        self.builds = {suite: self.sound(suite) for suite in {m.suite for m in mutants}}
+
+    def sound(self, suite):
+        build = Build(os.path.join(self.directory, os.path.basename(suite)), suite)
+        os.mkdir(build.directory)
+        build.make(ROOT)
+        found = caught(Tree(build, build.directory))
         if found:
             raise Broken(f"a test fails without any defect: {found[0]}: {found[1]}")
+        return build
 
     def one(self, number):
         mutant = self.mutants[number]
@@ -278,7 +298,7 @@ class Campaign:
         start = time.monotonic()
         os.mkdir(directory)
         try:
-            found = caught(Tree(self.build, directory, mutant))
+            found = caught(Tree(self.builds[mutant.suite], directory, mutant))
             said = f"caught by {found[0]}: {found[1][:90]}" if found else "SURVIVED"
             status = 0 if found else 1
         except Broken as e:
@@ -300,7 +320,7 @@ class Campaign:
 
 def main():
     try:
-        mutants = read_list()
+        mutants = [m for suite in SUITES for m in read_list(suite)]
         if sys.argv[1:] == ["--write"]:
             with open(TABLE, "w", encoding="utf-8") as f:
                 f.write(table(mutants))
@@ -310,7 +330,7 @@ def main():
             return 0
         for mutant in mutants:
             mutant.planted()
-        chosen = [m for m in mutants if all(word in str(m) + " " + m.file for word in sys.argv[1:])]
+        chosen = [m for m in mutants if all(word in f"{m} {m.file} {m.suite}" for word in sys.argv[1:])]
         with tempfile.TemporaryDirectory(prefix="mutants-") as directory:
             return Campaign(chosen, directory).run()
     except Broken as e:
