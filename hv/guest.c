@@ -9,17 +9,19 @@ struct piece {
     bool     rom;
 };
 
-/* In 64-bit mode the bits above 47 equal bit 47: APM vol. 2, 5.3.1. */
-static bool canonical(gva_t va)
+/* In 64-bit mode the bits above 47, with five levels those above 56, equal that one: APM, 5.3.1. */
+static bool canonical(const struct vcpu *v, gva_t va)
 {
-    return (uint64_t)((int64_t)(va.raw << 16) >> 16) == va.raw;
+    unsigned unused = v->paging.mode.format == PT_LA57 ? 7 : 16;
+
+    return (uint64_t)((int64_t)(va.raw << unused) >> unused) == va.raw;
 }
 
 /* Translates the page that holds va; what the edge must flush for A and D is flushed. */
 static struct guest_result reach_page(struct vcpu *v, gva_t va, size_t len, unsigned acc,
                                       struct piece *piece)
 {
-    if (!canonical(va))
+    if (!canonical(v, va))
         return (struct guest_result){ .status = GUEST_FAULT, .va = va };
     struct paging_locked lock = domain_lock(v->domain);
     struct paging_reach  r = paging_reach(lock, &v->paging, va, acc);

@@ -154,7 +154,7 @@ void paging_guard_lift(struct paging_locked p, mfn_t mfn);
 
 struct paging_hw {
     uint64_t cr3;     /* physical address, for CR3 or nCR3                              */
-    bool     pae;     /* the three-level format, else the four-level one                */
+    unsigned levels;  /* the format: 3 (PAE), 4, or 5; that of nCR3 is 4                */
     unsigned slot;    /* of the root: an ASID may be kept for it...                     */
     uint64_t serial;  /* ...while this stays the same...                                */
     uint64_t lowered; /* ...and until its last full flush is older than this            */

@@ -439,7 +439,9 @@ struct paging_hw paging_hw(const struct paging_vcpu *v)
         base = (v->pae.raw << PAGE_SHIFT) + 32 * v->current;
     return (struct paging_hw){
         .cr3 = base,
-        .pae = r->count == 4,
+        .levels = r->count == 4          ? 3
+                  : r->format == PT_LA57 ? 5
+                                         : 4,
         .slot = v->current,
         .serial = r->serial,
         .lowered = v->domain->lowered,

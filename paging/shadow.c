@@ -15,25 +15,30 @@ uint8_t view_key(enum pt_format format, uint8_t view)
 
 /*
  * The linear address of an entry when there is just one: each table on the way up has one
- * parent, and the way ends at a four-level root.
+ * parent, and the way ends at a root of four or five levels.
  */
 static bool entry_va(const struct paging_domain *d, mfn_t table, unsigned index, gva_t *va)
 {
+    unsigned level = shadow_of(d, table)->shadow.level, unused;
     uint64_t address = 0;
 
-    for (unsigned level = shadow_of(d, table)->shadow.level;; level++) {
+    for (;; level++) {
         const struct frame *f = shadow_of(d, table);
         rmap_t              up = f->shadow.parents;
 
         address |= (uint64_t)index << (PAGE_SHIFT + 9 * (level - 1));
-        if (f->shadow.format == PT_64 && level == 4)
+        if (level == (f->shadow.format == PT_LA57 ? 5 : 4)) {
+            if (f->shadow.format != PT_64 && f->shadow.format != PT_LA57)
+                return false;
             break;
-        if (up == 0 || rmap_next(d->phys, up) != up || level == 4)
+        }
+        if (up == 0 || rmap_next(d->phys, up) != up)
             return false;
         table = rmap_table(up);
         index = rmap_index(up);
     }
-    *va = gva_of((uint64_t)((int64_t)(address << 16) >> 16));
+    unused = 64 - PAGE_SHIFT - 9 * level;
+    *va = gva_of((uint64_t)((int64_t)(address << unused) >> unused));
     return true;
 }
 

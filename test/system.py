@@ -107,6 +107,8 @@ def guest(name, paging, has=(), **more):
 
 MODULE = b"Is here: 12\n"
 COLOUR = "colour=green"
+CPU = "EPYC,-monitor,check=off"
+FIVE_LEVELS = CPU + ",+la57"
 
 
 def multiboot(test, kernel, **keys):
@@ -121,12 +123,12 @@ def board(paging):
                  has_not=("FAILED", "no x2APIC"))
 
 
-def on_qemu(kernel, words, limit):
+def on_qemu(kernel, words, limit, cpu=CPU):
     """Output of a multiboot kernel on the board that QEMU emulates, without us."""
     if not shutil.which("qemu-system-x86_64"):
         raise Skip("there is no qemu-system-x86_64")
     done = subprocess.run(
-        ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "EPYC,-monitor,check=off", "-m", "64", "-display", "none",
+        ["qemu-system-x86_64", "-accel", "tcg", "-cpu", cpu, "-m", "64", "-display", "none",
          "-nodefaults", "-no-reboot", "-serial", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
          "-kernel", f"build/test/guests/multiboot/{kernel}.elf", "-append", words],
         stdin=subprocess.DEVNULL, capture_output=True, timeout=limit, check=False)
@@ -136,15 +138,15 @@ def on_qemu(kernel, words, limit):
 
 
 # A line of toggles sums up all cases of one mode, step and setting.
-TOGGLED = r"^\d+ (?:2-level|2-level-pse|pae|4-level) .*: \d+ cases, \d+ faults, [0-9a-f]+$"
+TOGGLED = r"^\d+ (?:2-level|2-level-pse|pae|4-level|5-level) .*: \d+ cases, \d+ faults, [0-9a-f]+$"
 
 
-def toggles(paging, words, quirks, limit=120):
+def toggles(paging, words, quirks, limit=120, cpu=CPU):
     """All combinations of bits in an entry: what the manual says, and the same as on QEMU, line by line."""
     def run():
         name = "toggles-" + re.sub(r"\W+", "-", f"{paging} {words}")
-        wanted = re.findall(TOGGLED, on_qemu("toggles", words, limit), re.MULTILINE)
-        status, output = umbra(["run", "--batch", "--limit", str(limit), "--at-end", "audit",
+        wanted = re.findall(TOGGLED, on_qemu("toggles", words, limit, cpu), re.MULTILINE)
+        status, output = umbra(["run", "--batch", "--cpu", cpu, "--limit", str(limit), "--at-end", "audit",
                                 multiboot(name, "toggles", paging=paging, extra=words)], limit)
         judge(status, output, 0, (r"^toggles: ok$", f"^quirks: {quirks}$", r"audit: 0 violations"),
               ("DIFFERENT", r"audit: [1-9]\d* violations"))
@@ -159,10 +161,11 @@ def toggles(paging, words, quirks, limit=120):
     return run
 
 
-def promises(kernel, paging, quirks, words="", limit=120):
+def promises(kernel, paging, quirks, words="", limit=120, cpu=CPU, has=()):
     """A multiboot kernel that compares with the manual by itself."""
     return batch(lambda: [multiboot(f"{kernel}-{paging}", kernel, paging=paging, extra=words)], limit=limit,
-                 has=(rf"^{kernel}: ok$", f"^quirks: {quirks}$", r"audit: 0 violations"), has_not=("FAILED",))
+                 has=(rf"^{kernel}: ok$", f"^quirks: {quirks}$", r"audit: 0 violations", *has), has_not=("FAILED",),
+                 options=("--cpu", cpu))
 
 
 def kernel_alone(kernel, paging, limit=120):
@@ -171,9 +174,9 @@ def kernel_alone(kernel, paging, limit=120):
                  has=(rf"^{kernel}: ok$", r"audit: 0 violations"), has_not=("FAILED",))
 
 
-def promises_on_qemu(kernel, quirks):
+def promises_on_qemu(kernel, quirks, cpu=CPU, has=()):
     def run():
-        judge(0, on_qemu(kernel, "", 60), 0, (f"^quirks: {quirks}$",))
+        judge(0, on_qemu(kernel, "", 60, cpu), 0, (f"^quirks: {quirks}$", *has))
     return run
 
 
@@ -528,6 +531,14 @@ TESTS = (
      promises("modes", "shadow", "changed-root-seen 0 root-not-checked 0")),
     ("paging modes follow each other under nested paging",
      promises("modes", "nested", SOME_ROOT_QUIRK)),
+    ("five levels of tables beside all other modes on QEMU",
+     promises_on_qemu("modes", SOME_ROOT_QUIRK, FIVE_LEVELS, has=("^modes: 5$",))),
+    ("five levels of tables beside all other modes under shadow paging",
+     promises("modes", "shadow", "changed-root-seen 0 root-not-checked 0", cpu=FIVE_LEVELS, has=("^modes: 5$",))),
+    ("five levels of tables beside all other modes under nested paging",
+     promises("modes", "nested", SOME_ROOT_QUIRK, cpu=FIVE_LEVELS, has=("^modes: 5$",))),
+    ("every 11th setting of the bits of an entry in five levels does what it should under shadow paging",
+     toggles("shadow", "part=3/11 modes=5-level steps=entry", NO_TOGGLE_QUIRK, cpu=FIVE_LEVELS)),
     ("real mode is left and entered on QEMU", lambda: on_qemu("real", "", 60)),
     ("real mode is left and entered under shadow paging", kernel_alone("real", "shadow")),
     ("real mode is left and entered under nested paging", kernel_alone("real", "nested")),
@@ -556,6 +567,9 @@ LONG_TESTS = (
     *((f"all bits of an entry in {mode} mode, {step}, under shadow paging",
        toggles("shadow", f"modes={mode} steps={step}", NO_TOGGLE_QUIRK, limit=400))
       for mode in ("2-level", "2-level-pse", "pae", "4-level") for step in ("entry", "reserved", "rights", "marks")),
+    *((f"all bits of an entry in 5-level mode, {step}, under shadow paging",
+       toggles("shadow", f"modes=5-level steps={step}", NO_TOGGLE_QUIRK, limit=400, cpu=FIVE_LEVELS))
+      for step in ("entry", "reserved", "rights", "marks")),
     ("all bits of an entry: every instruction writes one under shadow paging",
      promises("table-writes", "shadow", HALVES, limit=300)),
     ("all bits of an entry in all modes under nested paging", toggles("nested", "", SOME_TOGGLE_QUIRK, limit=300)),

@@ -77,7 +77,7 @@ explore: $B/test/explore
 # make soak OPS=10000000 SEED=7
 OPS  := 1000000
 SEED := 1
-MODES := 64,32,pae,off
+MODES := 64,32,pae,off,la57
 $B/test/soak-fast: $(soak_src) $(wildcard test/model/*.h paging/*.h)
 	@mkdir -p $(@D)
 	@echo '  CC  $@'; $(CC) -std=gnu11 -O2 -g $(WARN) -I. -o $@ $(soak_src)

@@ -46,7 +46,8 @@ bool control_write_cr4(const struct control_policy *policy, struct paging_regs *
 {
     if (value & ~policy->cr4_valid)
         return false;
-    if ((regs->efer & EFER_LMA) && !(value & CR4_PAE))
+    /* The number of levels is fixed as long as long mode lasts. */
+    if ((regs->efer & EFER_LMA) && (!(value & CR4_PAE) || ((value ^ regs->cr4) & CR4_LA57)))
         return false;
     regs->cr4 = value;
     return true;

@@ -9,7 +9,7 @@
 #include "x86/hw/cpu.h"
 
 static const struct control_policy policy = {
-    .cr4_valid = CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_SMEP,
+    .cr4_valid = CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_LA57 | CR4_SMEP,
     .efer_valid = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE,
     .maxphys = 40,
 };
@@ -74,6 +74,22 @@ static void what_is_not_offered_cannot_be_set(void **state)
     }
 }
 
+static void the_number_of_levels_is_fixed_in_long_mode(void **state)
+{
+    struct paging_regs r = { .cr0 = CR0_PE, .efer = EFER_LME };
+
+    (void)state;
+    assert_true(control_write_cr4(&policy, &r, CR4_PAE | CR4_LA57));
+    assert_true(control_write_cr0(&r, CR0_PE | CR0_PG, false));
+    assert_false(control_write_cr4(&policy, &r, CR4_PAE));
+    assert_true(control_write_cr4(&policy, &r, CR4_PAE | CR4_LA57 | CR4_PGE));
+    assert_true(control_write_cr0(&r, CR0_PE, false));
+    assert_true(control_write_cr4(&policy, &r, CR4_PAE));
+    assert_true(control_write_cr0(&r, CR0_PE | CR0_PG, false));
+    assert_false(control_write_cr4(&policy, &r, CR4_PAE | CR4_LA57));
+    assert_int_equal(r.cr4, CR4_PAE);
+}
+
 static void lmsw_sets_four_bits_and_never_clears_pe(void **state)
 {
     (void)state;
@@ -87,6 +103,7 @@ int main(void)
         cmocka_unit_test(impossible_combinations_in_cr0_are_refused),
         cmocka_unit_test(long_mode_begins_and_ends_with_paging),
         cmocka_unit_test(what_is_not_offered_cannot_be_set),
+        cmocka_unit_test(the_number_of_levels_is_fixed_in_long_mode),
         cmocka_unit_test(lmsw_sets_four_bits_and_never_clears_pe),
     };
 

@@ -15,6 +15,7 @@
 #define XEN_HYPERCALL_MSR 0x40000000u
 
 #define MAXVIRT      48u
+#define MAXVIRT_LA57 57u
 #define ONE_CPU      (1u << 16)  /* logical processors in the package: 1, EBX */
 #define CLFLUSH_SIZE 0x0000ff00u /* 1, EBX */
 
@@ -29,6 +30,7 @@ static const struct cpuid allow_features = {
 static const struct cpuid allow_structured = {
     .ebx = F7B_FSGSBASE | F7B_SMEP | F7B_ERMS | F7B_RDSEED | F7B_ADX | F7B_SMAP | F7B_CLFLUSHOPT |
            F7B_CLWB | F7B_SHA,
+    .ecx = F7C_LA57,
     .edx = F7D_FSRM,
 };
 
@@ -58,6 +60,7 @@ static void init_basic(struct cpuid_policy *p, cpuid_source source)
 
         p->basic[LEAF_STRUCTURED] = (struct cpuid){
             .ebx = seven.ebx & allow_structured.ebx,
+            .ecx = seven.ecx & allow_structured.ecx,
             .edx = seven.edx & allow_structured.edx,
         };
     }
@@ -66,7 +69,7 @@ static void init_basic(struct cpuid_policy *p, cpuid_source source)
 static void init_extended(struct cpuid_policy *p, cpuid_source source)
 {
     struct cpuid *e = p->extended, zero = source(LEAF_EXT, 0), one = source(LEAF_EXT_FEATURES, 0);
-    uint32_t      maxphys = 36;
+    uint32_t      maxphys = 36, maxvirt = MAXVIRT;
 
     e[0] = zero;
     e[0].eax = LEAF_EXT + CPUID_EXTENDED_LEAVES - 1;
@@ -82,9 +85,11 @@ static void init_extended(struct cpuid_policy *p, cpuid_source source)
     e[LEAF_EXT_POWER - LEAF_EXT].edx = FPD_INVARIANT_TSC;
     if (zero.eax >= LEAF_EXT_ADDRESSES)
         maxphys = source(LEAF_EXT_ADDRESSES, 0).eax & 0xff;
+    if (p->basic[LEAF_STRUCTURED].ecx & F7C_LA57)
+        maxvirt = MAXVIRT_LA57;
     if (maxphys > P2M_BITS)
         maxphys = P2M_BITS;
-    e[LEAF_EXT_ADDRESSES - LEAF_EXT].eax = maxphys | MAXVIRT << 8;
+    e[LEAF_EXT_ADDRESSES - LEAF_EXT].eax = maxphys | maxvirt << 8;
     p->paging = (struct pt_features){
         .maxphys = (uint8_t)maxphys,
         .gb1 = e[1].edx & FED_GB1,
@@ -109,6 +114,7 @@ static void init_control(struct cpuid_policy *p)
     cr4 |= s & F7B_FSGSBASE ? CR4_FSGSBASE : 0;
     cr4 |= s & F7B_SMEP ? CR4_SMEP : 0;
     cr4 |= s & F7B_SMAP ? CR4_SMAP : 0;
+    cr4 |= p->basic[LEAF_STRUCTURED].ecx & F7C_LA57 ? CR4_LA57 : 0;
     p->control = (struct control_policy){
         .cr4_valid = cr4,
         .efer_valid = (e & FED_SYSCALL ? EFER_SCE : 0) | (e & FED_LM ? EFER_LME | EFER_LMA : 0) |

@@ -67,7 +67,7 @@ static void what_does_not_work_is_hidden(void **state)
     assert_int_equal(one.edx & (F1D_MCE | F1D_MTRR | F1D_MCA), 0);
     assert_int_equal(ext.ecx & FEC_SVM, 0);
     assert_int_equal(ext.edx & FED_RDTSCP, 0);
-    assert_int_equal(ask(all_ones, LEAF_STRUCTURED, 0).ecx, 0); /* UMIP, PKU, LA57 */
+    assert_int_equal(ask(all_ones, LEAF_STRUCTURED, 0).ecx & ~F7C_LA57, 0); /* UMIP, PKU */
 }
 
 static void what_works_is_offered_if_the_processor_has_it(void **state)
@@ -78,9 +78,11 @@ static void what_works_is_offered_if_the_processor_has_it(void **state)
     assert_false(~one.ecx & (F1C_CX16 | F1C_X2APIC | F1C_HYPERVISOR));
     assert_false(~ext.edx & (FED_LM | FED_NX | FED_SYSCALL | FED_GB1));
     assert_false(~ask(all_ones, LEAF_STRUCTURED, 0).ebx & (F7B_SMEP | F7B_SMAP));
+    assert_true(ask(all_ones, LEAF_STRUCTURED, 0).ecx & F7C_LA57);
     assert_true(ask(poor, LEAF_FEATURES, 0).ecx == (F1C_X2APIC | F1C_HYPERVISOR));
     assert_int_equal(ask(poor, LEAF_EXT_FEATURES, 0).edx, 0);
     assert_int_equal(ask(poor, LEAF_STRUCTURED, 0).ebx, 0);
+    assert_int_equal(ask(poor, LEAF_STRUCTURED, 0).ecx, 0);
 }
 
 static void each_vcpu_is_a_package_with_its_own_apic_id(void **state)
@@ -96,9 +98,9 @@ static void addresses_are_no_wider_than_the_p2m(void **state)
 {
     (void)state;
     host_maxphys = 48;
-    assert_int_equal(ask(all_ones, LEAF_EXT_ADDRESSES, 0).eax, P2M_BITS | 48 << 8);
+    assert_int_equal(ask(all_ones, LEAF_EXT_ADDRESSES, 0).eax, P2M_BITS | 57 << 8);
     host_maxphys = 39;
-    assert_int_equal(ask(all_ones, LEAF_EXT_ADDRESSES, 0).eax, 39 | 48 << 8);
+    assert_int_equal(ask(all_ones, LEAF_EXT_ADDRESSES, 0).eax, 39 | 57 << 8);
     host_maxphys = 48;
 }
 
@@ -109,10 +111,11 @@ static void control_bits_follow_from_the_features(void **state)
     (void)state;
     cpuid_policy_init(&p, all_ones);
     assert_true(p.control.cr4_valid & CR4_SMEP);
-    assert_false(p.control.cr4_valid & (CR4_OSXSAVE | CR4_PCIDE | CR4_PKE | CR4_LA57 | CR4_MCE));
+    assert_true(p.control.cr4_valid & CR4_LA57);
+    assert_false(p.control.cr4_valid & (CR4_OSXSAVE | CR4_PCIDE | CR4_PKE | CR4_MCE));
     assert_int_equal(p.control.efer_valid, EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE);
     cpuid_policy_init(&p, poor);
-    assert_false(p.control.cr4_valid & (CR4_SMEP | CR4_SMAP | CR4_PAE));
+    assert_false(p.control.cr4_valid & (CR4_SMEP | CR4_SMAP | CR4_PAE | CR4_LA57));
     assert_int_equal(p.control.efer_valid, 0);
 }
 

@@ -200,7 +200,7 @@ static struct hardware_outcome walk(struct hardware *h, uint64_t va, unsigned ac
     struct hardware_translation  t = { .writable = true, .user = true };
     const struct hardware_table *start = cached_table(a, va);
     uint64_t                     table = h->hw.cr3 >> 12;
-    unsigned                     level = 4;
+    unsigned                     level = h->hw.levels;
 
     h->walks++;
     if (start != NULL) {
@@ -209,7 +209,7 @@ static struct hardware_outcome walk(struct hardware *h, uint64_t va, unsigned ac
         t.writable = start->writable;
         t.user = start->user;
         t.no_execute = start->no_execute;
-    } else if (h->hw.pae) {
+    } else if (level == 3) {
         uint64_t pdpte = *entry_at(h, table, (unsigned)(h->hw.cr3 >> 3 & 0x1fc) + (va >> 30 & 3));
 
         if (!(pdpte & 1))
@@ -226,8 +226,8 @@ static struct hardware_outcome walk(struct hardware *h, uint64_t va, unsigned ac
 
         if (!(*entry & 1))
             return (struct hardware_outcome){ HARDWARE_FAULT, .present = false };
-        if ((*entry & (h->hw.pae ? UINT64_C(0x7ff0000000000000) : 0)) ||
-            (level == 4 && (*entry & 0x80)))
+        if ((*entry & (h->hw.levels == 3 ? UINT64_C(0x7ff0000000000000) : 0)) ||
+            (level >= 4 && (*entry & 0x80)))
             return broken(h, "reserved bits in an entry of ours");
         t.writable = t.writable && (*entry & 2);
         t.user = t.user && (*entry & 4);
@@ -281,10 +281,10 @@ bool hardware_look(const struct hardware *h, struct paging_hw hw, uint64_t va,
                    struct hardware_translation *t)
 {
     uint64_t table = hw.cr3 >> 12;
-    unsigned level = 4;
+    unsigned level = hw.levels;
 
     *t = (struct hardware_translation){ .writable = true, .user = true, .page = va >> 12 };
-    if (hw.pae) {
+    if (level == 3) {
         uint64_t pdpte = *entry_at(h, table, (unsigned)(hw.cr3 >> 3 & 0x1fc) + (va >> 30 & 3));
 
         if (!(pdpte & 1))

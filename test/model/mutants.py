@@ -222,6 +222,7 @@ def soaks():
         yield f"--seed {seed} --ops 12000 {every} --pairs 80 --tlbs 4 --audit 16"
         yield f"--seed {seed} --ops 12000 {every} --pairs 30 --tlbs 4 --audit 16"
     yield f"--seed 4 --ops 60000 {every} --vcpus 2 --tlbs 4 --audit 32"
+    yield "--seed 5 --ops 30000 --modes la57,64 --tlbs 4 --audit 32"
 
 
 def detectors(build):

@@ -202,7 +202,7 @@ void world_enter(struct world *w, struct world_vcpu *v)
 
     hardware_enter(&v->hardware, hw, paging && (regs->cr4 >> 20 & 1),
                    paging && (regs->cr4 >> 21 & 1));
-    if (hw.pae && hw.cr3 >> 32)
+    if (hw.levels == 3 && hw.cr3 >> 32)
         world_fail(w, "a PAE root above 4 GiB");
 }
 

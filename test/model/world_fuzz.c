@@ -37,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct script s = { .setup = setup_of(data[0]) };
     struct world *w = world_create(&s.setup);
     struct gen    g = { .world = w,
-                        .modes = data[1] & 15 ? data[1] & 15 : 15,
+                        .modes = data[1] & 31 ? data[1] & 31 : 31,
                         .vcpus = data[0] & 8 ? 2 : 1,
                         .bytes = data + 2,
                         .left = size - 2 };

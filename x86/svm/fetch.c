@@ -28,15 +28,15 @@ void fetch_forget_all(struct svm_asid *a)
 
 /*
  * The page of code that our tables map at va, found as the processor finds it: long mode's four
- * levels, APM vol. 2, 5.3. NULL if they map none, or not for this fetch.
+ * or five levels, APM vol. 2, 5.3. NULL if they map none, or not for this fetch.
  */
 static const uint8_t *mapped_page(const struct machine_vcpu *m, gva_t va, bool user)
 {
     struct paging_hw hw = paging_hw(&m->vcpu->paging);
     uint64_t         entry = hw.cr3, rights = PTE_U;
-    unsigned         shift = PAGE_SHIFT + 9 * 4;
+    unsigned         shift = PAGE_SHIFT + 9 * hw.levels;
 
-    if (m->nested || hw.pae || (m->cpu.cr4 & CR4_LA57))
+    if (m->nested || hw.levels == 3)
         return NULL;
     do {
         const uint64_t *table = phys_ptr(&machine_phys, mfn_of((entry & PTE_FRAME) >> PAGE_SHIFT));

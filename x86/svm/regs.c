@@ -203,7 +203,8 @@ void regs_root(struct machine_vcpu *m)
         return;
     }
     BUG_ON(b->np_enable); /* a shadowed domain never uses nested paging */
-    BUG_ON(hw.pae != !(b->efer & EFER_LMA));
+    BUG_ON((hw.levels == 3) != !(b->efer & EFER_LMA));
+    BUG_ON(hw.levels == 5 && !(b->cr4 & CR4_LA57));
     b->cr3 = hw.cr3;
     if (hw.intercept_invlpg)
         b->intercept_misc1 |= SVM_INVLPG;
@@ -214,7 +215,8 @@ void regs_root(struct machine_vcpu *m)
 /*
  * Only the vCPU that is in the guest on this CPU can hold translations that its next entry
  * does not look at: all others compare the domain's counter when they enter (regs_root).
- * INVLPGA knows no guest-physical addresses, so under nested paging the ASID goes.
+ * INVLPGA knows no guest-physical addresses, so under nested paging the ASID goes; and it is not
+ * said to take addresses that are not canonical for us, such as five levels of a guest's have.
  */
 void vcpu_flush(struct domain *d, const struct verdict *verdict)
 {
@@ -223,7 +225,7 @@ void vcpu_flush(struct domain *d, const struct verdict *verdict)
 
     if (verdict->flush == FLUSH_NONE || !a)
         return;
-    if (verdict->flush == FLUSH_ALL || v->machine->nested) {
+    if (verdict->flush == FLUSH_ALL || v->machine->nested || v->machine->hw.levels == 5) {
         a->asid = 0;
         fetch_forget_all(a);
     } else if (svm_asid_valid(v->machine->processor, a)) {

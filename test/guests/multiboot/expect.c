@@ -20,7 +20,7 @@ bool expect_page(const struct paging_mode *mode, const struct rules *rules, unsi
         return false;
     if (mode->entry_bytes == 4)
         return mode->cr4 & CR4_PSE;
-    return level == 2 || (level == 3 && mode->levels == 4 && rules->gigabyte_pages);
+    return level == 2 || (level == 3 && mode->levels >= 4 && rules->gigabyte_pages);
 }
 
 uint64_t expect_reserved(const struct paging_mode *mode, const struct rules *rules, unsigned level,

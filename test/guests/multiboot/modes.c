@@ -18,8 +18,10 @@ const char kernel_name[] = "modes";
 #define RECURSIVE 0x55u /* the index of a table in itself */
 
 static const struct paging_mode *const modes[PAGING_MODES] = { &paging_2level, &paging_pse,
-                                                               &paging_pae, &paging_long };
+                                                               &paging_pae, &paging_long,
+                                                               &paging_five };
 static const struct paging_mode       *mode;
+static unsigned                        count; /* of the modes that there are */
 static uint32_t                        changed_root_seen, root_not_checked;
 static uint8_t                         shared[PAGE] __attribute__((aligned(PAGE)));
 
@@ -93,12 +95,12 @@ static void test_any_order(void)
 {
     uint32_t expected[PAGING_MODES], round = 0;
 
-    for (unsigned i = 0; i < PAGING_MODES; i++) {
+    for (unsigned i = 0; i < count; i++) {
         probe_build(modes[i]);
         expected[i] = MAGIC;
     }
-    for (unsigned from = 0; from < PAGING_MODES; from++)
-        for (unsigned to = 0; to < PAGING_MODES; to++)
+    for (unsigned from = 0; from < count; from++)
+        for (unsigned to = 0; to < count; to++)
             for (unsigned way = 0; way < 2; way++, round++) {
                 turn(modes[from]);
                 reads(expected[from], "what the mode mapped when it was left");
@@ -366,6 +368,54 @@ static void test_two_formats(void)
     turn(NULL);
 }
 
+/* ---- canonical addresses ---- */
+
+/* Bits above the highest index equal its highest bit: APM vol. 2, 5.3.1. */
+static void test_canonical(void)
+{
+    unsigned top = mode->shift[mode->levels] + 8; /* the highest bit that counts */
+
+    if (mode->levels < 4)
+        return;
+    for (unsigned bit = top; bit < 64; bit++) {
+        uint64_t address = 1ull << bit | WHERE;
+
+        kernel_check(act(PROBE_READ, address, false), VECTOR_GP, "an address with one high bit");
+        kernel_check(act(PROBE_WRITE, address, true), VECTOR_GP, "the same for a user");
+        kernel_check(probe.error, 0, "the error code of that");
+    }
+    kernel_check(act(PROBE_READ, ~0ull << top | WHERE, false), VECTOR_PF,
+                 "an address with all high bits");
+    kernel_check(probe.cr2 == (~0ull << top | WHERE), true, "CR2 of that");
+}
+
+/* ---- the number of levels ---- */
+
+static void change_levels(void)
+{
+    write_cr4(read_cr4() ^ CR4_LA57);
+}
+
+/*
+ * CR4.LA57 does not change in long mode. QEMU 7.2 refuses that to 64-bit code only, and this is
+ * none: so it is tried under the hypervisor.
+ */
+static void test_levels_are_fixed(void)
+{
+    if (!probe_has_five() || cpuid(0x40000000).ebx != 0x566e6558)
+        return;
+    for (unsigned i = 3; i < PAGING_MODES; i++) {
+        probe_build(modes[i]);
+        turn(modes[i]);
+        kernel_check(probe_call(change_levels), VECTOR_GP, "another number of levels");
+        flush();
+        reads(MAGIC, "the target after #GP");
+        turn(NULL);
+    }
+    set_cr4(CR4_LA57, true);
+    set_cr4(CR4_LA57, false);
+}
+
 /* ---- PAE's root entries ---- */
 
 static uint32_t new_cr3;
@@ -442,6 +492,7 @@ void kernel_main(const struct multiboot_info *info)
 {
     (void)info;
     probe_init();
+    count = probe_has_five() ? PAGING_MODES : PAGING_MODES - 1;
     probe.keep = 1;
     store(PROBE_TARGET + WHERE, MAGIC);
     store(OTHER + WHERE, OTHERS);
@@ -449,7 +500,7 @@ void kernel_main(const struct multiboot_info *info)
     test_pae_while_paging();
     test_pse_while_paging();
     test_two_formats();
-    for (unsigned i = 0; i < PAGING_MODES; i++) {
+    for (unsigned i = 0; i < count; i++) {
         probe_build(modes[i]);
         turn(modes[i]);
         test_write_protect();
@@ -457,6 +508,7 @@ void kernel_main(const struct multiboot_info *info)
         test_no_execute();
         test_global();
         test_recursive();
+        test_canonical();
         if (modes[i] == &paging_pae) {
             flush();
             test_latched();
@@ -464,7 +516,9 @@ void kernel_main(const struct multiboot_info *info)
         }
         turn(NULL);
     }
-    probe_print("quirks: changed-root-seen ", changed_root_seen);
+    test_levels_are_fixed();
+    probe_print("modes: ", count);
+    probe_print("\nquirks: changed-root-seen ", changed_root_seen);
     probe_print(" root-not-checked ", root_not_checked);
     kernel_print("\n");
 }

@@ -83,6 +83,19 @@ const struct paging_mode paging_long = {
     .window = 0x28000000000,
 };
 
+const struct paging_mode paging_five = {
+    .number = 4,
+    .name = "5-level",
+    .levels = 5,
+    .entry_bytes = 8,
+    .index_bits = 9,
+    .shift = { 0, 12, 21, 30, 39, 48 },
+    .large = 1u << 2 | 1u << 3,
+    .cr4 = CR4_PAE | CR4_LA57,
+    .efer = EFER_LME,
+    .window = 0x42000000000000,
+};
+
 struct probe    probe;
 static uint64_t gdt[GDT_ENTRIES] = {
     0,
@@ -213,6 +226,11 @@ void probe_build(const struct paging_mode *m)
 }
 
 /* ---- modes ---- */
+
+bool probe_has_five(void)
+{
+    return cpuid(0).eax >= 7 && cpuid(7).ecx & 1u << 16;
+}
 
 static void load_tables(const void *idt, uint16_t size, bool wide)
 {

@@ -30,6 +30,7 @@
 #define CR4_PAE    (1u << 5)
 #define CR4_PGE    (1u << 7)
 #define CR4_OSFXSR (1u << 9)
+#define CR4_LA57   (1u << 12)
 #define CR4_SMEP   (1u << 20)
 #define CR4_SMAP   (1u << 21)
 
@@ -52,8 +53,8 @@
 #define ERROR_I    16u
 
 #define PAGE         4096u
-#define LEVELS       4u
-#define PAGING_MODES 4u
+#define LEVELS       5u
+#define PAGING_MODES 5u /* the last only where the processor has it */
 
 /* A paging mode in numbers: APM vol. 2, 5.2 and 5.3. */
 struct paging_mode {
@@ -67,7 +68,10 @@ struct paging_mode {
     uint64_t    window; /* an address whose low bits, below its top-level index, are 0 */
 };
 
-extern const struct paging_mode paging_2level, paging_pse, paging_pae, paging_long;
+extern const struct paging_mode paging_2level, paging_pse, paging_pae, paging_long, paging_five;
+
+/* Does the processor have five levels of tables? */
+bool probe_has_five(void);
 
 enum probe_access { PROBE_READ, PROBE_WRITE, PROBE_FETCH };
 

@@ -32,7 +32,7 @@ const char kernel_name[] = "real";
 #define APIC      0xfee00000u
 #define PIC1_MASK 0x21
 #define PIC2_MASK 0xa1
-#define VISITS    (PAGING_MODES + 1)
+#define VISITS    (PAGING_MODES + 1u)
 
 #define FLAGS_TF 0x100u
 #define FLAGS_IF 0x200u
@@ -78,13 +78,14 @@ extern uint8_t real_after_int[], real_after_int3[], real_after_into[], real_at_d
 extern uint16_t real_steps_seen[], real_steps_end[];
 
 static volatile struct real *const     real = (volatile struct real *)BASE;
-static const struct paging_mode *const modes[VISITS] = { NULL, &paging_2level, &paging_pse,
-                                                         &paging_pae, &paging_long };
-static const struct paging_mode       *from, *to;
-static bool                            stepped; /* paging is switched with protection on */
-static bool                            big;
-static uint32_t                        visits, apic_version;
-static uint64_t                        idt16[VECTORS];
+static const struct paging_mode *const modes[VISITS] = {
+    NULL, &paging_2level, &paging_pse, &paging_pae, &paging_long, &paging_five
+};
+static const struct paging_mode *from, *to;
+static bool                      stepped; /* paging is switched with protection on */
+static bool                      big;
+static uint32_t                  visits, apic_version;
+static uint64_t                  idt16[VECTORS];
 
 static uint16_t at(const void *place)
 {
@@ -445,6 +446,8 @@ static void test_all(void)
 
 void kernel_main(const struct multiboot_info *info)
 {
+    unsigned count = probe_has_five() ? VISITS : VISITS - 1;
+
     (void)info;
     probe_init();
     probe.keep = 1;
@@ -453,13 +456,13 @@ void kernel_main(const struct multiboot_info *info)
     apic_version = load(APIC + 0x30);
     store(PROBE_TARGET + WHERE, MAGIC);
     store(OTHER + WHERE, OTHERS);
-    for (unsigned i = 1; i < VISITS; i++) {
+    for (unsigned i = 1; i < count; i++) {
         probe_build(modes[i]);
         probe_set_entry(2, TABLE | PTE_ALL);
     }
-    for (unsigned i = 0; i < VISITS * VISITS * 2; i++) {
-        from = modes[i / 2 / VISITS];
-        to = modes[i / 2 % VISITS];
+    for (unsigned i = 0; i < count * count * 2; i++) {
+        from = modes[i / 2 / count];
+        to = modes[i / 2 % count];
         stepped = i & 1;
         big = (i ^ i >> 1) & 1; /* one of the two, by turns */
         test_all();

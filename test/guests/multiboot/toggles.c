@@ -107,7 +107,7 @@ static void canonical(struct outcome *o, const uint64_t *entry, const struct exp
         quirks.reserved_without_p++;
     }
     for (unsigned l = e->level; l <= mode->levels; l++) {
-        bool gigabyte = l == e->level && l == 3 && mode->levels == 4 && (entry[3] & PTE_PS);
+        bool gigabyte = l == e->level && l == 3 && mode->levels >= 4 && (entry[3] & PTE_PS);
 
         if ((l == e->level && !gigabyte) || (entry[l] & PTE_A) || !(o->entry[l] & PTE_A))
             continue;
@@ -388,7 +388,7 @@ static void run_mode(const struct paging_mode *which)
 void kernel_main(const struct multiboot_info *info)
 {
     static const struct paging_mode *const modes[] = { &paging_2level, &paging_pse, &paging_pae,
-                                                       &paging_long };
+                                                       &paging_long, &paging_five };
 
     words_init(info);
     detail = words_number("detail=");
@@ -397,8 +397,9 @@ void kernel_main(const struct multiboot_info *info)
     probe_print("physical address bits: ", rules.physical_bits);
     kernel_print("\n");
     probe_init();
-    for (unsigned i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
-        run_mode(modes[i]);
+    for (unsigned i = 0; i < PAGING_MODES; i++)
+        if (modes[i] != &paging_five || probe_has_five())
+            run_mode(modes[i]);
     probe_print("quirks: reserved-without-P ", quirks.reserved_without_p);
     probe_print(" accessed-on-fault ", quirks.accessed_on_fault);
     probe_print(" gigabyte-accessed ", quirks.gigabyte_accessed);
