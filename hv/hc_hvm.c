@@ -33,7 +33,7 @@ int64_t hc_hvm_op(struct vcpu *v, struct hypercall *h)
     int64_t              result;
 
     if (h->arg[0] == HVMOP_pagetable_dying)
-        return -XEN_EINVAL; /* a hint that we have no use for */
+        return -XEN_EINVAL; /* a hint that does not pay: doc/shadow.md */
     if (h->arg[0] != HVMOP_set_param && h->arg[0] != HVMOP_get_param)
         return -XEN_ENOSYS;
     if (!guest_copy_in(v, &param, h->arg[1], sizeof(param)))
