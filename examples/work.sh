@@ -1,6 +1,7 @@
 #!/bin/sh
 # Works the memory: processes come and go, pages are mapped, shared, copied and protected. Any page of the wrong
-# content, or that is there and should not be, ends it with a status that is not 0.
+# content, or that is there and should not be, ends it with a status that is not 0. Its argument is the number of
+# rounds, or a time as in 60s.
 uname -r
 n=0
 while [ "$n" -lt 20 ]; do

@@ -86,6 +86,12 @@ def batch(files, status=0, has=(), has_not=(), limit=120, end="audit", options=(
     return run
 
 
+def minute(what, **keys):
+    """Debian's kernel at fork, exec, mmap and mprotect for a minute, audited while it goes on."""
+    return batch(lambda: [linux("minute-" + what.replace(" ", "-"), run="/work.sh work=60s", **keys)], has=WORKED, limit=400,
+                 options=("--every", "1000", "audit"), end="shadow; audit")
+
+
 def stretches(mib):
     """No work of the hypervisor takes longer than 100,000 instructions, however large the guest is."""
     return batch(lambda: [linux(f"stretch-{mib}", memory=mib)], limit=300, end="stretch; audit", options=["--icount"],
@@ -570,6 +576,8 @@ LONG_TESTS = (
     *((f"all bits of an entry in 5-level mode, {step}, under shadow paging",
        toggles("shadow", f"modes=5-level steps={step}", NO_TOGGLE_QUIRK, limit=400, cpu=FIVE_LEVELS))
       for step in ("entry", "reserved", "rights", "marks")),
+    *((f"a minute's work of Debian's is right {what}", minute(what, **keys))
+      for what, keys in (("with the usual pool", {}), ("with the least pool", {"memory": 128, "shadow_memory": 1}))),
     ("all bits of an entry: every instruction writes one under shadow paging",
      promises("table-writes", "shadow", HALVES, limit=300)),
     ("all bits of an entry in all modes under nested paging", toggles("nested", "", SOME_TOGGLE_QUIRK, limit=300)),

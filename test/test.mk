@@ -137,7 +137,7 @@ test: image tools guest $(hosted_tests) $(replays) $B/test/explore $B/test/soak 
 test-long: image tools guest lint $(hosted_tests) $B/test/explore $(bare_guest_elf) $(multiboot_elf) $(fuzzers) \
     $(afl_fuzzers)
 	@TIME=$(TIME) EXPLORE=long test/run.py hosted $(hosted_tests) $B/test/explore lint fuzz $(fuzzers) $(afl_fuzzers) system \
-	    system "all bits of an entry"
+	    system "all bits of an entry" "a minute's work"
 
 # ---- fuzzing ----
 # Inputs worth keeping are in test/corpus, one folder for each target; make check replays them.

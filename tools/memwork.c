@@ -4,7 +4,7 @@
  * page is stamped with a pattern made of its place, its owner and the round, and read back;
  * every access that must fault is shown to fault. A stale or wrong mapping is an error.
  *
- *     memwork [ROUNDS]
+ *     memwork [ROUNDS | SECONDSs]
  */
 #define _GNU_SOURCE
 #include <setjmp.h>
@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PAGE  4096ul
@@ -183,9 +184,25 @@ static void execute(unsigned long round)
 /* Pages that live through all the rounds: nothing that others do may change them. */
 static uint8_t *lasting;
 
+static struct timespec began;
+
+/* "20" are so many rounds, "60s" as many as a minute takes. */
+static bool is_over(const char *length, unsigned long rounds)
+{
+    char           *unit;
+    unsigned long   number = strtoul(length, &unit, 10);
+    struct timespec now;
+
+    if (*unit != 's')
+        return rounds >= number;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return now.tv_sec - began.tv_sec >= (long)number;
+}
+
 int main(int argc, char **argv)
 {
-    unsigned long    rounds = argc > 1 ? strtoul(argv[1], NULL, 0) : 10;
+    const char      *length = argc > 1 ? argv[1] : "10";
+    unsigned long    round = 0;
     struct sigaction action = { .sa_handler = on_fault };
 
     if (argc > 1 && !strcmp(argv[1], "child"))
@@ -194,13 +211,15 @@ int main(int argc, char **argv)
     sigaction(SIGBUS, &action, NULL);
     lasting = map(PAGES, MAP_PRIVATE);
     stamp(lasting, PAGES, 5, 0);
-    for (unsigned long round = 1; round <= rounds; round++) {
+    clock_gettime(CLOCK_BOOTTIME, &began);
+    while (!is_over(length, round)) {
+        round++;
         copy_on_write(round);
         protect(round);
         map_and_unmap(round);
         execute(round);
         check(lasting, PAGES, 5, 0, "a page that nobody touched changed");
     }
-    printf("memwork: ok (%lu rounds)\n", rounds);
+    printf("memwork: ok (%lu rounds)\n", round);
     return 0;
 }
