@@ -19,17 +19,20 @@ static bool reaches(const struct world *w, const struct mmu_outcome *o, unsigned
            mfn == w->mfn_of_page[w->memory.page_of[o->gpa >> 12]];
 }
 
-#define LEADS_TO UINT64_C(0x000ffffffffff081) /* of an upper entry: P, PS and the frame */
+#define LEADS_TO      UINT64_C(0x000ffffffffff081) /* of an upper entry: P, PS and the frame */
+#define PAGE_SIZE_BIT UINT64_C(0x80) /* ignored by a 32-bit directory without CR4.PSE */
 
 /* Since when a value of the leaf counts: the last flush, or a change of what leads to it. */
 static uint64_t since(const struct world *w, const struct world_vcpu *v, uint64_t va,
                       const uint64_t at[5], unsigned levels)
 {
     bool     narrow = !(v->naive.regs.cr4 >> 5 & 1);
+    uint64_t leads_to =
+        narrow && !(v->naive.regs.cr4 >> 4 & 1) ? LEADS_TO & ~PAGE_SIZE_BIT : LEADS_TO;
     uint64_t time = past_flushed(&v->flushes, va), now;
 
     for (unsigned i = 0; i + 1 < levels; i++) {
-        uint64_t mask = narrow ? (LEADS_TO & 0xffffffff) << (at[i] & 4) * 8 : LEADS_TO;
+        uint64_t mask = narrow ? (leads_to & 0xffffffff) << (at[i] & 4) * 8 : leads_to;
         uint64_t changed;
 
         if (mmu_behind(&w->memory, at[i]) != MMU_RAM)
