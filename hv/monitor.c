@@ -17,6 +17,8 @@ static const struct monitor_command commands[] = {
       monitor_shadow },
     { "pool", "[DOM [MIB]]", "shows the memory for a domain's tables of ours, or sets it",
       monitor_pool },
+    { "blow", "DOM", "takes back all that a domain's tables of ours allow: it is built anew",
+      monitor_blow },
     { "exits", "[DOM]", "counts why a domain's vCPUs left the guest, and the ticks it took",
       monitor_exits },
     { "audit", "[DOM]", "checks the invariants of all domains or one, and of the frame table",

@@ -48,6 +48,7 @@ bool monitor_stretch(const struct monitor_words *w);
 bool monitor_walk(const struct monitor_words *w);
 bool monitor_shadow(const struct monitor_words *w);
 bool monitor_pool(const struct monitor_words *w);
+bool monitor_blow(const struct monitor_words *w);
 bool monitor_audit(const struct monitor_words *w);
 /* monitor_control.c: */
 bool monitor_pause(const struct monitor_words *w);

@@ -1,6 +1,7 @@
 /* Monitor commands about paging: the walk side by side, counters, the pool, the audit. */
 #include "hv/alloc.h"
 #include "hv/domain_pool.h"
+#include "hv/guest.h"
 #include "hv/monitor.h"
 #include "hv/print.h"
 
@@ -135,6 +136,7 @@ bool monitor_shadow(const struct monitor_words *w)
         { "leaf entries evicted", s->evicted },
         { "roots reclaimed", s->reclaimed },
         { "tables unhooked", s->unhooked },
+        { "tables used again after a blow", s->freshened },
         { "losses of rights", d->paging.lowered },
         { "generation", d->paging.generation },
     };
@@ -196,6 +198,34 @@ bool monitor_pool(const struct monitor_words *w)
     }
     show_pool(d);
     return done;
+}
+
+/* ---- blow ---- */
+
+bool monitor_blow(const struct monitor_words *w)
+{
+    struct verdict verdict;
+
+    if (w->count != 2)
+        return monitor_usage(w);
+    struct domain *d = monitor_domain(w, 1);
+
+    if (!d)
+        return false;
+    if (d->state == DOMAIN_DYING || d->state == DOMAIN_BUILDING) {
+        print("blow: %s is %s\n", d->name, monitor_state_name(d));
+        return false;
+    }
+    do {
+        verdict = paging_blow(domain_lock(d));
+        verdict_flush(d, &verdict);
+    } while (verdict.again); /* each time less is left to be reclaimed */
+    if (verdict.kind == VERDICT_CRASH) {
+        domain_crash(d, "%s", verdict.why);
+        return false;
+    }
+    print("blow: %s begins generation %lu of its tables\n", d->name, d->paging.generation);
+    return true;
 }
 
 /* ---- audit ---- */

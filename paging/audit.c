@@ -137,6 +137,12 @@ static bool exceeds(const struct frame *f, pte_t ours, uint64_t rights, pte_t gu
            (rights & ~ours.raw & PTE_NX) != 0;
 }
 
+/* No guest can get at it: its entries may be old. */
+static bool out_of_reach(const struct auditor *a, const struct frame *f)
+{
+    return f->shadow.state == SHADOW_DEAD || is_stale(a->d, f);
+}
+
 static void audit_leaf(struct auditor *a, const struct frame *f, unsigned index, pte_t ours)
 {
     mfn_t    mfn = mfn_of(pte_frame(ours));
@@ -147,8 +153,8 @@ static void audit_leaf(struct auditor *a, const struct frame *f, unsigned index,
         violation(a, "S3: a leaf maps a frame that is not the guest's");
         return;
     }
-    if (f->shadow.state == SHADOW_DEAD)
-        return; /* out of every guest's reach, its entries may be old */
+    if (out_of_reach(a, f))
+        return;
     if (f->shadow.format != PT_DIRECT) {
         pte_t guest;
 
@@ -202,8 +208,10 @@ static void audit_child(struct auditor *a, const struct frame *f, unsigned index
         violation(a, "S5: an entry points at something that is not a live table");
         return;
     }
-    if (f->shadow.state == SHADOW_DEAD)
+    if (out_of_reach(a, f))
         return;
+    if (is_stale(a->d, shadow_of(a->d, table)))
+        violation(a, "S8: an entry points at a table of an older generation");
     if (!child_right(a, f, index, shadow_of(a->d, table)))
         violation(a, "S3: an entry points at the wrong table");
     if (f->shadow.format != PT_DIRECT && exceeds(f, ours, allowed(a, f, index, &guest), guest))
@@ -264,10 +272,45 @@ static void audit_table(struct auditor *a, mfn_t table)
     }
 }
 
+static void audit_list(struct auditor *a, const struct shadow_list *list, bool idle)
+{
+    uint32_t count = 0, last = 0;
+
+    for (uint32_t s = list->head; s != 0 && count <= list->count;
+         s = a->d->phys->frame[s].shadow.list_next) {
+        const struct frame *f = &a->d->phys->frame[s];
+
+        last = s;
+        count++;
+        if (!is_table(a, mfn_of(s)) || !is_unsynced(f) ||
+            idle != (f->shadow.idle || is_stale(a->d, f))) {
+            violation(a, "S2: a list of tables out of sync has a stranger");
+            return;
+        }
+    }
+    if (count != list->count || last != list->tail)
+        violation(a, "S2: a list of tables out of sync has another length or end");
+}
+
+static void audit_roots(struct auditor *a)
+{
+    if (!mfn_valid(a->d->direct) || is_stale(a->d, shadow_of(a->d, a->d->direct)))
+        violation(a, "S8: the direct tree is of an older generation");
+    for (const struct paging_vcpu *v = a->d->vcpus; v; v = v->next)
+        for (unsigned i = 0; i < PAGING_ROOTS; i++)
+            for (unsigned t = 0; v->root[i].used && t < v->root[i].count; t++)
+                if (mfn_valid(v->root[i].table[t]) &&
+                    is_stale(a->d, shadow_of(a->d, v->root[i].table[t])))
+                    violation(a, "S8: a root is of an older generation");
+}
+
 void paging_audit(struct paging_locked p, struct audit *audit)
 {
     struct auditor a = { .d = p.domain, .out = audit };
 
+    audit_list(&a, &p.domain->unsynced, false);
+    audit_list(&a, &p.domain->idle, true);
+    audit_roots(&a);
     for (uint64_t i = 0; i < p.domain->phys->frames; i++) {
         const struct frame *f = &p.domain->phys->frame[i];
 

@@ -3,8 +3,7 @@
 
 #define NO_MEMORY "out of memory for its shadow tables: give it more (shadow_memory)"
 
-/* An empty pair, as the root of the direct tree; it lives as long as the domain. */
-static mfn_t make_direct_root(struct paging_domain *d)
+mfn_t direct_make_root(struct paging_domain *d)
 {
     mfn_t root = pool_pair(&d->pool);
 
@@ -14,6 +13,7 @@ static mfn_t make_direct_root(struct paging_domain *d)
         f->shadow.format = PT_DIRECT;
         f->shadow.level = 4;
         f->shadow.refs = 1;
+        f->shadow.generation = d->generation;
         d->stats.made++;
         d->stats.shadows++;
     }
@@ -35,7 +35,7 @@ bool paging_domain_init(struct paging_domain *d, const struct phys *phys, uint16
     d->direct = MFN_NONE;
     if (!p2m_init(&d->p2m, &d->pool))
         return false;
-    d->direct = make_direct_root(d);
+    d->direct = direct_make_root(d);
     return mfn_valid(d->direct) || !p2m_reap(&d->p2m, 1); /* the root of the p2m is all there is */
 }
 
@@ -67,46 +67,40 @@ static bool memory_of(const struct paging_domain *d, gfn_t gfn, uint64_t i, mfn_
     return old.type == P2M_RAM || old.type == P2M_ROM;
 }
 
-/*
- * Takes away what our tables and shadows say of the block. *root: a vCPU runs on a table in it,
- * or on none, which may be there now.
- */
-static bool forget_block(struct change *c, gfn_t gfn, unsigned order, bool *root)
+/* Takes away what our tables and shadows say of the block. */
+static bool forget_block(struct change *c, gfn_t gfn, unsigned order)
 {
     mfn_t mfn;
 
-    *root = root_outside(c->d);
     for (uint64_t i = 0; i < UINT64_C(1) << order; i++) {
         if (!memory_of(c->d, gfn, i, &mfn))
             continue;
         if (!shadow_drop(c, mfn) || !shadow_unmap(c, mfn))
             return false;
         guard_lift(c->d, mfn);
-        *root = *root || root_in_use(c->d, mfn);
     }
     return true;
 }
 
-/* What may stop in the middle comes first, so that no vCPU runs on an empty root in between. */
-static bool prepare(struct change *c, gfn_t gfn, unsigned order, bool *root)
+/* Nodes for the p2m, and an empty root for every vCPU. */
+static bool reserve(struct change *c)
 {
     unsigned pairs = 2;
 
-    if (!forget_block(c, gfn, order, root))
-        return false;
-    for (const struct paging_vcpu *v = c->d->vcpus; *root && v; v = v->next)
-        pairs += 2 * ROOT_PAIRS;
-    return (!*root || unsync_idle_all(c)) && shadow_reserve(c, pairs);
+    for (const struct paging_vcpu *v = c->d->vcpus; v; v = v->next)
+        pairs++;
+    return shadow_reserve(c, pairs);
 }
 
-static bool detach_block(struct change *c, gfn_t gfn, unsigned order)
+/* vCPUs leave a root that was in the block, or may be in it now. */
+static void leave_block(struct change *c, gfn_t gfn, unsigned order)
 {
     mfn_t mfn;
 
     for (uint64_t i = 0; i < UINT64_C(1) << order; i++)
-        if (memory_of(c->d, gfn, i, &mfn) && !root_detach(c, mfn))
-            return false;
-    return true;
+        if (memory_of(c->d, gfn, i, &mfn))
+            root_detach(c, mfn);
+    root_detach_outside(c);
 }
 
 struct verdict paging_p2m_set(struct paging_locked p, gfn_t gfn, struct p2m_entry entry)
@@ -114,11 +108,12 @@ struct verdict paging_p2m_set(struct paging_locked p, gfn_t gfn, struct p2m_entr
     struct paging_domain *d = p.domain;
     struct change         c = { .d = d };
     struct verdict        verdict;
-    bool                  root;
 
-    if (prepare(&c, gfn, entry.order, &root) && (!root || detach_block(&c, gfn, entry.order)) &&
-        p2m_set(&d->p2m, gfn, entry) && (!root || root_refresh(&c)))
-        return verdict_of(&c, VERDICT_RETRY);
+    if (forget_block(&c, gfn, entry.order) && reserve(&c)) {
+        leave_block(&c, gfn, entry.order);
+        if (p2m_set(&d->p2m, gfn, entry))
+            return verdict_of(&c, VERDICT_RETRY);
+    }
     verdict = verdict_of(&c, c.again ? VERDICT_RETRY : VERDICT_CRASH);
     verdict.why = NO_MEMORY;
     return verdict;

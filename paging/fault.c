@@ -267,6 +267,8 @@ struct verdict paging_fault(struct paging_locked p, struct paging_vcpu *v, const
 
     d->stats.faults++;
     v->events++;
+    if (v->root[v->current].empty)
+        return root_restore(&c, v);
     if (d->kind == PAGING_NESTED)
         walk_nested(f->va, &w);
     else

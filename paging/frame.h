@@ -106,12 +106,12 @@ struct frame {
         } guest;
         struct {                 /* FRAME_SHADOW */
             uint64_t key;        /* mfn of the table that is shadowed; gfn if direct    */
+            uint64_t generation; /* entries are older than the domain's if this differs */
             rmap_t   parents;    /* entries of ours that point here                     */
             uint32_t next;       /* next shadow of the same table                       */
             uint32_t list_next;  /* one of the domain's lists: roots that are kept,      */
             uint32_t list_prev;  /* out of sync, idle, dead                              */
             uint32_t refs;       /* entries and root slots that point here, and the pin */
-            uint32_t generation; /* entries are older than the domain's if this differs */
             uint16_t used;       /* entries not empty                                   */
             uint16_t cursor;     /* where the reaper of a dead table stands             */
             uint8_t  level;      /* 1 is the leaf                                       */

@@ -184,6 +184,30 @@ static void a_pool_that_shrinks_takes_tables_in_use(void **state)
         pool_put_pair(&domain.pool, held[--count]);
 }
 
+static void after_a_blow_everything_is_asked_for_again(void **state)
+{
+    struct paging_hw before = paging_hw(&vcpu), after;
+    uint64_t         faults = domain.stats.faults;
+    struct verdict   verdict;
+
+    (void)state;
+    for (uint64_t i = 0; i < 8; i++)
+        assert_int_equal(fault(i << 12, ACC_WRITE).kind, VERDICT_RETRY);
+    verdict = paging_blow(lock);
+    assert_int_equal(verdict.kind, VERDICT_RETRY);
+    assert_int_equal(verdict.flush, FLUSH_ALL);
+    assert_false(verdict.again);
+    after = paging_hw(&vcpu);
+    assert_int_not_equal(after.serial, before.serial); /* a fresh ASID */
+    assert_int_not_equal(after.cr3, before.cr3);
+    for (uint64_t i = 0; i < 8; i++)
+        assert_int_equal(leaf(i << 12), 0);
+    set(3, GUEST + 22, P2M_ROM);
+    assert_int_equal(fault(0x3000, 0).kind, VERDICT_RETRY);
+    assert_maps(0x3000, GUEST + 22, false);
+    assert_int_equal(domain.stats.faults - faults, 9); /* each fault does what it is for */
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -194,6 +218,7 @@ int main(void)
         TEST(read_only_memory_is_read_and_its_writes_are_a_device_s),
         TEST(what_the_p2m_no_longer_says_is_gone_and_flushed),
         TEST(a_pool_that_shrinks_takes_tables_in_use),
+        TEST(after_a_blow_everything_is_asked_for_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

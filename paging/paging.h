@@ -29,6 +29,7 @@ struct paging_stats {
     uint64_t protected_frames; /* frames whose writable leaves were withdrawn */
     uint64_t withdrawn;        /* leaves that this withdrew */
     uint64_t unshadowed, evicted, reclaimed, unhooked;
+    uint64_t freshened; /* tables of an older generation that are used again */
     uint64_t unsynced, synced,
         changed;              /* tables let out of sync and back; entries then found changed */
     uint32_t shadows, leaves; /* alive now: tables of ours, leaf entries in them */
@@ -47,7 +48,7 @@ struct paging_domain {
     struct pool         pool;
     struct p2m          p2m;
     mfn_t               direct;     /* root of the tree of direct tables, MFN_NONE if none */
-    uint32_t            generation; /* of all tables of ours */
+    uint64_t            generation; /* of our tables in use; older ones allow nothing: blow.c */
     uint64_t            lowered;    /* counts every loss of rights in our tables */
     struct shadow_list  roots;      /* kept, newest first */
     struct shadow_list  unsynced;   /* out of sync, newest first */
@@ -62,6 +63,7 @@ struct paging_domain {
 /* One root that a vCPU keeps: one table, or four behind a PAE root. */
 struct paging_root {
     bool     used;
+    bool     empty; /* stands in for one that was lost, until the next fault */
     uint8_t  format, view;
     uint8_t  count;    /* tables: 1 or 4 */
     mfn_t    guest[4]; /* frames of the guest's tables it stands for, or MFN_NONE */
@@ -221,6 +223,14 @@ must_check struct verdict paging_p2m_set(struct paging_locked p, gfn_t gfn, stru
  * they are free; else, without `again`, so many cannot be had.
  */
 must_check struct verdict paging_pool_spare(struct paging_locked p, unsigned pairs, bool *ready);
+
+/*
+ * Takes back all that our tables allow, in a time that depends on the number of vCPUs only: what
+ * is needed again is built anew by faults, under the rules that hold then. All vCPUs have left
+ * the guest, and what the verdict asks for is flushed before one enters it. `again`: nothing is
+ * done yet.
+ */
+must_check struct verdict paging_blow(struct paging_locked p);
 
 /* Background work: reaps dead tables, at most `budget` entries. True when none are left. */
 must_check bool paging_work(struct paging_locked p, unsigned budget);

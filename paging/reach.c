@@ -46,7 +46,8 @@ struct paging_reach paging_reach_gpa(struct paging_locked p, uint64_t gpa)
 
 /*
  * A top table that no vCPU runs on and that is written again and again is no table any more:
- * its process has ended, and the page is used for something else.
+ * its process has ended, and the page is used for something else. And what is written but was
+ * not used since our tables were blown does not have to be followed.
  */
 #define WRITES_OF_THE_LIVING 2
 
@@ -55,8 +56,8 @@ static bool is_abandoned(const struct paging_domain *d, mfn_t mfn)
     for (uint32_t s = phys_frame(d->phys, mfn)->guest.shadows; s != 0;) {
         struct frame *f = &d->phys->frame[s];
 
-        if (f->shadow.parents != 0 || !f->shadow.pinned ||
-            ++f->shadow.writes < WRITES_OF_THE_LIVING)
+        if (!is_stale(d, f) && (f->shadow.parents != 0 || !f->shadow.pinned ||
+                                ++f->shadow.writes < WRITES_OF_THE_LIVING))
             return false;
         s = f->shadow.next;
     }

@@ -88,13 +88,13 @@ bool shadow_reserve(struct change *c, unsigned pairs)
     return true;
 }
 
-/* What a change of the p2m reserves when every vCPU runs on a table in the block is the most. */
+/* A fault, or a change of the p2m by which every vCPU loses its root. */
 static unsigned pairs_of_one_operation(const struct paging_domain *d)
 {
     unsigned pairs = FAULT_PAIRS + ROOT_PAIRS;
 
     for (const struct paging_vcpu *v = d->vcpus; v; v = v->next)
-        pairs += 2 * ROOT_PAIRS;
+        pairs++;
     return pairs;
 }
 

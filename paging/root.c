@@ -55,7 +55,7 @@ static void slot_release(struct change *c, struct paging_root *r)
     for (unsigned i = 0; i < r->count; i++)
         if (mfn_valid(r->table[i]))
             shadow_put(c, r->table[i]);
-    r->used = false;
+    r->used = r->empty = false;
     r->count = 0;
 }
 
@@ -180,7 +180,7 @@ static struct wanted wanted_of(const struct paging_domain *d, const struct pagin
 
 static bool slot_is(const struct paging_root *r, const struct wanted *w)
 {
-    return r->used && r->format == w->format && r->view == w->view &&
+    return r->used && !r->empty && r->format == w->format && r->view == w->view &&
            mfn_eq(r->guest[0], w->guest[0]) && mfn_eq(r->guest[1], w->guest[1]) &&
            mfn_eq(r->guest[2], w->guest[2]) && mfn_eq(r->guest[3], w->guest[3]);
 }
@@ -205,14 +205,13 @@ static mfn_t top_table(struct change *c, const struct wanted *w)
 
     if (!mfn_valid(w->guest[0]))
         return shadow_get_empty(c, w->format, level);
-    mfn_t table = shadow_find(c->d, w->guest[0], role);
+    bool  is_new = !mfn_valid(shadow_find(c->d, w->guest[0], role));
+    mfn_t table = shadow_get(c, w->guest[0], role);
 
-    if (!mfn_valid(table)) {
-        table = shadow_get(c, w->guest[0], role);
-        if (!mfn_valid(table))
-            return table;
+    if (!mfn_valid(table))
+        return table;
+    if (is_new)
         prelink(c, table, w->guest[0]);
-    }
     shadow_pin(c, table);
     return table;
 }
@@ -234,26 +233,44 @@ static mfn_t quarter(struct change *c, const struct wanted *w, unsigned i)
     }
 }
 
-static void slot_fill(struct change *c, struct paging_vcpu *v, struct paging_root *r,
+static uint64_t *pdptes_of(const struct paging_vcpu *v, const struct paging_root *r)
+{
+    return (uint64_t *)phys_ptr(v->domain->phys, v->pae) + 4 * (r - v->root);
+}
+
+/* False: it must stop, and the slot is unused. */
+static bool slot_fill(struct change *c, struct paging_vcpu *v, struct paging_root *r,
                       const struct wanted *w)
 {
-    uint64_t *pdpte = (uint64_t *)phys_ptr(c->d->phys, v->pae) + 4 * (r - v->root);
-
     *r = (struct paging_root){
         .used = true,
         .format = w->format,
         .view = w->view,
         .count = (uint8_t)w->count,
         .guest = { w->guest[0], w->guest[1], w->guest[2], w->guest[3] },
+        .table = { MFN_NONE, MFN_NONE, MFN_NONE, MFN_NONE },
         .serial = ++v->serials,
     };
     for (unsigned i = 0; i < w->count; i++) {
         r->table[i] = w->count == 1 ? top_table(c, w) : quarter(c, w, i);
+        if (c->again) {
+            slot_release(c, r);
+            return false;
+        }
         if (mfn_valid(r->table[i]))
             shadow_ref(c->d, r->table[i]);
         if (w->count == 4)
-            pdpte[i] = mfn_valid(r->table[i]) ? r->table[i].raw << PAGE_SHIFT | PTE_P : 0;
+            pdptes_of(v, r)[i] = mfn_valid(r->table[i]) ? r->table[i].raw << PAGE_SHIFT | PTE_P : 0;
     }
+    return true;
+}
+
+static void make_current(struct change *c, struct paging_vcpu *v, unsigned slot)
+{
+    if (v->root[v->current].empty) /* it was for lack of this one */
+        slot_release(c, &v->root[v->current]);
+    v->root[slot].stamp = ++v->clock;
+    v->current = slot;
 }
 
 /* Makes the root that is wanted current; false if memory for it is short, or it must stop. */
@@ -266,14 +283,13 @@ static bool root_install(struct change *c, struct paging_vcpu *v, const struct w
                     return false;
                 c->d->stats.root_hits++;
             }
-            v->current = i;
-            v->root[i].stamp = ++v->clock;
+            make_current(c, v, i);
             if (w->count == 1 && mfn_valid(w->guest[0]))
                 shadow_pin(c, v->root[i].table[0]);
             return true;
         }
     }
-    /* A register write has synchronised them already, a p2m change has not. */
+    /* A register write has synchronised them already, a fault on an empty root has not. */
     if (!unsync_idle_all(c) || !shadow_reserve(c, ROOT_PAIRS))
         return false;
     struct paging_root *r = slot_oldest(v);
@@ -281,9 +297,9 @@ static bool root_install(struct change *c, struct paging_vcpu *v, const struct w
     if (r->used)
         slot_release(c, r);
     c->d->stats.root_misses++;
-    slot_fill(c, v, r, w);
-    r->stamp = ++v->clock;
-    v->current = (unsigned)(r - v->root);
+    if (!slot_fill(c, v, r, w))
+        return false;
+    make_current(c, v, (unsigned)(r - v->root));
     return true;
 }
 
@@ -368,12 +384,42 @@ bool root_in_use(const struct paging_domain *d, mfn_t guest)
     return false;
 }
 
+/* ---- vCPUs lose their roots ---- */
+
+void root_empty(struct change *c, struct paging_vcpu *v)
+{
+    struct paging_root *r = &v->root[v->current];
+    unsigned            count = r->count;
+
+    c->flush = FLUSH_ALL;
+    c->d->lowered++;
+    slot_release(c, r);
+    r->used = r->empty = true;
+    r->count = (uint8_t)count;
+    r->serial = ++v->serials;
+    for (unsigned i = 0; i < 4; i++)
+        r->guest[i] = r->table[i] = MFN_NONE;
+    if (count == 1) {
+        r->table[0] = shadow_get_empty(c, r->format, r->format == PT_LA57 ? 5 : 4);
+        shadow_ref(c->d, r->table[0]);
+    } else {
+        __builtin_memset(pdptes_of(v, r), 0, 4 * sizeof(uint64_t));
+    }
+}
+
+void root_detach(struct change *c, mfn_t guest)
+{
+    for (struct paging_vcpu *v = c->d->vcpus; v; v = v->next)
+        if (runs_on(v, guest))
+            root_empty(c, v);
+}
+
 /* What a root's tables are is asked of the registers, since the root knows memory only. */
 static bool lies_outside(const struct paging_vcpu *v)
 {
     const struct paging_root *r = &v->root[v->current];
 
-    if (!r->used || r->format == PT_DIRECT)
+    if (!r->used || r->empty || r->format == PT_DIRECT)
         return false;
     for (unsigned i = 0; i < 4; i++)
         if (r->format == PT_PAE ? (v->pdpte[i] & PTE_P) && !mfn_valid(r->guest[i])
@@ -382,44 +428,37 @@ static bool lies_outside(const struct paging_vcpu *v)
     return false;
 }
 
-bool root_outside(const struct paging_domain *d)
+void root_detach_outside(struct change *c)
 {
-    for (const struct paging_vcpu *v = d->vcpus; v; v = v->next)
+    for (struct paging_vcpu *v = c->d->vcpus; v; v = v->next)
         if (lies_outside(v))
-            return true;
-    return false;
+            root_empty(c, v);
 }
 
-bool root_detach(struct change *c, mfn_t guest)
+void root_blow(struct change *c, struct paging_vcpu *v)
 {
-    for (struct paging_vcpu *v = c->d->vcpus; v; v = v->next) {
-        const struct paging_root *r = &v->root[v->current];
-        struct wanted             none = {
-                        .format = r->format,
-                        .view = r->view,
-                        .count = r->count,
-                        .guest = { MFN_NONE, MFN_NONE, MFN_NONE, MFN_NONE },
-        };
+    struct paging_root *r = &v->root[v->current];
 
-        if (!runs_on(v, guest))
-            continue;
-        c->flush = FLUSH_ALL; /* whoever runs on it is to leave it */
-        c->d->lowered++;
-        if (!root_install(c, v, &none))
-            return false;
+    for (unsigned i = 0; i < PAGING_ROOTS; i++)
+        if (i != v->current && v->root[i].used)
+            slot_release(c, &v->root[i]);
+    if (!r->used)
+        return;
+    if (c->d->kind == PAGING_SHADOW) {
+        root_empty(c, v);
+        return;
     }
-    return true;
+    shadow_put(c, r->table[0]);
+    r->table[0] = c->d->direct;
+    shadow_ref(c->d, c->d->direct);
+    r->serial = ++v->serials;
 }
 
-bool root_refresh(struct change *c)
+struct verdict root_restore(struct change *c, struct paging_vcpu *v)
 {
-    for (struct paging_vcpu *v = c->d->vcpus; v; v = v->next) {
-        struct wanted w = wanted_of(c->d, &v->regs, v->pdpte);
+    struct wanted w = wanted_of(c->d, &v->regs, v->pdpte);
 
-        if (c->d->kind == PAGING_SHADOW && v->root[v->current].used && !root_install(c, v, &w))
-            return false;
-    }
-    return true;
+    return root_install(c, v, &w) ? verdict_of(c, VERDICT_RETRY) : not_installed(c);
 }
 
 void paging_note_regs(struct paging_locked p, struct paging_vcpu *v, const struct paging_regs *regs)

@@ -46,6 +46,8 @@ static void lower(struct change *c, mfn_t table, unsigned index)
 {
     gva_t va;
 
+    if (is_stale(c->d, shadow_of(c->d, table)))
+        return; /* all that it allowed was flushed when its generation ended */
     c->d->lowered++;
     if (c->flush == FLUSH_ALL)
         return;
@@ -237,7 +239,7 @@ mfn_t shadow_get(struct change *c, mfn_t guest, struct role role)
     struct frame         *f = phys_frame(d->phys, guest);
 
     if (mfn_valid(table))
-        return table;
+        return shadow_freshen(c, table) ? table : MFN_NONE;
     if (f->guest.unsynced && !shadow_drop(c, guest)) /* what is out of sync has one role */
         return MFN_NONE;
     if (roles(d, guest) >= ROLES_MAX && !drop_all(c, guest, &role))

@@ -59,6 +59,15 @@ static inline struct frame *shadow_of(const struct paging_domain *d, mfn_t table
     return phys_frame(d->phys, table);
 }
 
+/*
+ * Of an older generation: nothing that is in use leads to it, so that it allows nothing, and it
+ * does not follow the guest's table. Before it is used again it is freshened. (blow.c)
+ */
+static inline bool is_stale(const struct paging_domain *d, const struct frame *shadow)
+{
+    return shadow->shadow.generation != d->generation;
+}
+
 static inline pte_t entry_get(const struct paging_domain *d, mfn_t table, unsigned index)
 {
     return ((const pte_t *)phys_ptr(d->phys, table))[index];
@@ -102,10 +111,16 @@ must_check bool shadow_reserve(struct change *c, unsigned pairs);
 mfn_t shadow_find(const struct paging_domain *d, mfn_t guest, struct role role);
 
 /*
- * Finds or makes; reserved before. A frame that becomes a table loses its writable leaves first.
- * MFN_NONE if that must stop in the middle.
+ * Finds and freshens, or makes; reserved before. A frame that becomes a table loses its writable
+ * leaves first. MFN_NONE if that must stop in the middle.
  */
 mfn_t shadow_get(struct change *c, mfn_t guest, struct role role);
+
+/* Empties a table of an older generation, which is then of this one; false: it must stop. (blow.c) */
+must_check bool shadow_freshen(struct change *c, mfn_t table);
+
+/* An empty pair, as the root of the direct tree; MFN_NONE if there is no memory. */
+must_check mfn_t direct_make_root(struct paging_domain *d);
 
 /* A table of ours that stands for none of the guest's and stays empty: for a CR3 outside memory. */
 mfn_t shadow_get_empty(struct change *c, enum pt_format format, unsigned level);
@@ -180,6 +195,8 @@ must_check bool resync(struct change *c, mfn_t guest);
 must_check bool resync_all(struct change *c);
 /* Unlinks all tables that are out of sync: whoever needs one again synchronises it first. */
 must_check bool unsync_idle_all(struct change *c);
+/* All of them become idle at once: nobody can use tables of an older generation. */
+void unsync_blow(struct paging_domain *d);
 /* Takes a shadow that nobody uses off the list; its copy goes. */
 void unsync_forget(struct change *c, mfn_t shadow);
 
@@ -207,21 +224,24 @@ void guard_lift(const struct paging_domain *d, mfn_t mfn);
 
 /* True if some vCPU runs on a shadow of the table in this frame. */
 must_check bool root_in_use(const struct paging_domain *d, mfn_t guest);
-/* True if some vCPU's root lies outside memory, at least in part. */
-must_check bool root_outside(const struct paging_domain *d);
 /*
- * Puts vCPUs that run on a shadow of this frame on empty roots, until root_refresh: in between
- * none may run. Both need ROOT_PAIRS for each vCPU, and no table out of sync, or they fail.
+ * Puts a vCPU on an empty root until its next fault (root_restore) or write to a control register.
+ * The slot it is in is used for that. Takes a pair, reserved before.
  */
-must_check bool root_detach(struct change *c, mfn_t guest);
+void root_empty(struct change *c, struct paging_vcpu *v);
+/* The same for all vCPUs that run on a shadow of the table in this frame... */
+void root_detach(struct change *c, mfn_t guest);
+/* ...and for those whose root lies outside of memory, as far as is known. */
+void root_detach_outside(struct change *c);
+/* The other roots that a vCPU keeps go as well. */
+void root_blow(struct change *c, struct paging_vcpu *v);
+/* The verdict on a fault on an empty root: the right one is installed, and the fault comes again. */
+must_check struct verdict root_restore(struct change *c, struct paging_vcpu *v);
 
 /* Forgets every root slot that names this table and is not in use. */
 void root_forget(struct change *c, mfn_t table);
 /* Empties roots in use, so that what hangs below them can be reaped; true if it found work. */
-must_check bool root_unhook(struct change *c);
-/* The memory behind some table may have changed: the roots in use are looked up again. */
-must_check bool root_refresh(struct change *c);
-
+must_check bool              root_unhook(struct change *c);
 static inline struct verdict verdict_of(const struct change *c, enum verdict_kind kind)
 {
     return (struct verdict){ .kind = kind, .flush = c->flush, .va = c->va, .again = c->again };

@@ -46,7 +46,7 @@ static pte_t follow_table(struct change *c, mfn_t shadow, unsigned ours, pte_t e
         role.part = ours & 1;
     mfn_t child = shadow_find(c->d, p.mfn, role);
 
-    if (!mfn_valid(child))
+    if (!mfn_valid(child) || is_stale(c->d, shadow_of(c->d, child)))
         return PTE_EMPTY;
     if (pte_frame(entry_get(c->d, shadow, ours)) != child.raw && unsync_below(c->d, child))
         return PTE_EMPTY; /* the fault that needs it synchronises it first */
@@ -60,7 +60,7 @@ void sync_entry(struct change *c, mfn_t shadow, unsigned index)
     unsigned              level = f->shadow.level;
     struct span           span = span_of(f, index);
 
-    if (span.count == 0)
+    if (span.count == 0 || is_stale(c->d, f))
         return;
     pte_t    e = walk_read(c->d->phys, mode, mfn_of(f->shadow.key), index);
     uint64_t rights = rules_rights(mode, f->shadow.view, level, e, 0);

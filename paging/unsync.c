@@ -13,6 +13,8 @@
  *                                   idle: unlinked from its parents, so that nobody can use it;
  *                                   the fault that needs it synchronises it first
  *
+ * With the generation of our tables (blow.c) all become idle; each knows by its own generation.
+ *
  * A table out of sync has one shadow (the two halves of a 32-bit table count as one), at level
  * 1. Its list holds a reference on the shadow.
  */
@@ -26,14 +28,15 @@ static bool may_go(const struct paging_domain *d, const struct frame *guest)
 {
     const struct frame *a = &d->phys->frame[guest->guest.shadows];
 
-    if (guest->guest.shadows == 0 || guest->guest.unsynced || a->shadow.level != 1)
+    if (guest->guest.shadows == 0 || guest->guest.unsynced || a->shadow.level != 1 ||
+        is_stale(d, a))
         return false;
     if (a->shadow.next == 0)
         return true;
     const struct frame *b = &d->phys->frame[a->shadow.next];
 
     return a->shadow.format == PT_32 && b->shadow.format == PT_32 && b->shadow.level == 1 &&
-           a->shadow.view == b->shadow.view && b->shadow.next == 0;
+           a->shadow.view == b->shadow.view && b->shadow.next == 0 && !is_stale(d, b);
 }
 
 /*
@@ -107,7 +110,7 @@ void unsync_forget(struct change *c, mfn_t shadow)
     struct paging_domain *d = c->d;
     struct frame         *f = shadow_of(d, shadow);
 
-    list_remove(d->phys, f->shadow.idle ? &d->idle : &d->unsynced, shadow);
+    list_remove(d->phys, f->shadow.idle || is_stale(d, f) ? &d->idle : &d->unsynced, shadow);
     pool_put_single(&d->pool, mfn_of(f->shadow.snapshot));
     f->shadow.snapshot = 0;
     f->shadow.idle = 0;
@@ -172,7 +175,7 @@ static bool compare_all(struct change *c, const struct frame *guest)
     for (uint32_t s = guest->guest.shadows; done && s != 0; s = d->phys->frame[s].shadow.next) {
         unsigned changed = 0;
 
-        if (!is_unsynced(&d->phys->frame[s]))
+        if (!is_unsynced(&d->phys->frame[s]) || is_stale(d, &d->phys->frame[s]))
             continue;
         done = compare(c, mfn_of(s), &changed);
         d->phys->frame[s].shadow.busy = changed > 1;
@@ -223,6 +226,22 @@ static bool make_idle(struct change *c, mfn_t shadow)
     shadow_of(d, shadow)->shadow.idle = 1;
     list_push(d->phys, &d->idle, shadow);
     return true;
+}
+
+void unsync_blow(struct paging_domain *d)
+{
+    struct shadow_list *list = &d->unsynced;
+
+    if (list->head == 0)
+        return;
+    d->phys->frame[list->tail].shadow.list_next = d->idle.head;
+    if (d->idle.head != 0)
+        d->phys->frame[d->idle.head].shadow.list_prev = list->tail;
+    else
+        d->idle.tail = list->tail;
+    d->idle.head = list->head;
+    d->idle.count += list->count;
+    *list = (struct shadow_list){ 0 };
 }
 
 bool unsync_idle_all(struct change *c)

@@ -470,7 +470,8 @@ static void make_other(struct gen *g, const struct shape *s)
 {
     static const uint8_t kinds[] = { OP_INVLPG, OP_INVLPG, OP_INVLPG,   OP_UNSHADOW, OP_WORK,
                                      OP_WORK,   OP_POKE,   OP_REACH,    OP_REACH,    OP_VIEW,
-                                     OP_P2M,    OP_POOL,   OP_IMPLICIT, OP_IMPLICIT, OP_GUARD };
+                                     OP_P2M,    OP_POOL,   OP_IMPLICIT, OP_IMPLICIT, OP_GUARD,
+                                     OP_BLOW,   OP_P2M };
     struct op            op = gen_op(g, kinds[gen_below(g, sizeof(kinds))]);
 
     switch (op.kind) {
@@ -498,6 +499,10 @@ static void make_other(struct gen *g, const struct shape *s)
         break;
     case OP_IMPLICIT:
         op.va = some_va(g, s);
+        break;
+    case OP_BLOW: /* what is built afterwards is to be used for a while */
+        if (gen_percent(g, 60))
+            return;
         break;
     case OP_GUARD:
         op.va = some_va(g, s);

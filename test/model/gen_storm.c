@@ -163,7 +163,7 @@ static void accident(struct storm *m, unsigned table)
     struct op   op = gen_op(g, OP_UNSHADOW);
     uint64_t    link = m->t->table2 << 12 | (INDEX + table) * m->s->entry;
 
-    switch (gen_below(g, 8)) {
+    switch (gen_below(g, 9)) {
     case 0:
         op.va = frame;
         gen_push(g, op);
@@ -202,6 +202,13 @@ static void accident(struct storm *m, unsigned table)
         m->t->base ^= UINT64_C(1) << 30;
         touch(m, table, gen_below(g, GEN_ENTRIES));
         m->t->base ^= gen_percent(g, 50) ? UINT64_C(1) << 30 : 0;
+        break;
+    case 7:
+        if (gen_percent(g, 50)) {
+            op.kind = OP_BLOW;
+            gen_push(g, op);
+        }
+        touch(m, table, gen_below(g, GEN_ENTRIES));
         break;
     default: /* a table of the second level as well, by another table of the third */
         if (m->s->levels < 4)

@@ -61,11 +61,12 @@ static void print_counts(const struct world *w, FILE *to)
             s->unhooked, c->audits, c->tlb_checks, w->domain.pool.low, w->domain.pool.total,
             c->pairs_taken);
     fprintf(to,
+            "  blown %" PRIu64 " times, %" PRIu64 " tables used again\n"
             "  out of sync: %" PRIu64 " let go (%u at once) %" PRIu64 " synchronised %" PRIu64
             " entries changed; %" PRIu64 " stale accesses; idle after %" PRIu64 " flushes, %" PRIu64
             " took several calls; %" PRIu64 " INVLPG intercepted; %" PRIu64 " writes past guards\n",
-            s->unsynced, c->most_unsynced, s->synced, s->changed, c->stale, c->idle, c->again,
-            c->invlpg_seen, c->guarded);
+            c->ops[OP_BLOW], s->freshened, s->unsynced, c->most_unsynced, s->synced, s->changed,
+            c->stale, c->idle, c->again, c->invlpg_seen, c->guarded);
 }
 
 /* A run that saw too little of something proves nothing. */
@@ -97,8 +98,10 @@ static bool strong(const struct world *w, const struct options *o)
         { c->idle, o->setup.pairs > WORLD_POOL + 10 ? n / 20000 : 0,
           "register writes that left idle tables" },
         { c->invlpg_seen, n / 2000, "INVLPGs intercepted" },
-        { c->guarded, n / 10000, "writes past guards, all seen" },
-        { c->pairs_taken, o->setup.pairs > WORLD_POOL ? n / 2000 : 0,
+        { c->guarded, n / 40000, "writes past guards, all seen" },
+        { c->ops[OP_BLOW], n / 2000, "blows" },
+        { s->freshened, n / 2000, "tables used again after a blow" },
+        { c->pairs_taken, o->setup.pairs > WORLD_POOL ? n / 20000 : 0,
           "pairs taken out of the pool" },
         { s->reclaimed + s->unhooked, o->setup.pairs <= 100 ? n / 20000 : 0,
           "reclaims under pressure" },

@@ -456,48 +456,6 @@ static void guard(struct world_vcpu *v, const struct op *op)
     paging_guard_set((struct paging_locked){ v->core.domain }, &v->core, v->guarded ? va : NULL);
 }
 
-/* Whoever gets these frames next fills them with what is none of our tables. */
-static void take_pairs(struct world *w, unsigned pairs)
-{
-    for (unsigned i = 0; i < pairs; i++) {
-        mfn_t pair = pool_remove(&w->domain.pool);
-
-        if (!mfn_valid(pair)) {
-            world_fail(w, "paging_pool_spare: ready, but %u of %u pairs are free", i, pairs);
-            return;
-        }
-        memset(w->phys.base + pair.raw * 4096, 0x55, 2 * 4096);
-        w->spare_pair[w->spare_pairs++] = (uint32_t)pair.raw;
-        w->counts.pairs_taken++;
-    }
-}
-
-/* Until it is done; what happens between two calls is for other operations to show. */
-static bool resize_pool(struct world *w, struct world_vcpu *v, uint64_t pairs)
-{
-    struct pool *pool = &w->domain.pool;
-
-    if (pairs < WORLD_POOL || pairs > w->setup.pairs)
-        return true;
-    while (pool->total < 2 * pairs)
-        pool_add(pool, mfn_of(w->spare_pair[--w->spare_pairs]));
-    for (unsigned calls = 0; pool->total > 2 * pairs; calls++) {
-        unsigned       left = pool->total / 2 - (unsigned)pairs, some = left < 16 ? left : 16;
-        bool           ready;
-        struct verdict d = paging_pool_spare((struct paging_locked){ &w->domain }, some, &ready);
-
-        if (d.kind != VERDICT_RETRY || (!ready && !d.again))
-            return world_fail(w, "paging_pool_spare: verdict %d, %u pairs cannot be had of %u",
-                              (int)d.kind, some, pool->total / 2);
-        if (!world_flush(w, v, d) || calls > 10 * WORLD_AGAIN)
-            return world_fail(w, "paging_pool_spare does not come to an end");
-        w->counts.again += d.again;
-        if (ready)
-            take_pairs(w, some);
-    }
-    return true;
-}
-
 /* What cannot ask for a flush must not need one. */
 static bool nothing_lowered(struct world *w)
 {
@@ -548,10 +506,12 @@ static bool perform(struct world *w, struct world_vcpu *v, const struct op *op)
     case OP_VIEW:
         return view(w, v, op);
     case OP_POOL:
-        return resize_pool(w, v, op->value);
+        return world_resize_pool(w, v, op->value);
     case OP_GUARD:
         guard(v, op);
         return true;
+    case OP_BLOW:
+        return world_blow(w, v);
     case OP_KINDS:
         break;
     }

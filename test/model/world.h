@@ -54,6 +54,7 @@ enum op_kind {
     OP_IMPLICIT, /* va: the processor reads a descriptor while EFLAGS.AC is set */
     OP_POOL,     /* value: pairs that the pool is to have */
     OP_GUARD,    /* va: from now on at va and va + value; length 1: nowhere any more */
+    OP_BLOW,
     OP_KINDS,
 };
 
@@ -129,6 +130,10 @@ bool              world_flush(struct world *w, struct world_vcpu *v, struct verd
 void              world_enter(struct world *w, struct world_vcpu *v);
 bool              world_reach(struct world *w, struct world_vcpu *v, const struct op *op);
 struct mmu_access world_naive_access(unsigned acc);
+
+/* world_tables.c: what an operator does to our tables. */
+bool world_resize_pool(struct world *w, struct world_vcpu *v, uint64_t pairs);
+bool world_blow(struct world *w, struct world_vcpu *v);
 
 /* world_justify.c: what may be used although the guest's tables do not say it now. */
 enum world_justified { WORLD_NEVER, WORLD_PAST, WORLD_NOW };
