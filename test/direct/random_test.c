@@ -267,7 +267,6 @@ static void side_by_side(unsigned long seed, unsigned long steps)
         check(&w, seed, i);
         quiet += world_quiet(&w);
     }
-    dice_gives(true);
     /* What is under way comes to its end; then the domain does. */
     for (unsigned i = 0; i < 3; i++) {
         while (w.vcpu[i].running || direct_unfinished(&w.vcpu[i])) {
@@ -276,6 +275,7 @@ static void side_by_side(unsigned long seed, unsigned long steps)
         }
         w.loaded[i][0] = w.loaded[i][1] = MFN_NONE;
     }
+    dice_gives(true);
     assert_true(world_quiet(&w));
     w.domain[0].dying = true;
     r = world_request(&w, DIRECT_TEARDOWN, 0);
