@@ -214,37 +214,27 @@ static void check_slots(struct auditor *a, mfn_t mfn)
             violation(a, mfn, "P3: the hypervisor's entries are not what they should be, in table");
 }
 
-/* Of a domain with direct paging: frames of others have counts of their own. */
-static bool is_direct(const struct auditor *a, uint16_t owner)
-{
-    for (unsigned i = 0; i < a->count; i++)
-        if (a->domains[i]->id == owner)
-            return true;
-    return false;
-}
-
 static void compare(struct auditor *a, mfn_t mfn)
 {
     const struct frame        *f = phys_frame(a->m->phys, mfn);
     const struct direct_tally *n = tally_of(a, mfn);
     struct type                t;
 
-    if (f->kind != FRAME_GUEST) {
+    /* Frames of guests with paging of another kind have counts of their own. */
+    if (f->kind != FRAME_GUEST || (f->refs & REFS_DIRECT) == 0) {
         if (n->refs != 0 || n->types != 0)
-            violation(a, mfn, "P1: references to what is not a guest's: frame");
+            violation(a, mfn, "P1: references to what is nobody's under direct paging: frame");
+        if (f->kind == FRAME_GUEST && type_read(a->m, mfn).count != 0)
+            violation(a, mfn, "P1: typed, and nobody holds frame");
         return;
     }
     t = type_read(a->m, mfn);
-    if (!is_direct(a, f->owner) && n->refs == 0 && t.count == 0)
-        return;
-    if ((f->refs & ~REFS_ALLOCATED) != n->refs)
+    if ((f->refs & REFS_COUNT) != n->refs)
         violation(a, mfn, "P1: the general count is not what a scan counts: frame");
     if (t.count != n->types)
         violation(a, mfn, "P1: the type count is not what a scan counts: frame");
     if (t.count > 0 && t.kind != TYPE_WRITABLE && t.linear != n->linear)
         violation(a, mfn, "P1: the linear count is not what a scan counts: frame");
-    if (t.count > 0 && f->refs == 0)
-        violation(a, mfn, "P1: typed, and nobody holds frame");
     if (t.kind == TYPE_L4 && type_is_live(t))
         check_slots(a, mfn);
 }

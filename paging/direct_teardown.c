@@ -48,7 +48,7 @@ static bool take_from_frame(struct direct_vcpu *v, mfn_t mfn)
 
     if (take_pin(v, mfn, type))
         return true;
-    if (type.count > 0 && type.partial && frame_get_held(m, mfn, owner) == DIRECT_OK) {
+    if (type.count > 0 && type.partial && frame_get(m, mfn, owner) == DIRECT_OK) {
         pending_push(v, mfn, PENDING_CLEAN, MFN_NONE, 0);
         return true;
     }

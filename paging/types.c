@@ -85,7 +85,7 @@ static union head head_read(const struct frame *f)
 
 static bool is_held(union head head, uint16_t owner)
 {
-    return head.kind == FRAME_GUEST && head.owner == owner && head.refs != 0;
+    return head.kind == FRAME_GUEST && head.owner == owner && (head.refs & REFS_DIRECT) != 0;
 }
 
 bool frame_is_held(const struct direct_machine *m, mfn_t mfn, uint16_t owner)
@@ -93,9 +93,7 @@ bool frame_is_held(const struct direct_machine *m, mfn_t mfn, uint16_t owner)
     return is_held(head_read(phys_frame(m->phys, mfn)), owner);
 }
 
-/* `flags`: those of REFS_ALLOCATED that it must have. */
-static enum direct_error get(const struct direct_machine *m, mfn_t mfn, uint16_t owner,
-                             uint32_t flags)
+enum direct_error frame_get(const struct direct_machine *m, mfn_t mfn, uint16_t owner)
 {
     struct frame *f;
     union head    old;
@@ -107,24 +105,14 @@ static enum direct_error get(const struct direct_machine *m, mfn_t mfn, uint16_t
     for (;;) {
         union head new = old;
 
-        if (!is_held(old, owner) || (old.refs & flags) != flags)
+        if (!is_held(old, owner))
             return DIRECT_INVALID;
-        if ((old.refs & ~REFS_ALLOCATED) >= REFS_MAX)
+        if ((old.refs & REFS_COUNT) >= REFS_MAX)
             return DIRECT_OVERFLOW;
         new.refs++;
         if (swap(&f->head, &old.word, new.word))
             return DIRECT_OK;
     }
-}
-
-enum direct_error frame_get(const struct direct_machine *m, mfn_t mfn, uint16_t owner)
-{
-    return get(m, mfn, owner, REFS_ALLOCATED);
-}
-
-enum direct_error frame_get_held(const struct direct_machine *m, mfn_t mfn, uint16_t owner)
-{
-    return get(m, mfn, owner, 0);
 }
 
 void frame_add(const struct direct_machine *m, mfn_t mfn)
@@ -165,9 +153,11 @@ bool frame_put(struct direct_machine *m, mfn_t mfn)
 
     do {
         new = old;
-        if ((old.refs & ~REFS_ALLOCATED) == 0)
+        if ((old.refs & REFS_COUNT) == 0)
             return false;
         new.refs--;
+        if (new.refs == REFS_DIRECT)
+            new.refs = 0;
         /* A type reference never stands alone. */
         if (new.refs == 0 && type_read(m, mfn).count != 0)
             return false;
@@ -184,7 +174,7 @@ bool frame_take_allocated(const struct direct_machine *m, mfn_t mfn, uint16_t ow
 
     do {
         new = old;
-        if (old.kind != FRAME_GUEST || old.owner != owner || (old.refs & REFS_ALLOCATED) == 0)
+        if (!is_held(old, owner) || (old.refs & REFS_ALLOCATED) == 0)
             return false;
         /* It becomes an ordinary reference, which the caller drops. */
         new.refs = (old.refs & ~REFS_ALLOCATED) + 1;
@@ -197,7 +187,7 @@ bool frame_take_allocated(const struct direct_machine *m, mfn_t mfn, uint16_t ow
 void direct_allocate(const struct direct_domain *d, mfn_t mfn)
 {
     struct frame *f = phys_frame(d->machine->phys, mfn);
-    union head    head = { .kind = FRAME_GUEST, .owner = d->id, .refs = REFS_ALLOCATED };
+    union head head = { .kind = FRAME_GUEST, .owner = d->id, .refs = REFS_ALLOCATED | REFS_DIRECT };
 
     /* What the record said before, of a shadow for instance, means nothing here. */
     f->guest = (__typeof__(f->guest)){ .type = type_pack((struct type){ 0 }) };
@@ -222,9 +212,9 @@ enum direct_error direct_steal(const struct direct_domain *d, mfn_t mfn)
     f = phys_frame(m->phys, mfn);
     old = head_read(f);
     do {
-        if (old.kind != FRAME_GUEST || old.owner != d->id || (old.refs & REFS_ALLOCATED) == 0)
+        if (!is_held(old, d->id) || (old.refs & REFS_ALLOCATED) == 0)
             return DIRECT_INVALID;
-        if (old.refs != REFS_ALLOCATED)
+        if ((old.refs & REFS_COUNT) != 0)
             return DIRECT_TYPED;
         new = old;
         new.refs = 0;

@@ -56,10 +56,15 @@ static inline bool type_is_busy(struct type t)
     return t.count > 0 && !t.validated && !t.partial;
 }
 
-/* In frame.refs of a paravirtual guest's frame: its domain has it. A reference like the others. */
+/*
+ * In frame.refs of a paravirtual guest's frame. ALLOCATED: its domain has it, a reference like the
+ * others. DIRECT: the count is one of direct paging, as long as somebody holds the frame.
+ */
 #define REFS_ALLOCATED (UINT32_C(1) << 31)
+#define REFS_DIRECT    (UINT32_C(1) << 30)
+#define REFS_COUNT     (REFS_DIRECT - 1)
 /* More are refused to guests. The machine's own (a flag's, a half's) may exceed it: they are few. */
-#define REFS_MAX (UINT32_C(1) << 30)
+#define REFS_MAX (UINT32_C(1) << 29)
 
 #define DIRECT_CPUS_MAX    64
 #define DIRECT_SLOT_FIRST  256 /* entries of an L4 that are the hypervisor's */
@@ -176,11 +181,8 @@ struct direct_ask {
 
 /* ---- general references ---- */
 
-/* One more for a frame of guest memory that this domain has; not once it has given it back. */
+/* One more for a frame of guest memory of this domain that somebody holds. */
 must_check enum direct_error frame_get(const struct direct_machine *m, mfn_t mfn, uint16_t owner);
-/* The same for one that it may have given back, but somebody holds. */
-must_check enum direct_error frame_get_held(const struct direct_machine *m, mfn_t mfn,
-                                            uint16_t owner);
 /* True if it is guest memory of this owner that somebody holds. */
 must_check bool frame_is_held(const struct direct_machine *m, mfn_t mfn, uint16_t owner);
 /* One more of the machine's own, where one is held. */

@@ -124,7 +124,7 @@ static void a_refused_table_leaves_no_trace(void **state)
     assert_memory_equal(before, w.memory, sizeof(before));
     for (unsigned f = 1; f < 4; f++) {
         assert_int_equal(type_of(f).count, 0);
-        assert_int_equal(w.frame[f].refs, REFS_ALLOCATED);
+        assert_int_equal(w.frame[f].refs, REFS_ALLOCATED | REFS_DIRECT);
     }
 }
 
@@ -271,17 +271,22 @@ static void a_frame_begins_with_nothing_known_about_it(void **state)
     assert_int_equal(type_of(3).kind, TYPE_NONE);
 }
 
-static void only_what_its_domain_has_gets_new_references(void **state)
+static void what_nobody_holds_gets_no_reference(void **state)
 {
     (void)state;
     assert_int_equal(on(DIRECT_PIN, 1, TYPE_L1), DIRECT_DONE);
     assert_int_equal(set(1, 0, ENTRY(2, RO)).status, DIRECT_DONE);
     assert_int_equal(direct_release(&w.domain[0], mfn_of(2)), DIRECT_OK);
-    assert_int_equal(set(1, 1, ENTRY(2, RO)).error, DIRECT_INVALID);
-    assert_int_equal(frame_get_held(&w.machine, mfn_of(2), w.domain[0].id), DIRECT_OK);
-    assert_true(frame_put(&w.machine, mfn_of(2)));
+    assert_int_equal(set(1, 1, ENTRY(2, RO)).error, DIRECT_OK);
     assert_int_equal(set(1, 0, 0).status, DIRECT_DONE);
-    assert_int_equal(frame_get_held(&w.machine, mfn_of(2), w.domain[0].id), DIRECT_INVALID);
+    assert_int_equal(set(1, 1, 0).status, DIRECT_DONE);
+    assert_int_equal(set(1, 1, ENTRY(2, RO)).error, DIRECT_INVALID);
+    assert_int_equal(direct_freed(&w.machine).raw, 2);
+    /* A table is unpinned after it was given back. */
+    assert_int_equal(on(DIRECT_PIN, 4, TYPE_L1), DIRECT_DONE);
+    assert_int_equal(direct_release(&w.domain[0], mfn_of(4)), DIRECT_OK);
+    assert_int_equal(on(DIRECT_UNPIN, 4, 0), DIRECT_DONE);
+    assert_int_equal(direct_freed(&w.machine).raw, 4);
     /* Of a guest with paging of another kind: counted otherwise. */
     w.frame[3] = (struct frame){ .kind = FRAME_GUEST, .owner = w.domain[0].id, .refs = 3 };
     assert_int_equal(set(1, 1, ENTRY(3, RO)).error, DIRECT_INVALID);
@@ -334,9 +339,9 @@ static void too_many_references_are_refused(void **state)
     w.frame[2].guest.type += TYPE_COUNT_MAX - t.count;
     assert_int_equal(set(1, 1, ENTRY(2, RW)).error, DIRECT_OVERFLOW);
     w.frame[2].guest.type -= TYPE_COUNT_MAX - t.count;
-    w.frame[3].refs = REFS_ALLOCATED | REFS_MAX;
+    w.frame[3].refs += REFS_MAX;
     assert_int_equal(set(1, 1, ENTRY(3, RO)).error, DIRECT_OVERFLOW);
-    w.frame[3].refs = REFS_ALLOCATED;
+    w.frame[3].refs -= REFS_MAX;
     /* And one table under too many linear entries. */
     assert_int_equal(on(DIRECT_PIN, 4, TYPE_L2), DIRECT_DONE);
     assert_int_equal(on(DIRECT_PIN, 5, TYPE_L2), DIRECT_DONE);
@@ -506,7 +511,7 @@ int main(void)
         CASE(a_table_that_is_left_partial_is_taken_over),
         CASE(a_frame_is_stolen_only_if_nobody_holds_it),
         CASE(a_frame_begins_with_nothing_known_about_it),
-        CASE(only_what_its_domain_has_gets_new_references),
+        CASE(what_nobody_holds_gets_no_reference),
         CASE(a_stolen_or_freed_frame_has_no_type_any_more),
         CASE(descriptors_that_would_lead_elsewhere_are_refused),
         CASE(too_many_references_are_refused),

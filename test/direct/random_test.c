@@ -65,10 +65,10 @@ static void same_frame(const struct world *w, unsigned frame)
     if (w->frame[frame].kind != FRAME_GUEST)
         return;
     if (type.count != (uint32_t)types ||
-        (w->frame[frame].refs & ~REFS_ALLOCATED) != (uint32_t)naive_count(&naive, f, 'g'))
+        (w->frame[frame].refs & REFS_COUNT) != (uint32_t)naive_count(&naive, f, 'g'))
         fail_msg("frame %u: type %u, %u type and %u general references; should be %d, %d and %d",
-                 frame, type.kind, type.count, w->frame[frame].refs & ~REFS_ALLOCATED,
-                 naive.type[frame], types, naive_count(&naive, f, 'g'));
+                 frame, type.kind, type.count, w->frame[frame].refs & REFS_COUNT, naive.type[frame],
+                 types, naive_count(&naive, f, 'g'));
     if (types > 0) {
         assert_int_equal(type.kind, naive.type[frame]);
         assert_true(type.validated && !type.partial);

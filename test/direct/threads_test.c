@@ -126,7 +126,7 @@ static void vcpus_need_no_lock(void **state)
     print_message("done %lu, refused %lu, again %lu, frames handed out %lu\n", done[0], refused[0],
                   again[0], handed_out);
     for (unsigned i = 0; i < VCPUS; i++)
-        assert_true(done[i] > CALLS && refused[i] > CALLS && again[i] > 0);
+        assert_true(done[i] > CALLS && refused[i] > CALLS);
     assert_true(handed_out > 0); /* how many depends on who runs when */
 
     w.domain[0].dying = true;
