@@ -216,6 +216,38 @@ static bool wrong(struct world *w, const char *what, unsigned frame)
     return false;
 }
 
+/* What a processor may find in a live table, in words of its own: not those of the core. */
+static bool entry_sound(const struct world *w, unsigned table, unsigned level, uint64_t e)
+{
+    const uint64_t p = 1, rw = 2, us = 4, pwt = 8, pcd = 16, ps_or_pat = 128;
+    uint64_t       frame = e << 12 >> 24;
+    struct type    to;
+
+    if ((e & p) == 0)
+        return true;
+    if ((e & us) == 0 || (e & (pwt | pcd | ps_or_pat)) != 0 || frame >= w->phys.frames)
+        return false;
+    to = type_read(&w->machine, mfn_of(frame));
+    if (level == 1)
+        return (e & rw) == 0 || (to.kind == TYPE_WRITABLE && to.count > 0);
+    if (frame == table)
+        return (e & rw) == 0;
+    return type_is_live(to) && (to.kind + 1u == level || (to.kind == level && (e & rw) == 0));
+}
+
+static bool table_sound(struct world *w, unsigned frame)
+{
+    struct type type = type_read(&w->machine, mfn_of(frame));
+
+    if (!type_is_table(type.kind) || !type_is_live(type))
+        return true;
+    for (unsigned i = 0; i < DIRECT_ENTRIES; i++)
+        if ((type.kind != TYPE_L4 || i < 256 || i > 271) &&
+            !entry_sound(w, frame, type.kind, *world_entry(w, frame, i)))
+            return wrong(w, "P3: a processor finds what may not be, in table", frame);
+    return true;
+}
+
 static bool tlb_sound(struct world *w, unsigned cpu, unsigned frame)
 {
     const struct tlb *tlb = &w->tlb[cpu];
@@ -261,6 +293,9 @@ bool world_sound(struct world *w)
         snprintf(w->why, sizeof(w->why), "%s", audit.first);
         return false;
     }
+    for (unsigned frame = 1; frame < w->phys.frames; frame++)
+        if (!table_sound(w, frame))
+            return false;
     for (unsigned cpu = 0; cpu < w->vcpus; cpu++)
         for (unsigned frame = 1; frame < w->phys.frames; frame++)
             if (!tlb_sound(w, cpu, frame))
