@@ -24,11 +24,10 @@ bool shadow_freshen(struct change *c, mfn_t table)
 
     if (!is_stale(c->d, f))
         return true;
-    for (unsigned i = 0; f->shadow.used > 0 && i < 512; i++) {
-        if (pte_eq(entry_get(c->d, table, i), PTE_EMPTY))
-            continue;
+    for (unsigned i = 0; f->shadow.used > 0;) {
         if (must_stop(c))
             return false;
+        i = entry_next(c->d, table, i);
         entry_set(c, table, i, PTE_EMPTY);
     }
     f->shadow.generation = c->d->generation;

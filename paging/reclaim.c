@@ -8,7 +8,7 @@
 /* Entries of dead tables between two looks at the pool. */
 #define REAP_STEP 32
 /* Looking for the entries of a table takes as long as clearing so many. */
-#define TABLE_WORK 6
+#define TABLE_WORK 2
 
 bool shadow_reap(struct paging_domain *d, unsigned *budget)
 {
@@ -17,9 +17,8 @@ bool shadow_reap(struct paging_domain *d, unsigned *budget)
         struct frame *f = shadow_of(d, table);
         struct change quiet = { .d = d }; /* what loses rights here was unlinked and flushed */
 
-        for (; f->shadow.used > 0 && f->shadow.cursor < 512; f->shadow.cursor++) {
-            if (pte_eq(entry_get(d, table, f->shadow.cursor), PTE_EMPTY))
-                continue;
+        while (f->shadow.used > 0) {
+            f->shadow.cursor = (uint16_t)entry_next(d, table, f->shadow.cursor);
             if (*budget == 0)
                 return false;
             --*budget;

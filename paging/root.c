@@ -80,11 +80,8 @@ static bool unhook(struct change *c, mfn_t table)
 {
     bool any = false;
 
-    for (unsigned i = 0; shadow_of(c->d, table)->shadow.used > 0 && i < 512; i++) {
-        if (pte_eq(entry_get(c->d, table, i), PTE_EMPTY))
-            continue;
-        if (c->work >= CHANGE_BUDGET)
-            break;
+    for (unsigned i = 0; shadow_of(c->d, table)->shadow.used > 0 && c->work < CHANGE_BUDGET;) {
+        i = entry_next(c->d, table, i);
         entry_set(c, table, i, PTE_EMPTY);
         any = true;
     }

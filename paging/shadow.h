@@ -79,6 +79,23 @@ static inline bool frame_is_protected(const struct frame *f)
     return (f->guest.shadows != 0 && !f->guest.unsynced) || f->guest.guarded;
 }
 
+/* The first entry from `index` on that is not empty; 512 if there is none. */
+static inline unsigned entry_next(const struct paging_domain *d, mfn_t table, unsigned index)
+{
+    const pte_t *e = phys_ptr(d->phys, table);
+
+    while (index < 512) {
+        if (index % 4 == 0 &&
+            (e[index].raw | e[index + 1].raw | e[index + 2].raw | e[index + 3].raw) == 0)
+            index += 4;
+        else if (pte_eq(e[index], PTE_EMPTY))
+            index++;
+        else
+            break;
+    }
+    return index;
+}
+
 static inline bool entry_is_leaf(unsigned level, pte_t e)
 {
     return level == 1 || pte_has(e, PTE_PS);
