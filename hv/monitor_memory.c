@@ -115,7 +115,9 @@ bool monitor_shadow(const struct monitor_words *w)
         uint64_t    value;
     } rows[] = {
         { "tables alive", s->shadows },
-        { "leaf entries alive", s->leaves },
+        { "leaves of 4 KiB alive", s->leaves[0] },
+        { "leaves of 2 MiB alive", s->leaves[1] },
+        { "leaves of 1 GiB alive", s->leaves[2] },
         { "faults", s->faults },
         { "faults reflected to the guest", s->reflected },
         { "faults fixed", s->fixed },
@@ -134,6 +136,8 @@ bool monitor_shadow(const struct monitor_words *w)
         { "leaf entries withdrawn", s->withdrawn },
         { "tables unshadowed", s->unshadowed },
         { "leaf entries evicted", s->evicted },
+        { "tables merged into a leaf", s->merged },
+        { "large leaves split", s->split },
         { "roots reclaimed", s->reclaimed },
         { "tables unhooked", s->unhooked },
         { "tables used again after a blow", s->freshened },

@@ -10,8 +10,9 @@
 struct auditor {
     struct paging_domain *d;
     struct audit         *out;
-    uint64_t              leaves, children; /* entries found in tables */
-    uint64_t              listed_leaves, listed_children;
+    uint64_t              leaves[LEAF_SIZES], children; /* entries found in tables */
+    uint64_t              listed_leaves[LEAF_SIZES], listed_children;
+    uint64_t              blocked;
 };
 
 static void violation(struct auditor *a, const char *what)
@@ -42,9 +43,24 @@ static bool is_table(const struct auditor *a, mfn_t mfn)
 
 /* ---- lists ---- */
 
-/* Length of a list whose elements must all satisfy the rest: point at `target`, and W as said. */
-static uint64_t list_check(struct auditor *a, rmap_t head, mfn_t target, bool leaf, bool large,
-                           bool writable)
+/* What must be true of all elements of a list. */
+struct belongs {
+    mfn_t    target;
+    unsigned level; /* of the leaves; 0: they are no leaves */
+    bool     writable;
+};
+
+static bool belongs_there(const struct belongs *b, unsigned level, pte_t e)
+{
+    if (!pte_has(e, PTE_P) || pte_frame(e) != b->target.raw)
+        return false;
+    if (b->level == 0)
+        return !entry_is_leaf(level, e);
+    return entry_is_leaf(level, e) && level == b->level && pte_has(e, PTE_W) == b->writable;
+}
+
+/* Length of a list. */
+static uint64_t list_check(struct auditor *a, rmap_t head, struct belongs b)
 {
     const struct phys *phys = a->d->phys;
     uint64_t           n = 0;
@@ -59,9 +75,7 @@ static uint64_t list_check(struct auditor *a, rmap_t head, mfn_t target, bool le
         unsigned level = shadow_of(a->d, table)->shadow.level;
         pte_t    entry = entry_get(a->d, table, rmap_index(e));
 
-        if (!pte_has(entry, PTE_P) || pte_frame(entry) != target.raw ||
-            entry_is_leaf(level, entry) != leaf || (leaf && large != (level > 1)) ||
-            (leaf && pte_has(entry, PTE_W) != writable))
+        if (!belongs_there(&b, level, entry))
             violation(a, "S6: the reverse map lists an entry that does not belong there");
         if (rmap_prev(phys, rmap_next(phys, e)) != e)
             violation(a, "S6: the links of the reverse map contradict each other");
@@ -77,20 +91,30 @@ static uint64_t list_check(struct auditor *a, rmap_t head, mfn_t target, bool le
     return n;
 }
 
+/* The leaves of one size whose block begins at this frame. */
+static void audit_leaf_lists(struct auditor *a, mfn_t mfn, unsigned level)
+{
+    const struct frame *f = phys_frame(a->d->phys, mfn);
+    const rmap_t       *list = f->guest.leaves[level - 1];
+    uint64_t            read_only = list_check(a, list[0], (struct belongs){ mfn, level, false });
+    uint64_t            writable = list_check(a, list[1], (struct belongs){ mfn, level, true });
+
+    a->listed_leaves[level - 1] += read_only + writable;
+    if (writable != f->guest.writable[level - 1] ||
+        writable > (level == 1 ? RMAP_WRITABLE_MAX : RMAP_LARGE_MAX))
+        violation(a, "S6: the count of writable leaves of a frame is wrong");
+}
+
 static void audit_guest_frame(struct auditor *a, mfn_t mfn)
 {
     const struct frame *f = phys_frame(a->d->phys, mfn);
-    uint64_t            writable = list_check(a, f->guest.leaves[1], mfn, true, false, true);
 
-    a->listed_leaves += writable + list_check(a, f->guest.leaves[0], mfn, true, false, false) +
-                        list_check(a, f->guest.large[0], mfn, true, true, false) +
-                        list_check(a, f->guest.large[1], mfn, true, true, true);
-    if (writable != f->guest.writable || writable > RMAP_WRITABLE_MAX)
-        violation(a, "S6: the count of writable leaves of a frame is wrong");
-    if (f->guest.shadows != 0 && !f->guest.unsynced &&
-        (f->guest.leaves[1] != 0 || f->guest.large[1] != 0))
+    for (unsigned level = 1; level <= LEAF_SIZES; level++)
+        audit_leaf_lists(a, mfn, level);
+    a->blocked += f->guest.blocked;
+    if (f->guest.shadows != 0 && !f->guest.unsynced && f->guest.leaves[0][1] != 0)
         violation(a, "S1: a table with a shadow is mapped writable");
-    if (f->guest.guarded && (f->guest.leaves[1] != 0 || f->guest.large[1] != 0))
+    if (f->guest.guarded && f->guest.leaves[0][1] != 0)
         violation(a, "S9: a guarded frame is mapped writable");
     if (f->guest.guarded != guard_is_at(a->d, mfn))
         violation(a, "S9: a frame is under guard for nobody, or a guard is where none is");
@@ -128,11 +152,33 @@ static uint64_t allowed(const struct auditor *a, const struct frame *f, unsigned
     return rules_rights(mode, f->shadow.view, f->shadow.level, *guest, 0);
 }
 
+/* The guest's entry for this level is a page. */
+static bool is_page(const struct auditor *a, const struct frame *f, pte_t guest)
+{
+    const struct pt_mode *mode = mode_of(a->d, f->shadow.format, f->shadow.view);
+    unsigned              level = f->shadow.level;
+
+    return level == 1 || (mode->level[level].may_leaf && pte_has(guest, PTE_PS));
+}
+
+/* The guest frame that entry `index` of a shadow maps first: of a page of 4 MiB one of its halves. */
+static gfn_t page_gfn(const struct auditor *a, const struct frame *f, unsigned index, pte_t guest)
+{
+    const struct pt_mode *mode = mode_of(a->d, f->shadow.format, f->shadow.view);
+    gfn_t                 gfn = gfn_of(pte_frame(guest));
+
+    if (f->shadow.level == 1)
+        return gfn;
+    gfn = walk_large_gfn(mode, f->shadow.level, guest);
+    return gfn_of(gfn.raw + (f->shadow.format == PT_32 ? (index & 1) * level_frames(2) : 0));
+}
+
 /* Under WP=0 an entry may have W instead of U: see rules.c. */
-static bool exceeds(const struct frame *f, pte_t ours, uint64_t rights, pte_t guest)
+static bool exceeds(const struct auditor *a, const struct frame *f, pte_t ours, uint64_t rights,
+                    pte_t guest)
 {
     if (!(f->shadow.view & PT_VIEW_WP) && pte_has(ours, PTE_W) && !pte_has(ours, PTE_U))
-        rights |= f->shadow.level == 1 && !pte_has(guest, PTE_D) ? 0 : PTE_W;
+        rights |= is_page(a, f, guest) && !pte_has(guest, PTE_D) ? 0 : PTE_W;
     return !(rights & PTE_P) || (ours.raw & ~rights & (PTE_W | PTE_U)) != 0 ||
            (rights & ~ours.raw & PTE_NX) != 0;
 }
@@ -143,10 +189,39 @@ static bool out_of_reach(const struct auditor *a, const struct frame *f)
     return f->shadow.state == SHADOW_DEAD || is_stale(a->d, f);
 }
 
+/* A large leaf: one piece of memory, all of it the guest's, and nothing in it protected. */
+static void audit_large(struct auditor *a, unsigned level, gfn_t gfn, pte_t ours)
+{
+    const struct phys *phys = a->d->phys;
+    uint64_t           first = pte_frame(ours), frames = level_frames(level);
+
+    if (level > (a->d->features.gb1 ? 3 : 2))
+        violation(a, "S3: a leaf is larger than the processor has them");
+    if (((gfn.raw | first) & (frames - 1)) != 0 || first + frames > phys->frames) {
+        violation(a, "S3: a large leaf is not aligned");
+        return;
+    }
+    if (p2m_find(&a->d->p2m, gfn).order < level_order(level))
+        violation(a, "S3: a large leaf maps what is not one block of the p2m");
+    for (uint64_t i = first; i < first + frames; i++) {
+        const struct frame *f = &phys->frame[i];
+
+        if (!is_guest(a, mfn_of(i)) || f->owner != a->d->id)
+            violation(a, "S3: a large leaf maps a frame that is not the guest's");
+        else if (f->guest.blocked)
+            violation(a, "S3: a large leaf maps a frame that is being unmapped");
+        else if (f->guest.shadows != 0 && pte_has(ours, PTE_W))
+            violation(a, "S1: a large leaf makes a table with a shadow writable");
+        else if (f->guest.guarded && pte_has(ours, PTE_W))
+            violation(a, "S9: a large leaf makes a guarded frame writable");
+    }
+}
+
 static void audit_leaf(struct auditor *a, const struct frame *f, unsigned index, pte_t ours)
 {
     mfn_t    mfn = mfn_of(pte_frame(ours));
-    gfn_t    gfn = gfn_of(f->shadow.key + index);
+    unsigned level = f->shadow.level;
+    gfn_t    gfn = gfn_of(f->shadow.key + ((uint64_t)index << level_order(level)));
     uint64_t rights = PTE_P | PTE_W | PTE_U;
 
     if (!is_guest(a, mfn)) {
@@ -159,8 +234,10 @@ static void audit_leaf(struct auditor *a, const struct frame *f, unsigned index,
         pte_t guest;
 
         rights = allowed(a, f, index, &guest);
-        gfn = gfn_of(pte_frame(guest));
-        if (exceeds(f, ours, rights, guest))
+        gfn = page_gfn(a, f, index, guest);
+        if (!is_page(a, f, guest))
+            violation(a, "S3: a leaf stands for a table of the guest's");
+        if (exceeds(a, f, ours, rights, guest))
             violation(a, "S3: a leaf allows what the guest's entry forbids");
     }
     struct p2m_entry p = p2m_get(&a->d->p2m, gfn);
@@ -169,15 +246,16 @@ static void audit_leaf(struct auditor *a, const struct frame *f, unsigned index,
         violation(a, "S3: a leaf maps another frame than the p2m says");
     if (p.type == P2M_ROM && pte_has(ours, PTE_W))
         violation(a, "S3: a leaf makes read-only memory writable");
+    if (level > 1)
+        audit_large(a, level, gfn, ours);
 }
 
 /* The table that the entry must point at if it points at all. */
 static bool child_right(const struct auditor *a, const struct frame *f, unsigned index,
                         const struct frame *child)
 {
-    const struct pt_mode *mode = mode_of(a->d, f->shadow.format, f->shadow.view);
-    unsigned              level = f->shadow.level;
-    pte_t                 guest;
+    unsigned level = f->shadow.level;
+    pte_t    guest;
 
     if (child->shadow.level + 1u != level)
         return false;
@@ -185,13 +263,9 @@ static bool child_right(const struct auditor *a, const struct frame *f, unsigned
         return child->shadow.format == PT_DIRECT &&
                child->shadow.key == f->shadow.key + ((uint64_t)index << 9 * (level - 1));
     (void)allowed(a, f, index, &guest);
-    if (mode->level[level].may_leaf && pte_has(guest, PTE_PS)) {
-        uint64_t gfn = walk_large_gfn(mode, level, guest).raw;
-
-        if (f->shadow.format == PT_32)
-            gfn += (uint64_t)(index & 1) << 9;
-        return child->shadow.format == PT_DIRECT && child->shadow.key == gfn;
-    }
+    if (is_page(a, f, guest))
+        return child->shadow.format == PT_DIRECT &&
+               child->shadow.key == page_gfn(a, f, index, guest).raw;
     struct p2m_entry p = p2m_get(&a->d->p2m, gfn_of(pte_frame(guest)));
 
     return child->shadow.format == f->shadow.format && child->shadow.view == f->shadow.view &&
@@ -214,14 +288,14 @@ static void audit_child(struct auditor *a, const struct frame *f, unsigned index
         violation(a, "S8: an entry points at a table of an older generation");
     if (!child_right(a, f, index, shadow_of(a->d, table)))
         violation(a, "S3: an entry points at the wrong table");
-    if (f->shadow.format != PT_DIRECT && exceeds(f, ours, allowed(a, f, index, &guest), guest))
+    if (f->shadow.format != PT_DIRECT && exceeds(a, f, ours, allowed(a, f, index, &guest), guest))
         violation(a, "S3: an entry allows what the guest's entry forbids");
 }
 
 static uint64_t references(struct auditor *a, mfn_t table)
 {
     const struct frame *f = shadow_of(a->d, table);
-    uint64_t            parents = list_check(a, f->shadow.parents, table, false, false, false);
+    uint64_t parents = list_check(a, f->shadow.parents, (struct belongs){ .target = table });
     uint64_t n = parents + f->shadow.pinned + mfn_eq(table, a->d->direct) + is_unsynced(f);
 
     a->listed_children += parents;
@@ -251,7 +325,7 @@ static void audit_table(struct auditor *a, mfn_t table)
         if (pte_has(e, PTE_G))
             violation(a, "T1: an entry is global");
         if (entry_is_leaf(f->shadow.level, e)) {
-            a->leaves++;
+            a->leaves[f->shadow.level - 1]++;
             audit_leaf(a, f, i, e);
         } else {
             a->children++;
@@ -304,6 +378,33 @@ static void audit_roots(struct auditor *a)
                     violation(a, "S8: a root is of an older generation");
 }
 
+/* Of every domain's, since a block may hold frames of several. */
+static void audit_block_count(struct auditor *a, uint64_t block)
+{
+    const struct phys *phys = a->d->phys;
+    unsigned           n = 0;
+
+    for (uint64_t i = block * 512; i < block * 512 + 512 && i < phys->frames; i++)
+        if (phys->frame[i].kind == FRAME_GUEST)
+            n += (phys->frame[i].guest.shadows != 0 ? 1u : 0u) + phys->frame[i].guest.guarded;
+    if (n != phys->watched[block])
+        violation(a, "S1: the count of tables and guards in a block of 2 MiB is wrong");
+}
+
+static void audit_sums(struct auditor *a)
+{
+    for (unsigned i = 0; i < LEAF_SIZES; i++) {
+        if (a->leaves[i] != a->listed_leaves[i])
+            violation(a, "S6: leaves and the reverse map differ in number");
+        if (a->leaves[i] != a->d->stats.leaves[i])
+            violation(a, "S6: the count of leaves is wrong");
+    }
+    if (a->children != a->listed_children)
+        violation(a, "S5: inner entries and the lists of parents differ in number");
+    if (a->blocked != a->d->blocked)
+        violation(a, "S3: the count of frames that are being unmapped is wrong");
+}
+
 void paging_audit(struct paging_locked p, struct audit *audit)
 {
     struct auditor a = { .d = p.domain, .out = audit };
@@ -323,10 +424,7 @@ void paging_audit(struct paging_locked p, struct audit *audit)
         if (f->kind == FRAME_SHADOW)
             audit_table(&a, mfn_of(i));
     }
-    if (a.leaves != a.listed_leaves)
-        violation(&a, "S6: leaves and the reverse map differ in number");
-    if (a.children != a.listed_children)
-        violation(&a, "S5: inner entries and the lists of parents differ in number");
-    if (a.leaves != p.domain->stats.leaves)
-        violation(&a, "S6: the count of leaves is wrong");
+    for (uint64_t i = 0; i < phys_blocks(p.domain->phys->frames); i++)
+        audit_block_count(&a, i);
+    audit_sums(&a);
 }

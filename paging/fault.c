@@ -49,7 +49,7 @@ static struct role child_role(const struct path *p, unsigned level)
  */
 static bool may_trust(const struct path *p, unsigned level, pte_t ours)
 {
-    return pte_has(ours, PTE_P) && level != p->walk->level &&
+    return pte_has(ours, PTE_P) && !entry_is_leaf(level, ours) && level != p->walk->level &&
            ((p->view & PT_VIEW_WP) || p->mode->format == PT_DIRECT);
 }
 
@@ -96,9 +96,51 @@ static mfn_t descend(struct path *p, mfn_t table, unsigned level)
     return link_table(p, table, index, child, rights) ? child : MFN_NONE;
 }
 
+/* What the guest's large page, or the domain's memory as it is, is mapped with at this level. */
+static uint64_t large_rights(const struct path *p, unsigned level)
+{
+    if (level < p->walk->level)
+        return PTE_P | PTE_W | PTE_U | PTE_A | PTE_D;
+    return rules_rights(p->mode, p->view, level, p->walk->step[level].entry, p->demand);
+}
+
+/* One leaf for all of the block, where it may be; the table that was there goes. */
+static bool fill_large(struct path *p, mfn_t table, unsigned level)
+{
+    unsigned index = (unsigned)(p->va.raw >> (PAGE_SHIFT + 9 * (level - 1))) & 511;
+    pte_t    leaf;
+
+    if (level > LEAF_SIZES || level > p->walk->level)
+        return false;
+    leaf = rules_large(p->c->d, p->walk->gfn, level, large_rights(p, level));
+    if (!pte_has(leaf, PTE_P))
+        return false;
+    path_set(p, table, index, leaf);
+    return true;
+}
+
+/*
+ * Leaves of a direct table that are filled together, an aligned group: what was one large leaf
+ * before comes back in a few faults. Prefetching guest entries does not pay: see doc/shadow.md.
+ */
+#define DIRECT_AT_ONCE 32
+
+static void fill_neighbours(const struct path *p, mfn_t table, unsigned index)
+{
+    const uint64_t all = PTE_P | PTE_W | PTE_U | PTE_A | PTE_D;
+    unsigned       first = index & ~(DIRECT_AT_ONCE - 1u);
+    uint64_t       block = p->walk->gfn.raw - index;
+
+    for (unsigned i = first; i < first + DIRECT_AT_ONCE; i++)
+        if (!pte_has(entry_get(p->c->d, table, i), PTE_P))
+            entry_set(p->c, table, i, rules_leaf(p->c->d, gfn_of(block + i), all));
+}
+
 static bool fill(struct path *p, mfn_t table, unsigned level)
 {
     for (; level > 1; level--) {
+        if (fill_large(p, table, level))
+            return true;
         table = descend(p, table, level);
         if (!mfn_valid(table))
             return false;
@@ -111,8 +153,12 @@ static bool fill(struct path *p, mfn_t table, unsigned level)
         rights = rules_rights(p->mode, p->view, 1, s->entry, p->demand);
         unsync_note(p->c->d, table, s->index, s->entry);
     }
-    path_set(p, table, (unsigned)(p->va.raw >> PAGE_SHIFT) & 511,
-             rules_leaf(p->c->d, p->walk->gfn, rights));
+    unsigned index = (unsigned)(p->va.raw >> PAGE_SHIFT) & 511;
+    bool     was = pte_has(entry_get(p->c->d, table, index), PTE_P);
+
+    path_set(p, table, index, rules_leaf(p->c->d, p->walk->gfn, rights));
+    if (!was && p->walk->level > 1)
+        fill_neighbours(p, table, index);
     return true;
 }
 

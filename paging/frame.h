@@ -74,6 +74,19 @@ enum frame_kind {
     FRAME_SNAPSHOT, /* a copy of an out-of-sync table                           */
 };
 
+/* A leaf at level 1, 2 or 3 maps an aligned block of 2^0, 2^9 or 2^18 frames: 4 KiB, 2 MiB, 1 GiB. */
+#define LEAF_SIZES 3
+
+static inline unsigned level_order(unsigned level)
+{
+    return 9 * (level - 1);
+}
+
+static inline uint64_t level_frames(unsigned level)
+{
+    return UINT64_C(1) << level_order(level);
+}
+
 /*
  * A list of entries of ours is named by the number of an entry in it (rmap.h), 0 for none.
  */
@@ -93,16 +106,16 @@ struct frame {
         struct { /* FRAME_FREE, FRAME_POOL: a list by frame number, 0 ends it */
             uint32_t next, prev;
         } free;
-        struct {                /* FRAME_GUEST */
-            rmap_t   leaves[2]; /* 4 KiB leaves that map it: read-only, writable       */
-            rmap_t   large[2];  /* larger leaves whose aligned block begins here       */
-            uint32_t shadows;   /* frame number of its first shadow as a table, 0 none */
-            uint16_t writable;  /* length of leaves[1], at most RMAP_WRITABLE_MAX      */
-            uint8_t  blocked;   /* all mappings are being removed: make none           */
-            uint8_t  unsynced;  /* a table whose shadows are out of sync: may be written */
-            uint8_t  guarded;   /* some vCPU's guard is here: may not be written (guard.c) */
-            uint64_t type;      /* direct paging: see types.h */
-            uint32_t freed;     /* next on the machine's list of freed frames */
+        struct {
+            /* FRAME_GUEST. Leaves by size whose aligned block begins here: read-only, writable */
+            rmap_t   leaves[LEAF_SIZES][2];
+            uint16_t writable[LEAF_SIZES]; /* lengths of the lists of writable ones */
+            uint8_t  blocked;              /* all mappings are being removed: make none           */
+            uint8_t  unsynced; /* a table whose shadows are out of sync: may be written */
+            uint8_t  guarded;  /* some vCPU's guard is here: may not be written (guard.c) */
+            uint32_t shadows;  /* frame number of its first shadow as a table, 0 none */
+            uint64_t type;     /* direct paging: see types.h */
+            uint32_t freed;    /* next on the machine's list of freed frames */
         } guest;
         struct {                 /* FRAME_SHADOW */
             uint64_t key;        /* mfn of the table that is shadowed; gfn if direct    */
@@ -133,8 +146,14 @@ _Static_assert(sizeof(struct frame) == 64, "one cache line per frame");
 struct phys {
     uint8_t      *base;
     uint64_t      frames;
-    struct frame *frame; /* [frames] */
+    struct frame *frame;   /* [frames] */
+    uint16_t     *watched; /* [phys_blocks]: shadowed tables and guards in an aligned 2 MiB block */
 };
+
+static inline uint64_t phys_blocks(uint64_t frames)
+{
+    return (frames + 511) / 512;
+}
 
 static inline void *phys_ptr(const struct phys *phys, mfn_t mfn)
 {

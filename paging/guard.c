@@ -9,6 +9,15 @@
  */
 #include "shadow.h"
 
+static void set_guarded(const struct paging_domain *d, mfn_t mfn, bool guarded)
+{
+    struct frame *f = phys_frame(d->phys, mfn);
+    uint16_t     *watched = &d->phys->watched[mfn.raw / level_frames(2)];
+
+    *watched = (uint16_t)(*watched + guarded - f->guest.guarded);
+    f->guest.guarded = guarded;
+}
+
 void guard_lift(const struct paging_domain *d, mfn_t mfn)
 {
     if (!mfn_valid(mfn) || !phys_frame(d->phys, mfn)->guest.guarded)
@@ -17,7 +26,7 @@ void guard_lift(const struct paging_domain *d, mfn_t mfn)
         for (unsigned i = 0; i < PAGING_GUARDS; i++)
             if (mfn_eq(v->guard.mfn[i], mfn))
                 v->guard.mfn[i] = MFN_NONE;
-    phys_frame(d->phys, mfn)->guest.guarded = 0;
+    set_guarded(d, mfn, false);
 }
 
 void paging_guard_lift(struct paging_locked p, mfn_t mfn)
@@ -48,31 +57,32 @@ bool guard_is_at(const struct paging_domain *d, mfn_t mfn)
 static void take(struct change *c, mfn_t *guard, mfn_t mfn)
 {
     if (mfn_valid(*guard))
-        phys_frame(c->d->phys, *guard)->guest.guarded = 0;
+        set_guarded(c->d, *guard, false);
     *guard = mfn;
-    phys_frame(c->d->phys, mfn)->guest.guarded = 1;
+    set_guarded(c->d, mfn, true);
     shadow_protect(c, mfn);
 }
 
-/* The leaf that a vCPU's tables have for an address, if there is a writable one. */
-static bool find_writable(const struct paging_vcpu *v, gva_t va, mfn_t *table, unsigned *index)
+/* The frame that a vCPU can write at an address by its tables; MFN_NONE if it cannot. */
+static mfn_t find_writable(const struct paging_vcpu *v, gva_t va)
 {
     const struct paging_root *r = &v->root[v->current];
     unsigned                  level = r->count == 1 ? (r->format == PT_LA57 ? 5 : 4) : 2;
+    mfn_t                     table = r->table[r->count == 1 ? 0 : va.raw >> 30 & 3];
 
-    *table = r->table[r->count == 1 ? 0 : va.raw >> 30 & 3];
-    if (!r->used || !mfn_valid(*table))
-        return false;
+    if (!r->used || !mfn_valid(table))
+        return MFN_NONE;
     for (;; level--) {
-        pte_t e;
+        unsigned index = (unsigned)(va.raw >> (PAGE_SHIFT + 9 * (level - 1))) & 511;
+        pte_t    e = entry_get(v->domain, table, index);
 
-        *index = (unsigned)(va.raw >> (PAGE_SHIFT + 9 * (level - 1))) & 511;
-        e = entry_get(v->domain, *table, *index);
         if (!pte_has(e, PTE_P))
-            return false;
+            return MFN_NONE;
         if (entry_is_leaf(level, e))
-            return pte_has(e, PTE_W);
-        *table = mfn_of(pte_frame(e));
+            return pte_has(e, PTE_W)
+                       ? mfn_of(pte_frame(e) + (va.raw >> PAGE_SHIFT & (level_frames(level) - 1)))
+                       : MFN_NONE;
+        table = mfn_of(pte_frame(e));
     }
 }
 
@@ -81,15 +91,10 @@ struct verdict paging_guard(struct paging_locked p, struct paging_vcpu *v)
     struct change c = { .d = p.domain };
 
     for (unsigned i = 0; i < PAGING_GUARDS; i++) {
-        mfn_t    table;
-        unsigned index;
+        mfn_t mfn = find_writable(v, v->guard.va[i]);
 
-        if (!find_writable(v, v->guard.va[i], &table, &index))
-            continue;
-        if (shadow_of(c.d, table)->shadow.level == 1)
-            take(&c, &v->guard.mfn[i], mfn_of(pte_frame(entry_get(c.d, table, index))));
-        else
-            entry_set(&c, table, index, PTE_EMPTY); /* none is made today */
+        if (mfn_valid(mfn))
+            take(&c, &v->guard.mfn[i], mfn);
     }
     return verdict_of(&c, VERDICT_RETRY);
 }

@@ -31,8 +31,9 @@ struct paging_stats {
     uint64_t unshadowed, evicted, reclaimed, unhooked;
     uint64_t freshened; /* tables of an older generation that are used again */
     uint64_t unsynced, synced,
-        changed;              /* tables let out of sync and back; entries then found changed */
-    uint32_t shadows, leaves; /* alive now: tables of ours, leaf entries in them */
+        changed;            /* tables let out of sync and back; entries then found changed */
+    uint64_t merged, split; /* tables of ours that gave way to one large leaf, and the reverse */
+    uint32_t shadows, leaves[LEAF_SIZES]; /* alive now: tables of ours, leaf entries in them */
 };
 
 /* Tables of ours on a list, by frame number; 0 ends it. */
@@ -55,6 +56,7 @@ struct paging_domain {
     struct shadow_list  idle;       /* out of sync and unlinked */
     struct shadow_list  dead;       /* to be reaped, oldest last */
     struct paging_vcpu *vcpus;      /* list */
+    uint32_t            blocked;    /* frames whose mappings are being removed */
     bool                all_dead;   /* being torn down */
     struct paging_stats stats;
     struct pt_mode      mode[PT_FORMATS][2][2]; /* by format, NX and PSE; views are added */

@@ -124,8 +124,10 @@ static bool let_go(struct paging_domain *d)
 {
     struct change c = { .d = d };
 
-    for (; d->vcpus; d->vcpus = d->vcpus->next)
+    for (; d->vcpus; d->vcpus = d->vcpus->next) {
+        paging_guard_set((struct paging_locked){ d }, d->vcpus, NULL);
         release_roots(&c, d->vcpus);
+    }
     while (d->unsynced.tail != 0)
         if (!drop_last(&c, &d->unsynced))
             return false;

@@ -12,8 +12,10 @@
 
 #include "pte.h"
 
-#define RMAP_FRAMES_MAX   (UINT64_C(1) << 24)
-#define RMAP_WRITABLE_MAX 1024 /* writable leaves per frame: protecting it is bounded */
+#define RMAP_FRAMES_MAX (UINT64_C(1) << 24)
+/* Writable leaves per frame, and larger ones per size and block: protecting a frame is bounded. */
+#define RMAP_WRITABLE_MAX 1024
+#define RMAP_LARGE_MAX    128
 
 static inline rmap_t rmap_of(mfn_t table, unsigned index)
 {

@@ -54,3 +54,35 @@ pte_t rules_leaf(const struct paging_domain *d, gfn_t gfn, uint64_t rights)
         rights &= ~PTE_W;
     return pte_make(p.mfn, rights);
 }
+
+/*
+ * Some frame of the block is guarded or a table: in sync or not, for a table that is out of sync
+ * will be protected again soon.
+ */
+static bool is_watched(const struct phys *phys, mfn_t first, unsigned level)
+{
+    for (uint64_t i = first.raw; i < first.raw + level_frames(level); i += level_frames(2))
+        if (phys->watched[i / level_frames(2)] != 0)
+            return true;
+    return false;
+}
+
+pte_t rules_large(const struct paging_domain *d, gfn_t gfn, unsigned level, uint64_t rights)
+{
+    uint64_t         within = gfn.raw & (level_frames(level) - 1);
+    struct p2m_entry p;
+
+    if (!(rights & PTE_P) || d->blocked != 0 || level > (d->features.gb1 ? 3 : 2))
+        return PTE_EMPTY;
+    p = level == 2 ? p2m_get(&d->p2m, gfn) : p2m_find(&d->p2m, gfn);
+    if ((p.type != P2M_RAM && p.type != P2M_ROM) || p.order < level_order(level))
+        return PTE_EMPTY;
+    mfn_t first = mfn_of(p.mfn.raw - within);
+
+    if (p.type == P2M_ROM)
+        rights &= ~PTE_W;
+    if ((first.raw & (level_frames(level) - 1)) != 0 ||
+        ((rights & PTE_W) && is_watched(d->phys, first, level)))
+        return PTE_EMPTY;
+    return pte_make(first, rights | PTE_PS);
+}

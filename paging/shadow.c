@@ -78,7 +78,7 @@ static rmap_t *list_of(const struct paging_domain *d, unsigned level, pte_t e)
 
     if (!entry_is_leaf(level, e))
         return &f->shadow.parents;
-    return level == 1 ? &f->guest.leaves[pte_has(e, PTE_W)] : &f->guest.large[pte_has(e, PTE_W)];
+    return &f->guest.leaves[level - 1][pte_has(e, PTE_W)];
 }
 
 static void unlink_entry(struct paging_domain *d, unsigned level, rmap_t number, pte_t old)
@@ -86,9 +86,9 @@ static void unlink_entry(struct paging_domain *d, unsigned level, rmap_t number,
     rmap_remove(d->phys, list_of(d, level, old), number);
     if (!entry_is_leaf(level, old))
         return;
-    d->stats.leaves--;
-    if (level == 1 && pte_has(old, PTE_W))
-        phys_frame(d->phys, mfn_of(pte_frame(old)))->guest.writable--;
+    d->stats.leaves[level - 1]--;
+    if (pte_has(old, PTE_W))
+        phys_frame(d->phys, mfn_of(pte_frame(old)))->guest.writable[level - 1]--;
 }
 
 static void link_entry(struct paging_domain *d, unsigned level, rmap_t number, pte_t new)
@@ -96,19 +96,19 @@ static void link_entry(struct paging_domain *d, unsigned level, rmap_t number, p
     rmap_add(d->phys, list_of(d, level, new), number);
     if (!entry_is_leaf(level, new))
         return;
-    d->stats.leaves++;
-    if (level == 1 && pte_has(new, PTE_W))
-        phys_frame(d->phys, mfn_of(pte_frame(new)))->guest.writable++;
+    d->stats.leaves[level - 1]++;
+    if (pte_has(new, PTE_W))
+        phys_frame(d->phys, mfn_of(pte_frame(new)))->guest.writable[level - 1]++;
 }
 
 /* Room for one more writable leaf: the oldest loses its W. */
-static void evict_writable(struct change *c, pte_t e)
+static void evict_writable(struct change *c, unsigned level, pte_t e)
 {
-    struct frame *f = phys_frame(c->d->phys, mfn_of(pte_frame(e)));
+    const struct frame *f = phys_frame(c->d->phys, mfn_of(pte_frame(e)));
 
-    if (f->guest.writable < RMAP_WRITABLE_MAX)
+    if (f->guest.writable[level - 1] < (level == 1 ? RMAP_WRITABLE_MAX : RMAP_LARGE_MAX))
         return;
-    rmap_t oldest = rmap_prev(c->d->phys, f->guest.leaves[1]);
+    rmap_t oldest = rmap_prev(c->d->phys, f->guest.leaves[level - 1][1]);
     pte_t  old = entry_get(c->d, rmap_table(oldest), rmap_index(oldest));
 
     c->d->stats.evicted++;
@@ -128,14 +128,18 @@ void entry_set(struct change *c, mfn_t table, unsigned index, pte_t new)
     bool was = pte_has(old, PTE_P), is = pte_has(new, PTE_P);
     bool same_list = was && is && list_of(d, level, old) == list_of(d, level, new);
 
-    if (is && !same_list && level == 1 && pte_has(new, PTE_W))
-        evict_writable(c, new);
+    if (is && !same_list && entry_is_leaf(level, new) && pte_has(new, PTE_W))
+        evict_writable(c, level, new);
     if (is && !entry_is_leaf(level, new))
         shadow_ref(d, mfn_of(pte_frame(new)));
     if (rights_lost(old, new) && f->shadow.state == SHADOW_LIVE)
         lower(c, table, index);
     if (was && !same_list)
         unlink_entry(d, level, rmap_of(table, index), old);
+    if (was && is) {
+        d->stats.merged += !entry_is_leaf(level, old) && entry_is_leaf(level, new);
+        d->stats.split += entry_is_leaf(level, old) && !entry_is_leaf(level, new);
+    }
     c->work++;
     __atomic_store_n(&slot->raw, new.raw, __ATOMIC_RELAXED);
     if (is && !same_list)
@@ -164,6 +168,8 @@ static void chain_remove(const struct paging_domain *d, mfn_t table)
     while (*link != (uint32_t)table.raw)
         link = &d->phys->frame[*link].shadow.next;
     *link = f->shadow.next;
+    if (guest->guest.shadows == 0)
+        d->phys->watched[f->shadow.key / level_frames(2)]--;
     guest->refs--;
 }
 
@@ -248,8 +254,10 @@ mfn_t shadow_get(struct change *c, mfn_t guest, struct role role)
     if (!mfn_valid(table))
         return table;
     shadow_of(d, table)->shadow.next = f->guest.shadows;
-    if (f->guest.shadows == 0)
+    if (f->guest.shadows == 0) {
         shadow_protect(c, guest);
+        d->phys->watched[guest.raw / level_frames(2)]++;
+    }
     f->guest.shadows = (uint32_t)table.raw;
     f->refs++;
     return table;
@@ -268,9 +276,9 @@ mfn_t direct_get(struct change *c, gfn_t gfn, unsigned level, bool make_it)
     for (unsigned l = 4; l > level; l--) {
         unsigned index = (unsigned)(gfn.raw >> 9 * (l - 1)) & 511;
         pte_t    e = entry_get(d, table, index);
-        uint64_t span = (UINT64_C(1) << 9 * (l - 1)) - 1;
+        uint64_t span = level_frames(l) - 1;
 
-        if (!pte_has(e, PTE_P)) {
+        if (!pte_has(e, PTE_P) || entry_is_leaf(l, e)) {
             if (!make_it)
                 return MFN_NONE;
             mfn_t child =
@@ -348,14 +356,21 @@ void shadow_unpin(struct change *c, mfn_t table)
 /* ---- by the reverse map ---- */
 
 /*
- * The list of writable leaves becomes part of the list of read-only ones as a whole; the leaves
- * are at most RMAP_WRITABLE_MAX.
+ * The record that has the lists of leaves of this level which map the frame: that of the first
+ * frame of the aligned block around it; NULL if that is not guest memory and so has none.
  */
-void shadow_protect(struct change *c, mfn_t mfn)
+static struct frame *block_of(const struct paging_domain *d, mfn_t mfn, unsigned level)
+{
+    struct frame *f = phys_frame(d->phys, mfn_of(mfn.raw & ~(level_frames(level) - 1)));
+
+    return f->kind == FRAME_GUEST ? f : NULL;
+}
+
+/* The list of writable leaves becomes part of the list of read-only ones as a whole. */
+static void protect_level(struct change *c, struct frame *f, unsigned level)
 {
     struct paging_domain *d = c->d;
-    struct frame         *f = phys_frame(d->phys, mfn);
-    rmap_t                first = f->guest.leaves[1], e = first;
+    rmap_t                first = f->guest.leaves[level - 1][1], e = first;
 
     if (first == 0)
         return;
@@ -366,26 +381,52 @@ void shadow_protect(struct change *c, mfn_t mfn)
         __atomic_store_n(&slot->raw, slot->raw & ~PTE_W, __ATOMIC_RELAXED);
         e = rmap_next(d->phys, e);
     } while (e != first);
-    rmap_join(d->phys, &f->guest.leaves[0], &f->guest.leaves[1]);
+    rmap_join(d->phys, &f->guest.leaves[level - 1][0], &f->guest.leaves[level - 1][1]);
     d->stats.protected_frames++;
-    d->stats.withdrawn += f->guest.writable;
-    f->guest.writable = 0;
+    d->stats.withdrawn += f->guest.writable[level - 1];
+    f->guest.writable[level - 1] = 0;
+}
+
+/* The leaves are at most RMAP_WRITABLE_MAX, and RMAP_LARGE_MAX of each larger size. */
+void shadow_protect(struct change *c, mfn_t mfn)
+{
+    for (unsigned level = 1; level <= LEAF_SIZES; level++) {
+        struct frame *f = block_of(c->d, mfn, level);
+
+        if (f)
+            protect_level(c, f, level);
+    }
+}
+
+static void set_blocked(struct paging_domain *d, struct frame *f, bool blocked)
+{
+    d->blocked += (uint32_t)blocked - f->guest.blocked;
+    f->guest.blocked = blocked;
+}
+
+static bool clear_list(struct change *c, const rmap_t *list)
+{
+    while (*list != 0) {
+        rmap_t e = *list;
+
+        if (must_stop(c))
+            return false;
+        entry_set(c, rmap_table(e), rmap_index(e), PTE_EMPTY);
+    }
+    return true;
 }
 
 bool shadow_unmap(struct change *c, mfn_t mfn)
 {
-    struct frame *f = phys_frame(c->d->phys, mfn);
+    set_blocked(c->d, phys_frame(c->d->phys, mfn), true);
+    for (unsigned level = 1; level <= LEAF_SIZES; level++) {
+        const struct frame *f = block_of(c->d, mfn, level);
 
-    f->guest.blocked = 1;
-    for (unsigned list = 0; list < 2; list++)
-        while (f->guest.leaves[list] != 0) {
-            rmap_t e = f->guest.leaves[list];
-
-            if (must_stop(c))
-                return false;
-            entry_set(c, rmap_table(e), rmap_index(e), PTE_EMPTY);
-        }
-    f->guest.blocked = 0;
+        if (f && !(clear_list(c, &f->guest.leaves[level - 1][0]) &&
+                   clear_list(c, &f->guest.leaves[level - 1][1])))
+            return false;
+    }
+    set_blocked(c->d, phys_frame(c->d->phys, mfn), false);
     return true;
 }
 

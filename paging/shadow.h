@@ -155,7 +155,7 @@ void shadow_unpin(struct change *c, mfn_t table);
 /* Takes dead tables apart while the budget lasts; true if none is left. (reclaim.c) */
 must_check bool shadow_reap(struct paging_domain *d, unsigned *budget);
 
-/* Takes the write permission out of all leaves that map a frame. */
+/* Takes the write permission out of all leaves that map a frame, large ones included. */
 void shadow_protect(struct change *c, mfn_t mfn);
 
 /* Takes away all leaves that map a frame, and lets nobody make one meanwhile. */
@@ -178,6 +178,12 @@ uint64_t rules_rights(const struct pt_mode *mode, uint8_t view, unsigned level, 
 
 /* A 4 KiB leaf for a guest frame with at most these rights: p2m and table protection. */
 pte_t rules_leaf(const struct paging_domain *d, gfn_t gfn, uint64_t rights);
+
+/*
+ * A leaf of `level` 2 or 3 for the aligned block around a guest frame, with exactly these
+ * rights (but for W in read-only memory); PTE_EMPTY if there may be none: then it takes a table.
+ */
+pte_t rules_large(const struct paging_domain *d, gfn_t gfn, unsigned level, uint64_t rights);
 
 /* Follows the guest's entry `index` of the table that this shadow stands for. */
 void sync_entry(struct change *c, mfn_t shadow, unsigned index);

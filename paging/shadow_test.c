@@ -322,7 +322,7 @@ static void a_frame_has_at_most_so_many_writable_leaves(void **state)
     w = four_levels(&s);
     map_often(w);
     assert_true(w->domain.stats.evicted >= 512);
-    assert_true(w->phys.frame[w->mfn_of_page[0x40]].guest.writable <= 1024);
+    assert_true(w->phys.frame[w->mfn_of_page[0x40]].guest.writable[0] <= 1024);
     again = w->counts.again;
     step(w, (struct op){ .kind = OP_P2M, .acc = MMU_HOLE, .length = 8, .va = 0x40, .value = 0x40 });
     assert_true(w->counts.again >= again + 10); /* none of them takes away more than 128 */
@@ -461,10 +461,10 @@ static void a_frame_that_is_being_unmapped_gets_no_new_mappings(void **state)
     p.domain = &w->domain;
     map_often(w);
     assert_true(paging_p2m_set(p, gfn_of(0x40), hole).again);
-    leaves = w->domain.stats.leaves;
+    leaves = w->domain.stats.leaves[0];
     for (unsigned i = 0; i < 1536; i++)
         assert_int_equal(read_at(w, 0x200000 + i * UINT64_C(4096)).kind, VERDICT_RETRY);
-    assert_true(w->domain.stats.leaves <= leaves);
+    assert_true(w->domain.stats.leaves[0] <= leaves);
     while (paging_p2m_set(p, gfn_of(0x40), hole).again)
         ;
     assert_int_equal(read_at(w, 0x200000).kind, VERDICT_DEVICE);

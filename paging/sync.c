@@ -28,8 +28,11 @@ static pte_t follow_large(struct change *c, mfn_t shadow, unsigned ours, pte_t e
 
     if (f->shadow.format == PT_32)
         gfn.raw += (uint64_t)(ours & 1) << 9;
-    mfn_t child = direct_get(c, gfn, level - 1, false);
+    pte_t leaf = rules_large(c->d, gfn, level, rights);
+    mfn_t child = pte_has(leaf, PTE_P) ? MFN_NONE : direct_get(c, gfn, level - 1, false);
 
+    if (pte_has(leaf, PTE_P))
+        return leaf;
     return mfn_valid(child) ? pte_make(child, rights) : PTE_EMPTY;
 }
 

@@ -37,7 +37,8 @@ enum { ROOT_A = 1, ROOT_B, LEVEL_3, LEVEL_2, COUNTING, WRITTEN, DATA };
 
 static _Alignas(4096) uint8_t memory[FRAMES * PAGE_SIZE];
 static struct frame         frames[FRAMES];
-static const struct phys    phys = { memory, FRAMES, frames };
+static uint16_t             watched[(FRAMES + 511) / 512];
+static const struct phys    phys = { memory, FRAMES, frames, watched };
 static struct paging_domain domain;
 static struct paging_vcpu   vcpu[2];
 static pthread_mutex_t      mutex = PTHREAD_MUTEX_INITIALIZER;

@@ -163,7 +163,8 @@ static void claim_ram(struct range r)
 void mm_init_frames(void)
 {
     uint64_t frames = memmap_end() >> PAGE_SHIFT;
-    uint64_t bytes = frames * sizeof(struct frame);
+    uint64_t records = frames * sizeof(struct frame);
+    uint64_t bytes = records + phys_blocks(frames) * sizeof(*machine_phys.watched);
     uint64_t table = memmap_take(bytes, PAGE_SIZE, UINT64_MAX);
 
     if (table == 0)
@@ -172,6 +173,7 @@ void mm_init_frames(void)
         .base = mm_direct(0),
         .frames = frames,
         .frame = mm_direct(table),
+        .watched = mm_direct(table + records),
     };
     memset(machine_phys.frame, 0, bytes);
     for (unsigned i = 0; i < memmap_ram_count(); i++)

@@ -91,6 +91,8 @@ static const struct shape *shape_of(const struct gen *g)
 
 uint64_t gen_frame(struct gen *g, unsigned level)
 {
+    if (g->world->setup.large && level > 0 && gen_percent(g, 8)) /* tables inside a large page */
+        return WORLD_LARGE + 2 * level + gen_below(g, 2);
     return parts[level].first + gen_below(g, parts[level].count);
 }
 
@@ -109,6 +111,8 @@ static unsigned some_index(struct gen *g, const struct shape *s, unsigned level)
         return gen_below(g, 4);
     if (gen_percent(g, 10))
         return last;
+    if (level == 1 && s->flag == GEN_32 && gen_percent(g, 20)) /* the second half of 4 MiB */
+        return 512 + gen_below(g, 16);
     return gen_below(g, level == 1 ? 6 : 2);
 }
 
@@ -123,6 +127,8 @@ static uint64_t some_va(struct gen *g, const struct shape *s)
             return (WORLD_LARGE + gen_below(g, 512)) * UINT64_C(4096) + gen_below(g, 512) * 8;
         return gen_below(g, g->world->setup.gfns) * UINT64_C(4096) + gen_below(g, 512) * 8;
     }
+    if (g->world->setup.large && gen_percent(g, 10))
+        return s->map + (WORLD_LARGE + gen_below(g, 16)) * UINT64_C(4096) + gen_below(g, 512) * 8;
     if (gen_percent(g, 20))
         return s->map + gen_below(g, g->world->setup.gfns) * UINT64_C(4096) + gen_below(g, 512) * 8;
     for (unsigned level = s->levels; level >= 1; level--)
@@ -177,7 +183,7 @@ static uint64_t some_large(struct gen *g, unsigned level, unsigned index_bits)
     if (level == 2 && index_bits == 9)
         base = (g->world->setup.large ? gen_below(g, 3) : gen_below(g, 2)) * UINT64_C(0x200000);
     else if (level == 2)
-        base = gen_percent(g, 90) ? 0 : (uint64_t)gen_below(g, 256) << 13;
+        base = gen_percent(g, 94) ? 0 : (uint64_t)gen_below(g, 256) << 13;
     else if (level == 3)
         base = gen_percent(g, 80) ? 0 : UINT64_C(0x40000000);
     if (gen_percent(g, 4))
@@ -274,6 +280,10 @@ static void repair_map(struct gen *g, const struct shape *s, uint64_t gfn)
     default:
         gen_poke(g, s, root, index_at(s, va, 2), MAP_1_OF_2 << 12 | 0x63);
         gen_poke(g, s, MAP_1_OF_2, index_at(s, va, 1), gfn << 12 | 0x63);
+        return;
+    }
+    if (gfn >= WORLD_LARGE && g->world->setup.large) {
+        gen_poke(g, s, MAP_2, index_at(s, va, 2), WORLD_LARGE << 12 | 0xe3);
         return;
     }
     gen_poke(g, s, MAP_2, index_at(s, va, 2), MAP_1 << 12 | 0x63);
@@ -471,7 +481,7 @@ static void make_other(struct gen *g, const struct shape *s)
     static const uint8_t kinds[] = { OP_INVLPG, OP_INVLPG, OP_INVLPG,   OP_UNSHADOW, OP_WORK,
                                      OP_WORK,   OP_POKE,   OP_REACH,    OP_REACH,    OP_VIEW,
                                      OP_P2M,    OP_POOL,   OP_IMPLICIT, OP_IMPLICIT, OP_GUARD,
-                                     OP_BLOW,   OP_P2M };
+                                     OP_GUARD,  OP_BLOW,   OP_P2M,      OP_BLOCK };
     struct op            op = gen_op(g, kinds[gen_below(g, sizeof(kinds))]);
 
     switch (op.kind) {
@@ -490,6 +500,9 @@ static void make_other(struct gen *g, const struct shape *s)
         if (gen_percent(g, 40))
             make_p2m(g);
         return;
+    case OP_BLOCK:
+        op.acc = gen_percent(g, 80) ? MMU_RAM : (uint8_t)gen_below(g, 4);
+        break;
     case OP_POOL:
         if (gen_percent(g, 70)) /* a pool of another size is to be used for a while */
             return;

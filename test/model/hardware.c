@@ -190,6 +190,7 @@ static struct hardware_outcome found(struct hardware *h, uint64_t va, unsigned a
     *entry |= acc & ACC_WRITE ? 0x60u : 0x20u;
     t->dirty = *entry & 0x40;
     t->used = true;
+    h->large += level > 1;
     remember(&h->asid[h->slot], *t);
     return (struct hardware_outcome){ HARDWARE_OK, .mfn = mfn };
 }

@@ -51,6 +51,7 @@ struct hardware {
     uint16_t             owner;  /* only this domain's memory may be reached */
     const char          *broken; /* why */
     uint64_t             hits, walks, installs, full_flushes;
+    uint64_t             large; /* translations found in a large leaf */
 };
 
 enum hardware_kind { HARDWARE_OK, HARDWARE_FAULT, HARDWARE_BROKEN };

@@ -36,6 +36,15 @@ static const struct world_setup usual = {
     .tlbs = 8,
 };
 
+static uint64_t large(const struct world *w)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < w->vcpus; i++)
+        n += w->vcpu[i].hardware.large;
+    return n;
+}
+
 static void print_counts(const struct world *w, FILE *to)
 {
     const struct world_counts *c = &w->counts;
@@ -67,6 +76,10 @@ static void print_counts(const struct world *w, FILE *to)
             " took several calls; %" PRIu64 " INVLPG intercepted; %" PRIu64 " writes past guards\n",
             c->ops[OP_BLOW], s->freshened, s->unsynced, c->most_unsynced, s->synced, s->changed,
             c->stale, c->idle, c->again, c->invlpg_seen, c->guarded);
+    fprintf(to,
+            "  large leaves: %" PRIu64 " translations, %" PRIu64 " tables merged, %" PRIu64
+            " leaves split\n",
+            large(w), s->merged, s->split);
 }
 
 /* A run that saw too little of something proves nothing. */
@@ -103,6 +116,9 @@ static bool strong(const struct world *w, const struct options *o)
         { s->freshened, n / 2000, "tables used again after a blow" },
         { c->pairs_taken, o->setup.pairs > WORLD_POOL ? n / 20000 : 0,
           "pairs taken out of the pool" },
+        { large(w), o->setup.large ? n / 2000 : 0, "translations by large leaves" },
+        { s->merged, o->setup.large ? n / 40000 : 0, "tables merged into a large leaf" },
+        { s->split, o->setup.large ? n / 40000 : 0, "large leaves split" },
         { s->reclaimed + s->unhooked, o->setup.pairs <= 100 ? n / 20000 : 0,
           "reclaims under pressure" },
     };

@@ -73,6 +73,7 @@ static void create_machine(struct world *w)
     w->phys.base = must(aligned_alloc(4096, (size_t)WORLD_FRAMES * 4096));
     memset(w->phys.base, 0xaa, (size_t)WORLD_FRAMES * 4096);
     w->phys.frame = must(calloc(WORLD_FRAMES, sizeof(struct frame)));
+    w->phys.watched = must(calloc(phys_blocks(WORLD_FRAMES), sizeof(*w->phys.watched)));
     for (unsigned i = 0; i < WORLD_FRAMES; i++)
         w->phys.frame[i].kind = FRAME_HV;
     w->mfn_of_page = must(calloc(w->memory.pages, sizeof(uint64_t)));
@@ -168,6 +169,7 @@ void world_free(struct world *w)
     free(w->mfn_of_page);
     free(w->phys.base);
     free(w->phys.frame);
+    free(w->phys.watched);
     free(w);
 }
 
@@ -184,9 +186,13 @@ bool world_finish(struct world *w)
                           pool_free_frames(pool), pool->total);
     for (uint32_t page = 0; page < w->memory.pages; page++) {
         const struct frame *f = &w->phys.frame[w->mfn_of_page[page]];
+        bool                mapped = false;
 
-        if (f->guest.leaves[0] || f->guest.leaves[1] || f->guest.large[0] || f->guest.large[1] ||
-            f->guest.shadows || f->guest.writable || f->guest.blocked || f->refs)
+        for (unsigned i = 0; i < LEAF_SIZES; i++)
+            mapped =
+                mapped || f->guest.leaves[i][0] || f->guest.leaves[i][1] || f->guest.writable[i];
+        if (mapped || f->guest.shadows || f->guest.blocked || f->refs ||
+            w->phys.watched[w->mfn_of_page[page] / 512])
             return world_fail(w, "after the reap mfn %#" PRIx64 " is still in use",
                               w->mfn_of_page[page]);
     }
@@ -380,6 +386,26 @@ static bool p2m_change(struct world *w, struct world_vcpu *v, const struct op *o
     return set_p2m(w, v, gfn, entry);
 }
 
+/* The p2m maps the large block as one again, whatever has become of its parts. */
+static bool p2m_block(struct world *w, struct world_vcpu *v, const struct op *op)
+{
+    static const enum p2m_type types[] = { P2M_HOLE, P2M_RAM, P2M_ROM, P2M_DEVICE };
+    struct mmu_memory         *m = &w->memory;
+    bool                       memory = op->acc == MMU_RAM || op->acc == MMU_ROM;
+    uint32_t                   first = w->setup.gfns + w->setup.spare;
+
+    for (uint64_t gfn = 0; gfn < WORLD_LARGE && gfn < m->gfns; gfn++)
+        if (m->page_of[gfn] >= first && (m->behind[gfn] == MMU_RAM || m->behind[gfn] == MMU_ROM))
+            return true; /* a part of it is elsewhere */
+    for (uint32_t i = 0; w->setup.large && i < 512; i++) {
+        m->page_of[WORLD_LARGE + i] = memory ? first + i : m->page_of[WORLD_LARGE + i];
+        m->behind[WORLD_LARGE + i] = op->acc & 3;
+    }
+    return !w->setup.large ||
+           set_p2m(w, v, WORLD_LARGE,
+                   (struct p2m_entry){ memory ? mfn_of(512) : MFN_NONE, types[op->acc & 3], 9 });
+}
+
 static bool is_memory(const struct world *w, uint64_t gpa)
 {
     return mmu_behind(&w->memory, gpa) == MMU_RAM;
@@ -494,6 +520,8 @@ static bool perform(struct world *w, struct world_vcpu *v, const struct op *op)
         return invlpg(w, v, op);
     case OP_P2M:
         return p2m_change(w, v, op);
+    case OP_BLOCK:
+        return p2m_block(w, v, op);
     case OP_UNSHADOW:
         return unshadow(w, v, op);
     case OP_WORK:
