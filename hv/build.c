@@ -16,7 +16,6 @@
 #include "hv/ring.h"
 #include "hv/time.h"
 
-#define ORDER_2MB     9
 #define FRAMES_PER_MB 256
 #define FRAMES_SPARE  256 /* for the structures beside memory and pool */
 
@@ -65,20 +64,26 @@ static bool populate_block(struct domain *d, gfn_t gfn, unsigned order)
     return p2m_set(&d->paging.p2m, gfn, entry);
 }
 
-/* RAM from `first` on, in the largest blocks that there are. */
+/* One block behind the gfn, of the largest size that fits and that there is; 0: there is none. */
+static uint64_t populate_some(struct domain *d, uint64_t gfn, uint64_t count)
+{
+    for (unsigned level = LEAF_SIZES; level > 0; level--) {
+        uint64_t frames = level_frames(level);
+
+        if (gfn % frames == 0 && count >= frames &&
+            populate_block(d, gfn_of(gfn), level_order(level)))
+            return frames;
+    }
+    return 0;
+}
+
+/* RAM from `first` on. */
 static bool populate(struct domain *d, uint64_t first, uint64_t count)
 {
-    const uint64_t large = UINT64_C(1) << ORDER_2MB;
-
-    for (uint64_t gfn = first; gfn < first + count;) {
-        if (gfn % large == 0 && first + count - gfn >= large &&
-            populate_block(d, gfn_of(gfn), ORDER_2MB)) {
-            gfn += large;
-            continue;
-        }
-        if (!populate_block(d, gfn_of(gfn), 0))
+    for (uint64_t done = 0, some; done < count; done += some) {
+        some = populate_some(d, first + done, count - done);
+        if (some == 0)
             return false;
-        gfn++;
     }
     return true;
 }
