@@ -501,6 +501,8 @@ static void make_other(struct gen *g, const struct shape *s)
             make_p2m(g);
         return;
     case OP_BLOCK:
+        if (g->world->setup.pairs < 48) /* every vCPU may lose its root and need another */
+            return;
         op.acc = gen_percent(g, 80) ? MMU_RAM : (uint8_t)gen_below(g, 4);
         break;
     case OP_POOL:
