@@ -144,11 +144,11 @@ static void with_paging_off_memory_is_in_large_leaves(void **state)
     end(w);
 }
 
-/* Table 4's third entry leads to a table in the block, which maps frame 0x40. */
+/* Table 4's third entry leads to a table that is the last frame of the block, which maps frame 0x40. */
 static void make_table_in_block(struct world *w)
 {
-    poke(w, 0x205, 0, 0x40 << 12 | FLAGS);
-    poke(w, 4, 2, UINT64_C(0x205) << 12 | FLAGS);
+    poke(w, 0x3ff, 0, 0x40 << 12 | FLAGS);
+    poke(w, 4, 2, UINT64_C(0x3ff) << 12 | FLAGS);
     touch(w, 2 * BLOCK, 0);
 }
 
@@ -164,17 +164,17 @@ static void a_large_leaf_is_split_by_a_table_and_merged_when_it_goes(void **stat
     touch(w, BLOCK + 0x8000, ACC_WRITE);
     assert_int_equal(w->domain.stats.split, 1);
     assert_int_equal(leaves(w, 2), 0);
-    touch(w, BLOCK + 0x5008, ACC_WRITE); /* the table itself */
+    touch(w, BLOCK + 0x1ff008, ACC_WRITE); /* the table itself */
     assert_int_equal(w->counts.emulated, 1);
 
     poke(w, 4, 2, 0);
-    step(w, (struct op){ .kind = OP_UNSHADOW, .va = 0x205 });
+    step(w, (struct op){ .kind = OP_UNSHADOW, .va = 0x3ff });
     touch(w, BLOCK + 0x9000, 0); /* what there is stays */
     assert_int_equal(w->domain.stats.merged, 0);
     touch(w, BLOCK + 0x100000, 0);
     assert_int_equal(w->domain.stats.merged, 1);
     assert_int_equal(leaves(w, 2), 1);
-    touch(w, BLOCK + 0x5008, ACC_WRITE);
+    touch(w, BLOCK + 0x1ff008, ACC_WRITE);
     assert_int_equal(w->counts.emulated, 1);
     end(w);
 }
@@ -186,9 +186,9 @@ static void a_read_only_large_page_may_hold_tables(void **state)
     (void)state;
     make_table_in_block(w);
     poke(w, 4, 1, BLOCK | (PAGE & ~UINT64_C(2)));
-    touch(w, BLOCK + 0x5000, 0);
+    touch(w, BLOCK + 0x1ff000, 0);
     assert_int_equal(leaves(w, 2), 1);
-    touch(w, BLOCK + 0x5000, ACC_WRITE); /* the guest's own fault */
+    touch(w, BLOCK + 0x1ff000, ACC_WRITE); /* the guest's own fault */
     end(w);
 }
 
@@ -450,6 +450,35 @@ static void a_page_of_1_gib_with_a_table_in_it_is_2_mib_and_less(void **state)
     machine_end();
 }
 
+static void no_large_leaf_is_made_while_a_frame_is_being_unmapped(void **state)
+{
+    const struct paging_regs regs = { 0x80010011, 1 << 12, 0x20, 0x500 };
+    const struct p2m_entry   hole = { MFN_NONE, P2M_HOLE, 0 };
+
+    (void)state;
+    machine(PAGING_SHADOW, true);
+    guest_entry(GUEST + 1, 0, 2 << 12 | FLAGS);
+    guest_entry(GUEST + 2, 0, 3 << 12 | FLAGS);
+    guest_entry(GUEST + 2, 1, GIANT << 12 | PAGE);
+    guest_entry(GUEST + 3, 0, 4 << 12 | FLAGS);
+    for (unsigned i = 0; i < 400; i++)
+        guest_entry(GUEST + 4, i, (GIANT + 5) << 12 | FLAGS);
+    assert_int_equal(paging_set_regs(lock, &vcpu, &regs).kind, VERDICT_RETRY);
+    for (unsigned i = 0; i < 400; i++) {
+        const struct fault f = { gva_of(i * PAGE_SIZE), ACC_WRITE, false };
+
+        assert_int_equal(paging_fault(lock, &vcpu, &f).kind, VERDICT_RETRY);
+    }
+    assert_true(paging_p2m_set(lock, gfn_of(GIANT + 5), hole).again);
+    fault(UINT64_C(1) << 30, ACC_WRITE); /* the guest goes on meanwhile */
+    assert_int_equal(domain.stats.leaves[2], 0);
+    while (paging_p2m_set(lock, gfn_of(GIANT + 5), hole).again)
+        ;
+    fault((UINT64_C(1) << 30) + BLOCK, ACC_WRITE);
+    assert_int_equal(domain.stats.leaves[1], 1);
+    machine_end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -469,6 +498,7 @@ int main(void)
         cmocka_unit_test(memory_that_is_not_aligned_gets_no_large_leaf),
         cmocka_unit_test(a_gib_in_pieces_gets_leaves_of_2_mib),
         cmocka_unit_test(a_page_of_1_gib_with_a_table_in_it_is_2_mib_and_less),
+        cmocka_unit_test(no_large_leaf_is_made_while_a_frame_is_being_unmapped),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
