@@ -10,8 +10,11 @@
 #define VECTORS   256
 #define STUB_SIZE 16 /* entry.S */
 
-#define GATE_INTERRUPT 0x8e /* present, DPL 0, 64-bit interrupt gate: APM vol. 2, 4.8.3 */
-#define TSS_AVAILABLE  0x89 /* present, DPL 0, available 64-bit TSS: 4.8.3 */
+#define GATE_INTERRUPT      0x8e /* present, DPL 0, 64-bit interrupt gate: APM vol. 2, 4.8.3 */
+#define GATE_DPL3           0x60 /* INT3 and INTO of ring 3 may use it */
+#define TSS_AVAILABLE       0x89 /* present, DPL 0, available 64-bit TSS: 4.8.3 */
+#define LDT_PRESENT         0x82 /* present, DPL 0, 64-bit LDT: 4.8.3 */
+#define GDT_INDEX(selector) (((selector)-SELECTOR_FIRST) / 8)
 
 /* APM vol. 2, figure 4-24 */
 struct gate {
@@ -35,9 +38,9 @@ struct table_pointer {
     uint64_t base;
 } __attribute__((packed));
 
-/* What a CPU's segment registers and TR refer to; stands below the CPU's record. */
+/* What a CPU has of its own; stands at the top of its main stack. */
 struct descriptors {
-    uint64_t   gdt[SELECTOR_TSS / 8 + 2];
+    uint64_t  *gdt; /* our page of it, from SELECTOR_FIRST on */
     struct tss tss;
 };
 
@@ -107,6 +110,9 @@ void desc_init(void)
     idt_with_ists[VECTOR_NMI] = gate_for(VECTOR_NMI, STACK_NMI);
     idt_with_ists[VECTOR_DF] = gate_for(VECTOR_DF, STACK_DF);
     idt_with_ists[VECTOR_MC] = gate_for(VECTOR_MC, STACK_MC);
+    idt_with_ists[VECTOR_DB] = gate_for(VECTOR_DB, STACK_DB);
+    idt_with_ists[VECTOR_BP].type |= GATE_DPL3;
+    idt_with_ists[VECTOR_OF].type |= GATE_DPL3;
     load_idt(idt_plain);
 }
 
@@ -115,10 +121,35 @@ void desc_init_boot_stack(void)
     stack_top((uint64_t)boot_stack)->cpu = &boot_cpu;
 }
 
-/* Loads GDT, TR and the data segments; CS stays, as the code segment is where it was. */
-static void load_descriptors(struct descriptors *d)
+/* The record of this CPU's descriptors. */
+static struct descriptors *descriptors_of(uint32_t id)
 {
-    struct table_pointer p = { .limit = sizeof(d->gdt) - 1, .base = (uint64_t)d->gdt };
+    uint64_t stacks = LAYOUT_STACKS + (uint64_t)id * STACKS_PER_CPU * STACK_SIZE;
+
+    return (struct descriptors *)((struct cpu *)stack_top(stacks) - 1) - 1;
+}
+
+/* A descriptor of two words, of an object in our address space: APM vol. 2, 4.8.3. */
+static void set_system(struct descriptors *d, unsigned selector, uint64_t base, uint64_t limit,
+                       uint64_t type)
+{
+    uint64_t *entry = &d->gdt[GDT_INDEX(selector)];
+
+    entry[0] = limit | (base & 0xffffff) << 16 | type << 40 | (base >> 24 & 0xff) << 56;
+    entry[1] = base >> 32;
+}
+
+/* LTR wants a TSS that is not busy, as it is if TR was ours before. */
+static void load_tr(struct descriptors *d)
+{
+    set_system(d, SELECTOR_TSS, (uint64_t)&d->tss, sizeof(d->tss) - 1, TSS_AVAILABLE);
+    __asm__ volatile("ltr %w0" ::"r"(SELECTOR_TSS) : "memory");
+}
+
+/* Loads GDT, TR and the data segments; CS stays, as the code segment is where it was. */
+static void load_descriptors(struct descriptors *d, uint64_t window)
+{
+    struct table_pointer p = { .limit = WINDOW_GDT_PAGES * PAGE_SIZE - 1, .base = window };
 
     __asm__ volatile("lgdt %0\n\t"
                      "mov %w1, %%ds\n\t"
@@ -126,35 +157,58 @@ static void load_descriptors(struct descriptors *d)
                      "mov %w1, %%ss\n\t"
                      "mov %w2, %%fs\n\t"
                      "mov %w2, %%gs\n\t"
-                     "lldt %w2\n\t"
-                     "ltr %w3"
+                     "lldt %w2"
                      :
-                     : "m"(p), "r"(SELECTOR_DATA), "r"(0), "r"(SELECTOR_TSS)
+                     : "m"(p), "r"(SELECTOR_DATA), "r"(0)
                      : "memory");
+    load_tr(d);
 }
 
-static void fill_descriptors(struct descriptors *d, uint64_t stacks)
+static void fill_descriptors(struct descriptors *d, uint64_t *gdt, uint64_t stacks)
 {
-    uint64_t base = (uint64_t)&d->tss;
-    uint64_t limit = sizeof(d->tss) - 1;
-
     memset(d, 0, sizeof(*d));
-    d->gdt[SELECTOR_CODE / 8] = 0x00af9b000000ffff; /* 64-bit code, DPL 0 */
-    d->gdt[SELECTOR_DATA / 8] = 0x00cf93000000ffff; /* writable data, DPL 0 */
-    d->gdt[SELECTOR_TSS / 8] =
-        limit | (base & 0xffffff) << 16 | (uint64_t)TSS_AVAILABLE << 40 | (base >> 24 & 0xff) << 56;
-    d->gdt[SELECTOR_TSS / 8 + 1] = base >> 32;
+    d->gdt = gdt;
+    gdt[GDT_INDEX(SELECTOR_CODE)] = 0x00af9b000000ffff;      /* 64-bit code, DPL 0 */
+    gdt[GDT_INDEX(SELECTOR_DATA)] = 0x00cf93000000ffff;      /* writable data, DPL 0 */
+    gdt[GDT_INDEX(SELECTOR_USER_CS32)] = 0x00cffb000000ffff; /* 32-bit code, DPL 3 */
+    gdt[GDT_INDEX(SELECTOR_USER_SS)] = 0x00cff3000000ffff;   /* writable data, DPL 3 */
+    gdt[GDT_INDEX(SELECTOR_USER_CS64)] = 0x00affb000000ffff; /* 64-bit code, DPL 3 */
     d->tss.io_map = sizeof(d->tss);
     d->tss.rsp[0] = (uint64_t)stack_top(stacks + STACK_MAIN * STACK_SIZE);
     for (unsigned kind = STACK_NMI; kind < STACK_KINDS; kind++)
         d->tss.ist[kind - 1] = (uint64_t)stack_top(stacks + kind * STACK_SIZE);
 }
 
+void desc_load_ring0(uint64_t rsp0)
+{
+    struct descriptors *d = descriptors_of(this_cpu()->id);
+
+    d->tss.rsp[0] = rsp0;
+    load_tr(d);
+    desc_load_ldt(0);
+    load_idt(idt_with_ists);
+}
+
+void desc_load_ldt(unsigned entries)
+{
+    uint32_t            id = this_cpu()->id;
+    struct descriptors *d = descriptors_of(id);
+    uint64_t            window = LAYOUT_WINDOW + (uint64_t)id * WINDOW_PAGES * PAGE_SIZE;
+
+    if (entries == 0) {
+        __asm__ volatile("lldt %w0" ::"r"(0) : "memory");
+        return;
+    }
+    set_system(d, SELECTOR_LDT, window + WINDOW_LDT_PAGE * PAGE_SIZE, entries * 8u - 1,
+               LDT_PRESENT);
+    __asm__ volatile("lldt %w0" ::"r"(SELECTOR_LDT) : "memory");
+}
+
 uint64_t desc_init_cpu(uint32_t id)
 {
     uint64_t            stacks = LAYOUT_STACKS + (uint64_t)id * STACKS_PER_CPU * STACK_SIZE;
     struct cpu         *cpu = (struct cpu *)stack_top(stacks) - 1;
-    struct descriptors *descriptors = (struct descriptors *)cpu - 1;
+    struct descriptors *descriptors = descriptors_of(id);
 
     for (unsigned kind = STACK_MAIN; kind < STACK_KINDS; kind++) {
         mm_map_stack(stacks + kind * STACK_SIZE);
@@ -162,8 +216,8 @@ uint64_t desc_init_cpu(uint32_t id)
     }
     cpu->id = id;
     cpus = id + 1;
-    fill_descriptors(descriptors, stacks);
-    load_descriptors(descriptors);
+    fill_descriptors(descriptors, mm_make_window(id), stacks);
+    load_descriptors(descriptors, LAYOUT_WINDOW + (uint64_t)id * WINDOW_PAGES * PAGE_SIZE);
     return (uint64_t)descriptors & ~UINT64_C(15);
 }
 

@@ -1,14 +1,17 @@
 /*
  * Descriptor tables and stacks.
  *
- * A CPU has a main stack and one for each of NMI, #DF and #MC. Every stack is aligned to
+ * A CPU has a main stack and one for each of NMI, #DF, #MC and #DB. Every stack is aligned to
  * STACK_SIZE, has a guard page at its bottom and a pointer to the CPU's record at its top,
  * so that this_cpu() works on each. The record itself stands at the top of the main stack.
  *
+ * The GDT is a window that never moves; a PV vCPU's own descriptors are in its first pages
+ * while it is loaded (doc/pv.md).
+ *
  * There are two IDTs. The one with ISTs needs TR to be ours: it is in use from boot until
- * the first guest runs. After a #VMEXIT, TR, FS, GS and LDTR still are the guest's (APM
+ * the first guest under SVM runs, and while a PV vCPU is loaded. After a #VMEXIT, TR, FS, GS and LDTR still are the guest's (APM
  * vol. 2, 15.5.1), so the plain one, whose gates never leave the stack in use, is in use
- * from then on. With it an overflow of the stack is a triple fault.
+ * then. With it an overflow of the stack is a triple fault.
  */
 #ifndef X86_DESC_H
 #define X86_DESC_H
@@ -18,7 +21,7 @@
 
 #include "x86/layout.h"
 
-enum stack_kind { STACK_MAIN, STACK_NMI, STACK_DF, STACK_MC, STACK_KINDS };
+enum stack_kind { STACK_MAIN, STACK_NMI, STACK_DF, STACK_MC, STACK_DB, STACK_KINDS };
 
 /* Slots of stacks per CPU, a power of two. */
 #define STACKS_PER_CPU 8
@@ -30,6 +33,15 @@ void desc_init(void);
 
 void desc_load_idt_with_ists(void);
 void desc_load_idt_plain(void);
+
+/*
+ * Makes TR, LDTR and the IDT ours again, whatever a guest left in them. From now on an exception
+ * or interrupt in ring 3 begins at `rsp0`, which is aligned to 16.
+ */
+void desc_load_ring0(uint64_t rsp0);
+
+/* LDTR gets `entries` descriptors of the window's LDT, or none. */
+void desc_load_ldt(unsigned entries);
 
 /* Makes the boot stack fit for this_cpu(). */
 void desc_init_boot_stack(void);

@@ -2,7 +2,8 @@
  * Makes and reads the hypervisor's own page tables: APM vol. 2, 5.3. Tables come from the
  * memory map while there is no allocator, and are reached through the direct map, which
  * start.S made for the first 4 GiB. Entries are only ever made, never changed or removed, so
- * that no TLB needs a flush.
+ * that no TLB needs a flush; but for the windows of descriptors. Entries of the root are all made
+ * before mm_slots is called first: PV guests have copies of them.
  */
 #include "x86/mm.h"
 
@@ -14,11 +15,15 @@
 #include "x86/cpu.h"
 #include "x86/memmap.h"
 
-#define ENTRIES  512
-#define FIRST_4G (UINT64_C(1) << 32)
-#define PTE_PWT  (UINT64_C(1) << 3) /* APM vol. 2, 5.4.1 */
-#define PTE_PCD  (UINT64_C(1) << 4) /* with PWT: PAT entry 3, which is UC after reset */
-#define CPUID_1G (1u << 26)         /* CPUID 8000_0001 EDX: pages of 1 GiB */
+#define ENTRIES         512
+#define FIRST_4G        (UINT64_C(1) << 32)
+#define WINDOW_CPUS_MAX 64
+#define PTE_PWT         (UINT64_C(1) << 3) /* APM vol. 2, 5.4.1 */
+#define PTE_PCD         (UINT64_C(1) << 4) /* with PWT: PAT entry 3, which is UC after reset */
+#define CPUID_1G        (1u << 26)         /* CPUID 8000_0001 EDX: pages of 1 GiB */
+
+#define SLOT_FIRST 256
+#define M2P_NONE   0xff /* each byte of an entry without a frame */
 
 #define RW (PTE_P | PTE_W | PTE_NX | PTE_A | PTE_D)
 #define RO (PTE_P | PTE_NX | PTE_A)
@@ -26,10 +31,13 @@
 
 struct phys machine_phys;
 
-static pte_t   *root;
-static bool     large_1g;
-static bool     allocator_ready;
-static uint64_t device_next = LAYOUT_DEVICE;
+static pte_t    *root;
+static uint64_t *m2p;
+static pte_t    *window[WINDOW_CPUS_MAX];
+static uint64_t  zero_page;
+static bool      large_1g;
+static bool      allocator_ready;
+static uint64_t  device_next = LAYOUT_DEVICE;
 
 static unsigned index_at(uint64_t address, unsigned level)
 {
@@ -73,7 +81,8 @@ static pte_t *entry_for(uint64_t address, unsigned level)
         pte_t *e = &table[index_at(address, l)];
 
         if (!pte_has(*e, PTE_P))
-            *e = pte_make(mfn_of(page_take() >> PAGE_SHIFT), PTE_P | PTE_W | PTE_A);
+            *e = pte_make(mfn_of(page_take() >> PAGE_SHIFT),
+                          PTE_P | PTE_W | PTE_A | (address < LAYOUT_DIRECT ? PTE_U : 0));
         BUG_ON(pte_has(*e, PTE_PS));
         table = table_of(*e);
     }
@@ -160,6 +169,18 @@ static void claim_ram(struct range r)
         phys_frame(&machine_phys, mfn_of(at >> PAGE_SHIFT))->kind = FRAME_HV;
 }
 
+static void init_m2p(void)
+{
+    uint64_t bytes = (machine_phys.frames * sizeof(uint64_t) + MM_PAGE_2M - 1) & ~(MM_PAGE_2M - 1);
+    uint64_t table = memmap_take(bytes, MM_PAGE_2M, UINT64_MAX);
+
+    if (table == 0)
+        panic("no %lu KiB of memory in one piece for the M2P", bytes >> 10);
+    m2p = mm_direct(table);
+    memset(m2p, M2P_NONE, bytes);
+    map(LAYOUT_M2P, table, bytes, PTE_P | PTE_U | PTE_NX | PTE_A);
+}
+
 void mm_init_frames(void)
 {
     uint64_t frames = memmap_end() >> PAGE_SHIFT;
@@ -178,12 +199,55 @@ void mm_init_frames(void)
     memset(machine_phys.frame, 0, bytes);
     for (unsigned i = 0; i < memmap_ram_count(); i++)
         claim_ram(memmap_ram(i));
+    init_m2p();
     for (unsigned i = 0; i < memmap_free_count(); i++) {
         struct range r = memmap_free(i);
 
         alloc_add(&machine_phys, mfn_of(r.start >> PAGE_SHIFT), (r.end - r.start) >> PAGE_SHIFT);
     }
     allocator_ready = true;
+}
+
+uint64_t *mm_m2p(void)
+{
+    return m2p;
+}
+
+const pte_t *mm_slots(void)
+{
+    return &root[SLOT_FIRST];
+}
+
+void mm_load_root(void)
+{
+    write_cr3((uint64_t)root - LAYOUT_DIRECT);
+}
+
+void mm_window_set(uint32_t cpu, unsigned page, mfn_t mfn)
+{
+    pte_t e = PTE_EMPTY;
+
+    /* The processor sets A in descriptors. Those of zeros it refuses before that. */
+    if (mfn_valid(mfn))
+        e = pte_make(mfn, RW);
+    else if (page < WINDOW_GDT_PAGES)
+        e = pte_make(mfn_of(zero_page >> PAGE_SHIFT), RO);
+    window[cpu][page] = e;
+}
+
+void *mm_make_window(uint32_t cpu)
+{
+    uint64_t address = LAYOUT_WINDOW + cpu * WINDOW_PAGES * PAGE_SIZE, ours = page_take();
+
+    if (cpu >= WINDOW_CPUS_MAX)
+        panic("more than %u processors", WINDOW_CPUS_MAX);
+    if (zero_page == 0)
+        zero_page = page_take();
+    window[cpu] = entry_for(address, 1);
+    for (unsigned page = 0; page < WINDOW_PAGES; page++)
+        mm_window_set(cpu, page, MFN_NONE);
+    mm_window_set(cpu, WINDOW_GDT_PAGES - 1, mfn_of(ours >> PAGE_SHIFT));
+    return mm_direct(ours);
 }
 
 volatile void *mm_map_device(uint64_t physical, size_t bytes)

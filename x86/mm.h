@@ -3,11 +3,12 @@
  * PV ABI reserves for a hypervisor.
  *
  *     first address        slot  what                                             rights
- *     0xffff800000000000   256   kept free for the M2P of PV domains (256 GiB)    none
+ *     0xffff800000000000   256   M2P: 8 bytes per frame, for PV guests            R in ring 3
  *     0xffff830000000000   262   direct map: physical memory from 0, 4 TiB        RW
  *                                (the image's text and constants in it: R)
  *     0xffff870000000000   270   stacks: 8 slots of 32 KiB per CPU, the lowest    RW
  *                                page of each is a guard and not mapped
+ *     0xffff872000000000   270   windows of descriptors: 32 pages per CPU         RW
  *     0xffff874000000000   270   device registers, uncached                       RW
  *     0xffff878000000000   271   the image: text RX, constants R, data RW
  *
@@ -64,6 +65,27 @@ volatile void *mm_map_device(uint64_t physical, size_t bytes);
  * aligned to STACK_SIZE; panics when memory is short.
  */
 void mm_map_stack(uint64_t base);
+
+/*
+ * Makes the window of descriptors of a CPU, empty but for a page of our own at the end of its GDT,
+ * which is returned. Panics when memory is short.
+ */
+void *mm_make_window(uint32_t cpu);
+
+/*
+ * Puts a frame into page `page` of a CPU's window; MFN_NONE: a page of zeros for the GDT, nothing
+ * for the LDT. Only the CPU itself may have used the old one, and flushes after.
+ */
+void mm_window_set(uint32_t cpu, unsigned page, mfn_t mfn);
+
+/* The machine-to-physical table, writable. Entries of frames that no PV guest has are all ones. */
+uint64_t *mm_m2p(void);
+
+/* The entries of our root for the slots of a hypervisor, 256 to 271; they never change. */
+const pte_t *mm_slots(void);
+
+/* Loads our own root. */
+void mm_load_root(void);
 
 /* One page of our address space, as the processor sees it. */
 struct mm_page {

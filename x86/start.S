@@ -131,9 +131,10 @@ boot_gdt:
         .quad   0
         .quad   0x00af9b000000ffff      /* 64-bit code */
         .quad   0x00cf93000000ffff      /* data */
+        /* Nothing looks below SELECTOR_FIRST, so that the table may begin before itself. */
 boot_gdt_pointer:
-        .word   . - boot_gdt - 1
-        .long   PHYS(boot_gdt)
+        .word   SELECTOR_FIRST + . - boot_gdt - 1
+        .long   PHYS(boot_gdt) - SELECTOR_FIRST
 no_long_mode_text:
         .asciz  "umbra: this processor has no 64-bit mode with no-execute pages\r\n"
 
