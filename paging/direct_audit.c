@@ -197,7 +197,9 @@ static void tally_frame(struct auditor *a, mfn_t mfn)
         violation(a, mfn, "P4: partial, and more than that: frame");
     if (type_is_busy(t) && (t.count != 1 || !(worked_on || is_awaited(a, mfn))))
         violation(a, mfn, "P4: busy, and nobody works on frame");
-    if (phys_frame(a->m->phys, mfn)->guest.shadows != 0 && !type_is_live(t) && !worked_on)
+    /* Frames of domains with paging of another kind have shadows, and no types. */
+    if ((phys_frame(a->m->phys, mfn)->refs & REFS_DIRECT) != 0 &&
+        phys_frame(a->m->phys, mfn)->guest.shadows != 0 && !type_is_live(t) && !worked_on)
         violation(a, mfn, "P5: shadows of a table that is not live: frame");
     if (!worked_on && type_is_live(t) && t.kind != TYPE_WRITABLE)
         tally_table(a, mfn, t.kind, DIRECT_ENTRIES, false);
