@@ -18,8 +18,8 @@ HOSTED  := -std=gnu11 -O1 -g $(WARN) -fsanitize=address,undefined -fno-sanitize-
 
 paging_src := $(filter-out %_test.c %_fuzz.c, $(wildcard paging/*.c))
 hv_src     := $(filter-out %_test.c %_fuzz.c, $(wildcard hv/*.c))
-x86_src    := $(filter-out %_test.c %_fuzz.c, $(wildcard x86/*.c x86/svm/*.c))
-asm_src    := $(wildcard x86/*.S x86/svm/*.S)
+x86_src    := $(filter-out %_test.c %_fuzz.c, $(wildcard x86/*.c x86/svm/*.c x86/pv/*.c))
+asm_src    := $(wildcard x86/*.S x86/svm/*.S x86/pv/*.S)
 
 paging_obj := $(paging_src:%.c=$B/obj/%.o)
 hv_obj     := $(hv_src:%.c=$B/obj/%.o)

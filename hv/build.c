@@ -12,6 +12,7 @@
 #include "hv/evtchn.h"
 #include "hv/multiboot.h"
 #include "hv/print.h"
+#include "hv/pv_build.h"
 #include "hv/pvh.h"
 #include "hv/ring.h"
 #include "hv/time.h"
@@ -134,25 +135,31 @@ static bool build_pool(struct domain *d, struct failure *f)
 
 /* ---- vCPUs and ports ---- */
 
+static bool build_paging(struct vcpu *v)
+{
+    mfn_t pae = alloc_frames(0, ALLOC_LOW_4G);
+
+    if (mfn_valid(pae))
+        paging_vcpu_init(&v->domain->paging, &v->paging, pae);
+    return mfn_valid(pae);
+}
+
 static bool build_vcpu(struct domain *d, struct failure *f)
 {
     struct vcpu *v = alloc_bytes(sizeof(*v));
-    mfn_t        pae;
 
     if (v == NULL)
         return FAIL(f, "no memory is left for vCPU %u: lower vcpus= or memory=", d->nr_vcpus);
-    pae = alloc_frames(0, ALLOC_LOW_4G);
-    if (!mfn_valid(pae)) {
+    v->domain = d;
+    if (d->pv != NULL ? !pv_vcpu_create(v) : !build_paging(v)) {
         free_bytes(v, sizeof(*v));
         return FAIL(f, "no memory below 4 GiB is left for vCPU %u: lower vcpus=", d->nr_vcpus);
     }
-    v->domain = d;
     v->id = d->nr_vcpus;
     v->state = VCPU_DOWN;
     v->info = &d->shared->vcpu_info[v->id];
     v->info_mfn = d->shared_mfn;
     time_vcpu_init(v);
-    paging_vcpu_init(&d->paging, &v->paging, pae);
     d->vcpu[d->nr_vcpus++] = v;
     return true;
 }
@@ -212,6 +219,10 @@ static bool check(const struct config *config, const struct domain_images *image
     if (domain_pool_wanted(config) < domain_pool_minimum(config))
         return FAIL(f, "%u MiB are too few for its tables: write shadow_memory= with at least %u",
                     config->shadow_memory, pool_minimum_mb(config->memory, config->vcpus));
+    if (config->type == CONFIG_PV && config->vcpus != 1)
+        return FAIL(f, "a PV guest has one vCPU: write vcpus=1");
+    if (config->type != CONFIG_PV && !machine_offers_hvm())
+        return FAIL(f, "this machine runs PV guests only: write type=\"pv\"");
     needed = (uint64_t)config->memory * FRAMES_PER_MB + domain_pool_wanted(config) + FRAMES_SPARE;
     if (needed > available)
         return FAIL(f,
@@ -264,6 +275,8 @@ static bool load(struct domain *d, const struct domain_images *images, struct ma
     switch (d->config.type) {
     case CONFIG_PVH:
         return pvh_load(d, images, start, f->text, f->size);
+    case CONFIG_PV:
+        break; /* it has a way of its own: build_pv */
     case CONFIG_MULTIBOOT:
         if (!machine_platform_create(d))
             return FAIL(f, "no memory is left for its devices: lower memory=");
@@ -272,10 +285,49 @@ static bool load(struct domain *d, const struct domain_images *images, struct ma
     __builtin_unreachable();
 }
 
+static bool build_pv_planned(struct domain *d, const struct domain_images *images,
+                             struct pv_plan *plan, struct failure *f)
+{
+    struct machine_start start;
+
+    if (!pv_plan(plan, &d->config, images, f->text, f->size))
+        return false;
+    if (!pv_domain_create(d) || !pv_build_memory(d, plan, images))
+        return FAIL(f,
+                    "memory ran out while %u MiB were made ready: lower memory=, or give the "
+                    "machine more",
+                    d->config.memory);
+    if (!build_vcpus(d, f) || !build_ports(d, f))
+        return false;
+    if (!pv_build_start(d, plan, images, &start))
+        return FAIL(f, "its first page tables were refused: check the notes of its kernel");
+    return start_vcpus(d, &start, f);
+}
+
+/* A PV guest's memory has no map of ours, and its tables are its own. */
+static bool build_pv(struct domain *d, const struct domain_images *images, struct failure *f)
+{
+    struct pv_plan plan = { 0 };
+    bool           done;
+
+    print("umbra: %s: building, %u MiB, %u vCPU, direct paging\n", d->name, d->config.memory,
+          d->config.vcpus);
+    d->paging.phys = &machine_phys;
+    d->paging.id = d->id;
+    pool_init(&d->paging.pool, &machine_phys, d->id);
+    done = build_pv_planned(d, images, &plan, f);
+    pv_plan_done(&plan);
+    if (done)
+        time_wallclock_write(d);
+    return done;
+}
+
 static bool build(struct domain *d, const struct domain_images *images, struct failure *f)
 {
     struct machine_start start = { 0 };
 
+    if (d->config.type == CONFIG_PV)
+        return build_pv(d, images, f);
     print("umbra: %s: building, %u MiB, %llu KiB for its tables, %u vCPU%s, %s paging\n", d->name,
           d->config.memory, (unsigned long long)domain_pool_wanted(&d->config) * 4, d->config.vcpus,
           d->config.vcpus == 1 ? "" : "s",

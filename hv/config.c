@@ -310,8 +310,10 @@ static bool set_type(struct parser *p, const struct key *key, const struct value
         p->config->type = CONFIG_PVH;
     else if (value->kind == VALUE_STRING && same(value->string, "multiboot"))
         p->config->type = CONFIG_MULTIBOOT;
+    else if (value->kind == VALUE_STRING && same(value->string, "pv"))
+        p->config->type = CONFIG_PV;
     else
-        return wants(p, key, "\"pvh\" or \"multiboot\": no other type is supported so far");
+        return wants(p, key, "\"pvh\", \"pv\" or \"multiboot\": no other type is supported so far");
     return true;
 }
 
@@ -453,11 +455,20 @@ static bool parse_statement(struct parser *p, unsigned *given, struct value *val
 /* Nothing is accepted that has no effect. */
 static bool nothing_idle(struct parser *p, const unsigned *given)
 {
-    for (size_t k = 0; k < KEYS; k++)
+    for (size_t k = 0; k < KEYS; k++) {
+        bool tables = same(keys[k].name, "paging") || same(keys[k].name, "hap") ||
+                      same(keys[k].name, "shadow_memory");
+
+        if (given[k] && tables && p->config->type == CONFIG_PV)
+            return wrong(
+                p, given[k],
+                "\"paging\", \"hap\" and \"shadow_memory\" do not go with type=\"pv\": such "
+                "a guest runs on its own tables");
         if (given[k] && same(keys[k].name, "exit_ok") && p->config->type != CONFIG_MULTIBOOT)
             return wrong(p, given[k],
                          "\"exit_ok\" goes with type=\"multiboot\" only: other domains have no "
                          "exit status");
+    }
     return true;
 }
 

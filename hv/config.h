@@ -13,7 +13,7 @@
 #define CONFIG_PATH_MAX  256
 #define CONFIG_EXTRA_MAX 1024
 
-enum config_type { CONFIG_PVH, CONFIG_MULTIBOOT };
+enum config_type { CONFIG_PVH, CONFIG_MULTIBOOT, CONFIG_PV };
 enum config_paging { CONFIG_PAGING_DEFAULT, CONFIG_PAGING_SHADOW, CONFIG_PAGING_NESTED };
 
 struct config {

@@ -12,7 +12,8 @@
 #include "hv/config.h"
 
 /* The least that a file must say, on line 1; more may follow. */
-#define NEEDED "name=\"a\"; type=\"pvh\"; kernel=\"k\"; memory=64\n"
+#define NEEDED_PV "name=\"a\"; type=\"pv\"; kernel=\"k\"; memory=64\n"
+#define NEEDED    "name=\"a\"; type=\"pvh\"; kernel=\"k\"; memory=64\n"
 
 /* Parses a copy that ends where the text ends, so that reading further is seen. */
 static bool parse(const char *text, size_t length, struct config *config,
@@ -85,6 +86,7 @@ static void a_multiboot_kernel_may_say_which_status_is_success(void **state)
     c = accepted("type=\"multiboot\"; name='a'; kernel='k'; memory=64");
     assert_int_equal(c.exit_ok, 0);
     assert_int_equal(accepted(NEEDED).type, CONFIG_PVH);
+    assert_int_equal(accepted(NEEDED_PV).type, CONFIG_PV);
 }
 
 static void cmdline_is_another_name_of_extra(void **state)
@@ -176,9 +178,12 @@ static const struct refusal refusals[] = {
     { "vcpus=2", 1,
       "\"vcpus\" must be a number, without quotes, 1, not 2: only 1 is supported so far" },
     { "vcpus=0", 1, "\"vcpus\" must be a number, without quotes, 1, not 0" },
-    { "type='pv'", 1,
-      "\"type\" must be \"pvh\" or \"multiboot\": no other type is supported so far" },
-    { "type=1", 1, "\"type\" must be \"pvh\" or" },
+    { "type='hvm'", 1,
+      "\"type\" must be \"pvh\", \"pv\" or \"multiboot\": no other type is supported so far" },
+    { "type=1", 1, "\"type\" must be \"pvh\", \"pv\" or" },
+    { NEEDED_PV "paging='shadow'", 2, "\"paging\", \"hap\" and \"shadow_memory\" do not go with" },
+    { "hap=1\n" NEEDED_PV, 1, "\"paging\", \"hap\" and \"shadow_memory\" do not go with" },
+    { NEEDED_PV "shadow_memory=4", 2, "\"paging\", \"hap\" and \"shadow_memory\" do not" },
     { NEEDED "exit_ok=3", 2, "\"exit_ok\" goes with type=\"multiboot\" only" },
     { "exit_ok=3\n" NEEDED, 1, "\"exit_ok\" goes with type=\"multiboot\" only" },
     { "exit_ok='3'", 1, "\"exit_ok\" must be a number, without quotes, 0 to 4294967295" },

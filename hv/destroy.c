@@ -12,6 +12,7 @@
 #include "hv/hc.h"
 #include "hv/preempt.h"
 #include "hv/print.h"
+#include "hv/pv.h"
 #include "hv/ring.h"
 #include "hv/sched.h"
 #include "hv/time.h"
@@ -25,6 +26,7 @@
 enum {
     STAGE_CUT_OFF,
     STAGE_PORTS,
+    STAGE_DIRECT,
     STAGE_TABLES,
     STAGE_POOL,
     STAGE_FRAMES,
@@ -90,10 +92,12 @@ static void free_vcpus(struct domain *d)
     for (unsigned i = d->nr_vcpus; i-- > 0;) {
         struct vcpu *v = d->vcpu[i];
 
-        if (v->machine != NULL)
+        if (vcpu_has_edge(v))
             machine_vcpu_destroy(v);
         sched_forget(v);
-        release(v->paging.pae, 0);
+        if (v->pv == NULL)
+            release(v->paging.pae, 0);
+        pv_vcpu_destroy(v);
         d->vcpu[i] = NULL;
         free_bytes(v, sizeof(*v));
     }
@@ -108,6 +112,7 @@ static void free_domain(struct domain *d)
     BUG_ON(d->pages != 0);
     BUG_ON(d->paging.pool.total != 0);
     free_vcpus(d);
+    pv_domain_destroy(d);
     while (*link != d)
         link = &(*link)->next;
     *link = d->next;
@@ -124,6 +129,9 @@ bool domain_destroy_step(struct domain *d)
         break;
     case STAGE_PORTS:
         done = evtchn_destroy(d);
+        break;
+    case STAGE_DIRECT:
+        done = d->pv == NULL || pv_domain_release_step(d);
         break;
     case STAGE_TABLES:
         done = !d->paging_ready || paging_domain_reap(domain_lock(d), TABLE_ENTRIES_PER_STEP);
@@ -160,6 +168,8 @@ static bool work_step(struct domain *d)
 {
     if (d->state == DOMAIN_DYING)
         return domain_destroy_step(d);
+    if (d->pv != NULL)
+        return pv_collect();
     if (!d->paging_ready)
         return true;
     (void)hc_memory_settle(d);

@@ -44,13 +44,17 @@ struct machine_vcpu; /* the edge's side */
 struct machine_platform;
 struct evtchn_port;  /* hv/evtchn.c */
 struct ring_console; /* hv/ring.c */
+struct pv_domain;    /* hv/pv.h */
+struct pv_vcpu;
 
 struct vcpu {
     struct domain       *domain;
     unsigned             id;
     enum vcpu_state      state;
     struct machine_vcpu *machine;
-    struct paging_vcpu   paging;
+    struct pv_vcpu
+        *pv; /* of a PV domain, else NULL; such a one has neither `machine` nor `paging` */
+    struct paging_vcpu paging;
 
     /* The ABI's areas, as registered. NULL or GFN_NONE: none. */
     struct vcpu_info         *info; /* in memory of the domain, which stays while it lives */
@@ -100,6 +104,7 @@ struct domain {
     struct ring_console *console;
     uint64_t             build_frames; /* frames free in the machine before it was built */
 
+    struct pv_domain        *pv;          /* a PV domain: direct paging; NULL: another */
     struct machine_platform *platform;    /* its devices; NULL: none */
     uint32_t                 exit_status; /* when it stopped by domain_exit, else 0 */
 
@@ -142,6 +147,15 @@ bool domain_failed(const struct domain *d);
 void domain_pause(struct domain *d);
 void domain_unpause(struct domain *d);
 
+/* "shadow", "nested" or "direct". */
+const char *domain_paging_name(const struct domain *d);
+
+/* The edge's side of it is there: it may run. */
+static inline bool vcpu_has_edge(const struct vcpu *v)
+{
+    return v->machine != NULL || v->pv != NULL;
+}
+
 /* ---- scheduling ---- */
 bool vcpu_may_run(const struct vcpu *v); /* running, not paused, nothing pending on this CPU */
 
@@ -165,8 +179,10 @@ bool vcpu_upcall(const struct vcpu *v, uint8_t *vector);
 /* Whether there is one; asked before each entry. */
 static inline bool vcpu_has_upcall(const struct vcpu *v)
 {
-    return v->domain->callback_vector != 0 &&
-           __atomic_load_n(&v->info->evtchn_upcall_pending, __ATOMIC_SEQ_CST) != 0;
+    if (v->pv != NULL ? __atomic_load_n(&v->info->evtchn_upcall_mask, __ATOMIC_SEQ_CST) != 0
+                      : v->domain->callback_vector == 0)
+        return false;
+    return __atomic_load_n(&v->info->evtchn_upcall_pending, __ATOMIC_SEQ_CST) != 0;
 }
 
 /* Called by the edge right before it enters the guest: time and runstate areas, if stale. */

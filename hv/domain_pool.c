@@ -24,11 +24,15 @@ static uint64_t even(uint64_t frames)
 
 uint64_t domain_pool_minimum(const struct config *config)
 {
+    if (config->type == CONFIG_PV) /* it runs on its own tables */
+        return 0;
     return even(pool_minimum((uint64_t)config->memory * FRAMES_PER_MB, config->vcpus));
 }
 
 uint64_t domain_pool_wanted(const struct config *config)
 {
+    if (config->type == CONFIG_PV)
+        return 0;
     if (config->shadow_memory != 0)
         return (uint64_t)config->shadow_memory * FRAMES_PER_MB;
     return even((uint64_t)config->memory * FRAMES_PER_MB / 32 + 1024 +
@@ -87,7 +91,8 @@ static enum domain_pool_result shrink(struct domain *d, uint64_t frames)
 enum domain_pool_result domain_pool_set(struct domain *d, uint64_t frames)
 {
     frames = even(frames);
-    if (frames < domain_pool_minimum(&d->config) || frames > DOMAIN_POOL_MB_MAX * FRAMES_PER_MB)
+    if (d->config.type == CONFIG_PV || frames < domain_pool_minimum(&d->config) ||
+        frames > DOMAIN_POOL_MB_MAX * FRAMES_PER_MB)
         return DOMAIN_POOL_REFUSED;
     return d->paging.pool.total < frames ? grow(d, frames) : shrink(d, frames);
 }

@@ -21,6 +21,7 @@
 #include "hv/evtchn.h"
 #include "hv/hc.h"
 #include "hv/print.h"
+#include "hv/pv.h"
 #include "hv/pvh.h"
 #include "hv/ring.h"
 #include "hv/sched.h"
@@ -47,6 +48,8 @@ static struct machine_start started; /* how the last vCPU that was made starts *
 static struct config        config;
 static struct domain_images images;
 static char                 error[200];
+
+#include "hv/domain_world_pv.h"
 
 /* ---- the recorders ---- */
 
@@ -112,6 +115,11 @@ void ring_console_notify(struct domain *d)
     (void)d;
 }
 
+bool machine_offers_hvm(void)
+{
+    return true;
+}
+
 struct pt_features machine_guest_features(void)
 {
     return (struct pt_features){ .maxphys = 40, .nx = true };
@@ -124,6 +132,10 @@ bool machine_vcpu_create(struct vcpu *v, const struct machine_start *start)
     started = *start;
     if (vcpus_made == vcpus_fail_at)
         return false;
+    if (v->pv != NULL) {
+        v->pv->kernel = true;
+        return true;
+    }
     vcpus_made++;
     v->machine = malloc(1);
     return paging_set_regs(domain_lock(v->domain), &v->paging, &regs).kind == VERDICT_RETRY;
@@ -131,6 +143,8 @@ bool machine_vcpu_create(struct vcpu *v, const struct machine_start *start)
 
 void machine_vcpu_destroy(struct vcpu *v)
 {
+    if (v->machine == NULL)
+        return;
     vcpus_made--;
     free(v->machine);
 }
@@ -156,9 +170,9 @@ void machine_vcpu_run(struct vcpu *v)
 
 bool ring_console_init(struct domain *d, mfn_t page, unsigned port)
 {
-    (void)d;
     (void)port;
-    phys_frame(&machine_phys, page)->refs++;
+    if (d->pv == NULL) /* else its frames have counts of their own */
+        phys_frame(&machine_phys, page)->refs++;
     rings++;
     return true;
 }
@@ -253,6 +267,7 @@ static int set_up(void **state)
     cpu = (struct cpu){ 0 };
     interrupt = false;
     before = alloc_free_count();
+    flushes = 0;
     return 0;
 }
 
@@ -281,12 +296,13 @@ static struct domain *create(void)
     return d;
 }
 
-static void poke(struct domain *d, uint64_t gpa, const void *from, size_t len)
+__attribute__((unused)) static void poke(struct domain *d, uint64_t gpa, const void *from,
+                                         size_t len)
 {
     assert_true(guest_phys_write(d, gpa, from, len));
 }
 
-static void peek(struct domain *d, uint64_t gpa, void *to, size_t len)
+__attribute__((unused)) static void peek(struct domain *d, uint64_t gpa, void *to, size_t len)
 {
     assert_true(guest_phys_read(d, gpa, to, len));
 }

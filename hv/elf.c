@@ -103,8 +103,8 @@ static uint64_t padded(uint64_t size, uint64_t align)
     return (size + align - 1) & ~(align - 1);
 }
 
-/* Looks for the entry note; true when found. Anything that is cut off ends the search. */
-static bool find_entry(const struct file *f, const struct elf_program *p, uint64_t *entry)
+/* Collects the notes of one segment, the first of a type. Anything that is cut off ends the search. */
+static void find_notes(const struct file *f, const struct elf_program *p, struct elf_notes *notes)
 {
     uint64_t align = p->align == 8 ? 8 : 4;
     uint64_t at = p->offset, end = p->offset + p->file_size;
@@ -114,25 +114,25 @@ static bool find_entry(const struct file *f, const struct elf_program *p, uint64
         uint64_t        name, value, next;
 
         if (!take(f, at, &note, sizeof(note)))
-            return false;
+            return;
         /* Sums of a few 32-bit sizes and an offset in the file cannot overflow. */
         name = at + sizeof(note);
         value = at + padded(sizeof(note) + note.name_size, align);
         next = value + padded(note.value_size, align);
         if (value > end || note.value_size > end - value)
-            return false;
-        if (note.type == NOTE_PHYS32_ENTRY && note.name_size == 4 &&
+            return;
+        if (note.type < ELF_NOTES_MAX && !elf_has_note(notes, note.type) && note.name_size == 4 &&
             memcmp(f->bytes + name, "Xen", 4) == 0 &&
             (note.value_size == 4 || note.value_size == 8)) {
-            *entry = 0;
-            memcpy(entry, f->bytes + value, note.value_size); /* both sides little-endian */
-            return true;
+            notes->present |= UINT32_C(1) << note.type;
+            notes->value[note.type] = 0;
+            /* both sides little-endian */
+            memcpy(&notes->value[note.type], f->bytes + value, note.value_size);
         }
         if (next > end)
-            return false;
+            return;
         at = next;
     }
-    return false;
 }
 
 static bool entry_is_loaded(const struct elf_image *image)
@@ -144,36 +144,58 @@ static bool entry_is_loaded(const struct elf_image *image)
     return false;
 }
 
-enum elf_error elf_describe(const void *file, size_t size, uint64_t memory, struct elf_image *image)
+static enum elf_error describe(const struct file *f, struct elf_image *image,
+                               struct elf_notes *notes)
 {
-    const struct file f = { file, size };
     struct elf_header header;
-    enum elf_error    error = check_header(&f, &header);
-    bool              noted = false;
+    enum elf_error    error = check_header(f, &header);
 
     *image = (struct elf_image){ .lowest = UINT64_MAX };
+    *notes = (struct elf_notes){ 0 };
     if (error != ELF_OK)
         return error;
+    image->entry = header.entry;
     for (unsigned i = 0; i < header.program_count; i++) {
         struct elf_program p;
 
-        if (!take(&f, header.program_offset + i * sizeof(p), &p, sizeof(p)))
+        if (!take(f, header.program_offset + i * sizeof(p), &p, sizeof(p)))
             return ELF_TRUNCATED;
         if (p.type == PROGRAM_LOAD)
-            error = add_segment(&f, &p, image);
-        else if (p.type == PROGRAM_NOTE && !within(&f, p.offset, p.file_size))
+            error = add_segment(f, &p, image);
+        else if (p.type == PROGRAM_NOTE && !within(f, p.offset, p.file_size))
             error = ELF_TRUNCATED;
-        else if (p.type == PROGRAM_NOTE && !noted)
-            noted = find_entry(&f, &p, &image->entry);
+        else if (p.type == PROGRAM_NOTE)
+            find_notes(f, &p, notes);
         if (error != ELF_OK)
             return error;
     }
-    if (image->count == 0)
-        return ELF_NOTHING_TO_LOAD;
-    if (!noted)
+    return image->count == 0 ? ELF_NOTHING_TO_LOAD : ELF_OK;
+}
+
+enum elf_error elf_describe(const void *file, size_t size, uint64_t memory, struct elf_image *image)
+{
+    const struct file f = { file, size };
+    struct elf_notes  notes;
+    enum elf_error    error = describe(&f, image, &notes);
+
+    if (error != ELF_OK)
+        return error;
+    if (!elf_has_note(&notes, NOTE_PHYS32_ENTRY))
         return ELF_NO_NOTE;
+    image->entry = notes.value[NOTE_PHYS32_ENTRY];
     if (image->entry > UINT32_MAX || !entry_is_loaded(image))
         return ELF_BAD_ENTRY;
+    return image->end <= memory ? ELF_OK : ELF_TOO_LARGE;
+}
+
+enum elf_error elf_describe_pv(const void *file, size_t size, uint64_t memory,
+                               struct elf_image *image, struct elf_notes *notes)
+{
+    const struct file f = { file, size };
+    enum elf_error    error = describe(&f, image, notes);
+
+    if (error != ELF_OK)
+        return error;
     return image->end <= memory ? ELF_OK : ELF_TOO_LARGE;
 }
 

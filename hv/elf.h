@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #define ELF_SEGMENTS_MAX 16
+#define ELF_NOTES_MAX    32 /* types below this are looked at */
 
 struct elf_segment {
     uint64_t offset, file_size; /* in the file */
@@ -44,6 +45,25 @@ enum elf_error {
  */
 enum elf_error elf_describe(const void *file, size_t size, uint64_t memory,
                             struct elf_image *image);
+
+/* Xen's notes by which a PV kernel says how it wants to be built: elfnote.h. */
+struct elf_notes {
+    uint32_t present; /* a bit for each type */
+    uint64_t value[ELF_NOTES_MAX];
+};
+
+static inline bool elf_has_note(const struct elf_notes *notes, unsigned type)
+{
+    return notes->present >> type & 1;
+}
+
+/*
+ * The same for a PV kernel: its numeric notes are collected, the entry is not looked for in what is
+ * loaded, and addresses are as the program headers have them. The file's own entry point is in
+ * image->entry.
+ */
+enum elf_error elf_describe_pv(const void *file, size_t size, uint64_t memory,
+                               struct elf_image *image, struct elf_notes *notes);
 
 /* A clause that continues "the kernel ...", saying what is wrong and what to do. */
 const char *elf_error_text(enum elf_error error);

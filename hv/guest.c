@@ -1,6 +1,8 @@
 /* Guest memory by linear or guest-physical address, page by page. */
 #include "hv/guest.h"
 
+#include "hv/pv.h"
+
 #define ACC_HYPERCALL ACC_AC /* CPL 0; SMAP does not stop what the guest asked for */
 
 struct piece {
@@ -49,10 +51,20 @@ static gva_t advance(const struct vcpu *v, gva_t va, size_t by)
     return gva_of(machine_vcpu_is_64bit(v) ? raw : (uint32_t)raw);
 }
 
+/* Under direct paging the processor translates, and what it refuses is all that is known. */
+static struct guest_result direct_result(bool done, gva_t va, size_t len)
+{
+    if (done)
+        return (struct guest_result){ .status = GUEST_OK, .done = len };
+    return (struct guest_result){ .status = GUEST_FAULT, .va = va };
+}
+
 struct guest_result guest_read(struct vcpu *v, gva_t va, void *to, size_t len, unsigned acc)
 {
     size_t done = 0;
 
+    if (v->pv != NULL)
+        return direct_result(pv_edge_copy_in(v, to, va.raw, len), va, len);
     while (done < len) {
         struct piece        piece;
         struct guest_result r = reach_page(v, advance(v, va, done), len - done, acc, &piece);
@@ -83,6 +95,8 @@ struct guest_result guest_write(struct vcpu *v, gva_t va, const void *from, size
 {
     size_t done = 0;
 
+    if (v->pv != NULL)
+        return direct_result(pv_edge_copy_out(v, va.raw, from, len), va, len);
     acc |= ACC_WRITE;
     if ((va.raw & PAGE_MASK) + len > PAGE_SIZE) { /* the first byte waits for the last page */
         for (size_t at = PAGE_SIZE - (va.raw & PAGE_MASK); at < len; at += PAGE_SIZE) {
@@ -129,7 +143,7 @@ struct guest_result guest_cmpxchg(struct vcpu *v, gva_t va, void *old, const voi
     struct piece piece;
 
     *done = false;
-    if (len > 16)
+    if (len > 16 || v->pv != NULL) /* a PV guest's instructions exchange for themselves */
         return (struct guest_result){ .status = GUEST_DEVICE, .va = va };
     if ((va.raw & PAGE_MASK) + len > PAGE_SIZE)
         return cmpxchg_crossing(v, va, old, new, len, acc, done);

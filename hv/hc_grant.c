@@ -5,6 +5,7 @@
 #include "hv/build.h"
 #include "hv/grant.h"
 #include "hv/hc.h"
+#include "hv/pv.h"
 
 #define OPS_PER_RUN 16
 
@@ -13,11 +14,15 @@ bool grant_grow(struct domain *d, unsigned frames)
     if (frames > DOMAIN_GRANT_FRAMES)
         return false;
     while (d->grant_frames < frames) {
-        mfn_t mfn = domain_alloc_frame(d);
+        mfn_t mfn = d->pv != NULL ? pv_allocate(d, PV_PFN_NONE) : domain_alloc_frame(d);
 
         if (!mfn_valid(mfn))
             return false;
-        phys_frame(&machine_phys, mfn)->refs++; /* it stays while the domain lives */
+        /* It stays while the domain lives. */
+        if (d->pv == NULL)
+            phys_frame(&machine_phys, mfn)->refs++;
+        else if (!pv_hold(d, mfn))
+            return false;
         d->grant_mfn[d->grant_frames++] = mfn;
     }
     return true;
@@ -44,7 +49,10 @@ static int64_t query_size(struct vcpu *v, uint64_t va)
     return guest_copy_out(v, va, &arg, sizeof(arg)) ? 0 : -XEN_EFAULT;
 }
 
-/* Tells where the guest has put the frames (XENMEM_add_to_physmap); ~0: nowhere yet. */
+/*
+ * Tells where the guest has put the frames (XENMEM_add_to_physmap); ~0: nowhere yet. A PV guest gets
+ * the machine's numbers.
+ */
 static int64_t setup_table(struct vcpu *v, uint64_t va)
 {
     struct gnttab_setup_table arg;
@@ -57,7 +65,8 @@ static int64_t setup_table(struct vcpu *v, uint64_t va)
         arg.status = GNTST_general_error;
     for (unsigned i = 0; arg.status == GNTST_okay && i < arg.nr_frames; i++)
         if (!guest_copy_out(v, hc_address(arg.frame_list.p) + i * sizeof(uint64_t),
-                            &d->grant_gfn[i].raw, sizeof(uint64_t)))
+                            d->pv != NULL ? &d->grant_mfn[i].raw : &d->grant_gfn[i].raw,
+                            sizeof(uint64_t)))
             return -XEN_EFAULT;
     return guest_copy_out(v, va, &arg, sizeof(arg)) ? 0 : -XEN_EFAULT;
 }

@@ -14,6 +14,9 @@ static int64_t yield(struct vcpu *v)
 
 static int64_t block(struct vcpu *v)
 {
+    /* A PV guest that waits takes events again. */
+    if (v->pv != NULL)
+        __atomic_store_n(&v->info->evtchn_upcall_mask, 0, __ATOMIC_SEQ_CST);
     /* Also without an upcall vector, an event that has come is a reason not to sleep. */
     if (__atomic_load_n(&v->info->evtchn_upcall_pending, __ATOMIC_SEQ_CST) == 0)
         vcpu_block(v);

@@ -3,10 +3,23 @@
 
 #include "hv/evtchn.h"
 #include "hv/hc.h"
+#include "hv/pv.h"
 #include "hv/shared.h"
 #include "hv/time.h"
 
 #define PERIOD_MIN UINT64_C(1000000) /* ns: a guest must not keep us busy with ticks */
+
+/* The frame of guest memory behind a gfn stays while the domain lives. */
+static bool keep_frame(struct domain *d, uint64_t gfn, mfn_t *mfn)
+{
+    struct paging_reach reach = paging_reach_gpa(domain_lock(d), gfn << PAGE_SHIFT);
+
+    if (reach.kind != REACH_RAM || reach.rom)
+        return false;
+    phys_frame(&machine_phys, reach.mfn)->refs++;
+    *mfn = reach.mfn;
+    return true;
+}
 
 /*
  * Moves vcpu_info to a place of the guest's choice, once. The frame gets a reference, so
@@ -15,7 +28,7 @@
 static int64_t register_info(struct vcpu *v, struct vcpu *target, uint64_t va)
 {
     struct vcpu_register_vcpu_info arg;
-    struct paging_reach            reach;
+    mfn_t                          mfn;
     struct vcpu_info               copy;
 
     if (!guest_copy_in(v, &arg, va, sizeof(arg)))
@@ -24,16 +37,15 @@ static int64_t register_info(struct vcpu *v, struct vcpu *target, uint64_t va)
         arg.mfn >> (P2M_BITS - PAGE_SHIFT) != 0 || arg.offset > PAGE_SIZE - sizeof(copy) ||
         arg.offset % 8 != 0)
         return -XEN_EINVAL;
-    reach = paging_reach_gpa(domain_lock(v->domain), arg.mfn << PAGE_SHIFT);
-    if (reach.kind != REACH_RAM || reach.rom)
+    mfn = mfn_of(arg.mfn);
+    if (v->pv != NULL ? !pv_hold(v->domain, mfn) : !keep_frame(v->domain, arg.mfn, &mfn))
         return -XEN_EINVAL;
 
     memcpy(&copy, target->info, sizeof(copy));
-    phys_frame(&machine_phys, reach.mfn)->refs++;
-    shared_write(v->domain, reach.mfn, arg.offset, &copy, sizeof(copy));
+    shared_write(v->domain, mfn, arg.offset, &copy, sizeof(copy));
     target->info =
-        (struct vcpu_info *)(void *)((uint8_t *)phys_ptr(&machine_phys, reach.mfn) + arg.offset);
-    target->info_mfn = reach.mfn;
+        (struct vcpu_info *)(void *)((uint8_t *)phys_ptr(&machine_phys, mfn) + arg.offset);
+    target->info_mfn = mfn;
     time_areas_stale(target, VCPU_STALE_TIME);
     if (copy.evtchn_pending_sel != 0)
         evtchn_upcall(target);

@@ -34,6 +34,12 @@ static int64_t features(struct vcpu *v, uint64_t va)
         return -XEN_EFAULT;
     if (info.submap_idx >= XENFEAT_NR_SUBMAPS)
         return -XEN_EINVAL;
+    if (v->pv != NULL) {
+        info.submap = UINT32_C(1) << XENFEAT_mmu_pt_update_preserve_ad |
+                      UINT32_C(1) << XENFEAT_gnttab_map_avail_bits |
+                      UINT32_C(1) << XENFEAT_pae_pgdir_above_4gb;
+        return out(v, va, &info, sizeof(info));
+    }
     info.submap = UINT32_C(1) << XENFEAT_writable_page_tables |
                   UINT32_C(1) << XENFEAT_auto_translated_physmap |
                   UINT32_C(1) << XENFEAT_hvm_callback_vector |
@@ -67,7 +73,7 @@ int64_t hc_xen_version(struct vcpu *v, struct hypercall *h)
     case XENVER_compile_info:
         return compile_info(v, va);
     case XENVER_capabilities:
-        return out_text(v, va, "hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 ",
+        return out_text(v, va, "xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 ",
                         sizeof(xen_capabilities_info_t));
     case XENVER_changeset:
         return out_text(v, va, "", sizeof(xen_changeset_info_t));
@@ -90,13 +96,23 @@ int64_t hc_xen_version(struct vcpu *v, struct hypercall *h)
     }
 }
 
+/* What a guest of its kind may turn on. For a PV guest all but the last are always so. */
+static uint32_t assists(const struct vcpu *v)
+{
+    uint32_t pv = UINT32_C(1) << VMASST_TYPE_4gb_segments |
+                  UINT32_C(1) << VMASST_TYPE_writable_pagetables |
+                  UINT32_C(1) << VMASST_TYPE_pae_extended_cr3;
+
+    return (v->pv != NULL ? pv : 0) | UINT32_C(1) << VMASST_TYPE_runstate_update_flag;
+}
+
 int64_t hc_vm_assist(struct vcpu *v, struct hypercall *h)
 {
     uint32_t bit;
 
-    if (h->arg[1] != VMASST_TYPE_runstate_update_flag)
+    if (h->arg[1] > 31 || (assists(v) >> h->arg[1] & 1) == 0)
         return -XEN_EINVAL;
-    bit = UINT32_C(1) << VMASST_TYPE_runstate_update_flag;
+    bit = UINT32_C(1) << h->arg[1];
     switch (h->arg[0]) {
     case VMASST_CMD_enable:
         v->domain->vm_assist |= bit;

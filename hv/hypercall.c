@@ -6,7 +6,7 @@
 
 #define MULTICALL_PER_RUN 64
 
-static hypercall_handler *const table[DOMAIN_HYPERCALLS] = {
+static hypercall_handler *const hvm_table[DOMAIN_HYPERCALLS] = {
     [__HYPERVISOR_memory_op] = hc_memory_op,
     [__HYPERVISOR_multicall] = hc_multicall,
     [__HYPERVISOR_set_timer_op] = hc_set_timer_op,
@@ -20,9 +20,40 @@ static hypercall_handler *const table[DOMAIN_HYPERCALLS] = {
     [__HYPERVISOR_hvm_op] = hc_hvm_op,
 };
 
+static hypercall_handler *const pv_table[DOMAIN_HYPERCALLS] = {
+    [__HYPERVISOR_set_trap_table] = hc_set_trap_table,
+    [__HYPERVISOR_mmu_update] = hc_mmu_update,
+    [__HYPERVISOR_set_gdt] = hc_set_gdt,
+    [__HYPERVISOR_stack_switch] = hc_stack_switch,
+    [__HYPERVISOR_set_callbacks] = hc_set_callbacks,
+    [__HYPERVISOR_fpu_taskswitch] = hc_fpu_taskswitch,
+    [__HYPERVISOR_set_debugreg] = hc_set_debugreg,
+    [__HYPERVISOR_get_debugreg] = hc_get_debugreg,
+    [__HYPERVISOR_update_descriptor] = hc_update_descriptor,
+    [__HYPERVISOR_memory_op] = hc_pv_memory_op,
+    [__HYPERVISOR_multicall] = hc_multicall,
+    [__HYPERVISOR_update_va_mapping] = hc_update_va_mapping,
+    [__HYPERVISOR_set_timer_op] = hc_set_timer_op,
+    [__HYPERVISOR_xen_version] = hc_xen_version,
+    [__HYPERVISOR_console_io] = hc_console_io,
+    [__HYPERVISOR_grant_table_op] = hc_grant_table_op,
+    [__HYPERVISOR_vm_assist] = hc_vm_assist,
+    [__HYPERVISOR_update_va_mapping_otherdomain] = hc_update_va_mapping_otherdomain,
+    [__HYPERVISOR_iret] = hc_iret,
+    [__HYPERVISOR_vcpu_op] = hc_vcpu_op,
+    [__HYPERVISOR_set_segment_base] = hc_set_segment_base,
+    [__HYPERVISOR_mmuext_op] = hc_mmuext_op,
+    [__HYPERVISOR_nmi_op] = hc_nmi_op,
+    [__HYPERVISOR_sched_op] = hc_sched_op,
+    [__HYPERVISOR_callback_op] = hc_callback_op,
+    [__HYPERVISOR_event_channel_op] = hc_event_channel_op,
+    [__HYPERVISOR_physdev_op] = hc_physdev_op,
+};
+
 int64_t hc_dispatch(struct vcpu *v, struct hypercall *h)
 {
-    struct domain *d = v->domain;
+    struct domain            *d = v->domain;
+    hypercall_handler *const *table = d->pv != NULL ? pv_table : hvm_table;
 
     if (h->nr >= DOMAIN_HYPERCALLS || table[h->nr] == NULL) {
         d->hypercalls_unknown++;
@@ -69,7 +100,9 @@ static int64_t multicall_one(struct vcpu *v, uint64_t va)
     h = (struct hypercall){ .nr = entry.op };
     for (unsigned i = 0; i < 6; i++)
         h.arg[i] = entry.args[i];
-    result = h.nr == __HYPERVISOR_multicall ? -XEN_EINVAL : hc_dispatch(v, &h);
+    /* Neither calls of calls, nor a return to elsewhere in the middle of them. */
+    result = h.nr == __HYPERVISOR_multicall || h.nr == __HYPERVISOR_iret ? -XEN_EINVAL
+                                                                         : hc_dispatch(v, &h);
     if (result != HC_AGAIN) {
         entry.result = (xen_ulong_t)result;
         return guest_copy_out(v, va + offsetof(struct multicall_entry, result), &entry.result,

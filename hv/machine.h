@@ -91,9 +91,16 @@ extern struct phys machine_phys; /* the direct map and the frame table */
 /* Makes the processor ready to run guests; false, after printing why, if it cannot. */
 must_check bool machine_enable_guests(void);
 
-/* How a vCPU starts: 32-bit protected mode, flat segments, paging off (the PVH entry). */
+/* True if others than PV guests can run: the processor has what they need. */
+bool machine_offers_hvm(void);
+
+/*
+ * How a vCPU starts: 32-bit protected mode, flat segments, paging off (the PVH entry); or in the
+ * kernel of a PV guest, on its tables.
+ */
 struct machine_start {
     uint64_t rip, rax, rbx;
+    uint64_t rsi, rsp; /* PV only */
 };
 
 /* What the processor offers to guests, as their CPUID says. */

@@ -4,6 +4,7 @@
 #include "hv/guest.h"
 #include "hv/monitor.h"
 #include "hv/print.h"
+#include "hv/pv.h"
 
 #define NOWHERE UINT64_MAX /* an address of an entry that there is not */
 
@@ -59,8 +60,7 @@ static void spell_entry(uint64_t address, uint64_t entry, unsigned level, char *
 static void show_walk(const struct domain *d, const struct vcpu *v, uint64_t address,
                       const struct paging_view *view)
 {
-    print("%s vcpu %u, address %lx, paging: %s\n", d->name, v->id, address,
-          d->paging.kind == PAGING_SHADOW ? "shadow" : "nested");
+    print("%s vcpu %u, address %lx, paging: %s\n", d->name, v->id, address, domain_paging_name(d));
     print("level %-52s ours\n", "guest");
     for (unsigned i = 0; i < view->count && i < PT_LEVELS_MAX; i++) {
         const struct paging_level_view *l = &view->level[i];
@@ -94,7 +94,10 @@ bool monitor_walk(const struct monitor_words *w)
         print("walk: %s has no tables\n", d->name);
         return false;
     }
-    paging_view(domain_lock(d), &v->paging, gva_of(address), &view);
+    if (v->pv)
+        pv_view(v, gva_of(address), &view);
+    else
+        paging_view(domain_lock(d), &v->paging, gva_of(address), &view);
     show_walk(d, v, address, &view);
     return true;
 }
@@ -145,7 +148,7 @@ bool monitor_shadow(const struct monitor_words *w)
         { "generation", d->paging.generation },
     };
 
-    print("%s, paging: %s\n", d->name, d->paging.kind == PAGING_SHADOW ? "shadow" : "nested");
+    print("%s, paging: %s\n", d->name, domain_paging_name(d));
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         print("%-30s %12lu\n", rows[i].name, rows[i].value);
     return true;
@@ -220,6 +223,10 @@ bool monitor_blow(const struct monitor_words *w)
         print("blow: %s is %s\n", d->name, monitor_state_name(d));
         return false;
     }
+    if (d->pv) {
+        print("blow: %s runs on its own tables\n", d->name);
+        return false;
+    }
     do {
         verdict = paging_blow(domain_lock(d));
         verdict_flush(d, &verdict);
@@ -239,7 +246,7 @@ static void audit_domain(struct domain *d, struct audit *sum)
 {
     struct audit one = { 0 };
 
-    if (d->state == DOMAIN_DYING || d->state == DOMAIN_BUILDING)
+    if (d->state == DOMAIN_DYING || d->state == DOMAIN_BUILDING || d->pv)
         return;
     paging_audit(domain_lock(d), &one);
     if (one.violations > 0 && sum->violations == 0)
@@ -263,9 +270,12 @@ bool monitor_audit(const struct monitor_words *w)
         if (!d)
             return false;
         audit_domain(d, &sum);
+        if (d->pv)
+            pv_audit(&sum);
     } else {
         for (struct domain *d = domains; d; d = d->next)
             audit_domain(d, &sum);
+        pv_audit(&sum);
     }
     wrong = alloc_audit();
     if (wrong > 0 && sum.violations == 0)

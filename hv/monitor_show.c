@@ -18,7 +18,7 @@ static void show_domain(const struct domain *d)
 
     print("%3u %-16s %-8s vcpus: %u  memory: %lu MiB  paging: %s  time: %lu.%03lu s\n", d->id,
           d->name, monitor_state_name(d), d->nr_vcpus, d->pages >> (20 - PAGE_SHIFT),
-          d->paging.kind == PAGING_SHADOW ? "shadow" : "nested", ms / 1000, ms % 1000);
+          domain_paging_name(d), ms / 1000, ms % 1000);
     if (d->state == DOMAIN_CRASHED)
         print("    crashed: %s\n", d->why);
 }
@@ -47,7 +47,7 @@ bool monitor_vcpu(const struct monitor_words *w)
     for (unsigned i = 0; i < d->nr_vcpus; i++) {
         const struct vcpu *v = d->vcpu[i];
 
-        if (!v || !v->machine)
+        if (!v || !vcpu_has_edge(v))
             continue;
         print("%s vcpu %u: %s, domain %s\n", d->name, v->id, names[v->state],
               monitor_state_name(d));
@@ -65,7 +65,8 @@ static bool exit_sum(const struct domain *d, unsigned i, struct machine_exit_sta
     for (unsigned n = 0; n < d->nr_vcpus; n++) {
         struct machine_exit_stat one;
 
-        if (!d->vcpu[n] || !d->vcpu[n]->machine || !machine_vcpu_exit_stat(d->vcpu[n], i, &one))
+        if (!d->vcpu[n] || !vcpu_has_edge(d->vcpu[n]) ||
+            !machine_vcpu_exit_stat(d->vcpu[n], i, &one))
             continue;
         any = true;
         sum->name = one.name;

@@ -3,6 +3,7 @@
 /* test: with hv/sched.c hv/alloc.c hv/format.c hv/guest.c hv/hypercall.c hv/hc_console.c */
 /* test: with hv/hc_event.c hv/hc_grant.c hv/hc_hvm.c hv/hc_memory.c hv/hc_sched.c hv/hc_vcpu.c */
 /* test: with hv/hc_version.c hv/domain_pool.c */
+/* test: with hv/pv.c hv/pv_build.c hv/hc_pv.c hv/hc_mmu.c hv/hc_pv_memory.c */
 /* test: wrap alloc_frames alloc_bytes shadow_reserve pool_single */
 /*
  * Short of memory: while a domain is made, and in each hypercall that needs memory, every
@@ -105,6 +106,35 @@ static unsigned make_in_turn(void)
     return failures;
 }
 
+static void each_allocation_that_fails_while_a_pv_domain_is_made_is_survived(void **state)
+{
+    unsigned failures = 0;
+
+    (void)state;
+    config.type = CONFIG_PV;
+    config.vcpus = 1;
+    config.memory = 6;
+    for (refused = 1;; refused++) {
+        struct domain *d;
+
+        requests = 0;
+        error[0] = '\0';
+        d = domain_create(&config, &images, error, sizeof(error));
+        failures += d == NULL;
+        if (d != NULL)
+            destroy(d);
+        else
+            assert_int_not_equal(error[0], '\0');
+        assert_null(domains);
+        assert_int_equal(alloc_free_count(), before);
+        lines[0] = '\0';
+        if (requests < refused)
+            break;
+    }
+    refused = 0;
+    assert_true(failures > 1536); /* each frame is asked for by itself */
+}
+
 static void each_allocation_that_fails_while_a_domain_is_made_is_survived(void **state)
 {
     (void)state;
@@ -196,6 +226,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(each_allocation_that_fails_while_a_domain_is_made_is_survived),
+        TEST(each_allocation_that_fails_while_a_pv_domain_is_made_is_survived),
         TEST(each_allocation_that_fails_in_a_hypercall_is_survived),
     };
 

@@ -13,9 +13,17 @@
 
 #define FILE_MAX (1u << 20)
 
-static const char *paging_name(enum config_paging paging)
+static const char *const type_names[] = {
+    [CONFIG_PVH] = "pvh",
+    [CONFIG_MULTIBOOT] = "multiboot",
+    [CONFIG_PV] = "pv",
+};
+
+static const char *paging_name(const struct config *config)
 {
-    switch (paging) {
+    if (config->type == CONFIG_PV)
+        return "direct";
+    switch (config->paging) {
     case CONFIG_PAGING_SHADOW:
         return "shadow";
     case CONFIG_PAGING_NESTED:
@@ -66,10 +74,10 @@ int main(int argc, char **argv)
             fprintf(stderr, "%s: %s\n", argv[1], error.what);
         return 2;
     }
-    printf("type %s\n", config.type == CONFIG_MULTIBOOT ? "multiboot" : "pvh");
+    printf("type %s\n", type_names[config.type]);
     printf("name %s\nkernel %s\nramdisk %s\nextra %s\n", config.name, config.kernel, config.ramdisk,
            config.extra);
     printf("memory %u\nvcpus %u\npaging %s\nshadow_memory %u\n", config.memory, config.vcpus,
-           paging_name(config.paging), config.shadow_memory);
+           paging_name(&config), config.shadow_memory);
     return 0;
 }

@@ -2,8 +2,12 @@
  * Where interrupts and exceptions enter, and the change of stacks at the end of boot.
  *
  * While guests run, TR, FS, GS and LDTR may hold a guest's values: nothing here uses them,
- * and no gate of the IDT in use then switches stacks. The hypervisor runs at CPL 0 always.
+ * and no gate of the IDT in use then switches stacks. What comes from ring 3, where PV guests
+ * run, ends the guest's turn: x86/pv/entry.S.
  */
+#define FRAME_CS 144 /* struct trap_frame */
+#define CS_RPL   3
+
         .text
 
 /* A stub of 16 bytes per vector. The processor pushes an error code for some: APM vol. 2, 8.2. */
@@ -19,12 +23,17 @@ trap_stubs:
         pushq   $0
         .endif
         pushq   $vector
+        .if vector == 1
+        jmp     trap_debug
+        .elseif (vector == 2) || (vector == 8) || (vector == 18)
+        jmp     trap_own_stack
+        .else
         jmp     trap_common
+        .endif
         .set vector, vector + 1
         .endr
 
-        .balign 16
-trap_common:
+        .macro push_registers
         pushq   %rax
         pushq   %rcx
         pushq   %rdx
@@ -40,6 +49,26 @@ trap_common:
         pushq   %r13
         pushq   %r14
         pushq   %r15
+        .endm
+
+        .balign 16
+trap_common:
+        push_registers
+        testb   $CS_RPL, FRAME_CS(%rsp)
+        jnz     pv_exit
+        jmp     trap_ring0
+
+        /* #DB has a stack of its own while a PV guest is loaded. */
+trap_debug:
+        push_registers
+        testb   $CS_RPL, FRAME_CS(%rsp)
+        jnz     pv_exit_copied
+        jmp     trap_ring0
+
+        /* What is not the guest's, wherever it comes. */
+trap_own_stack:
+        push_registers
+trap_ring0:
         cld
         movq    %rsp, %rdi
         /* The frame is 22 words, and the processor aligned the stack to 16 before it. */

@@ -6,6 +6,7 @@
 #include "x86/apic.h"
 #include "x86/cpu.h"
 #include "x86/panic.h"
+#include "x86/pv/pv.h"
 
 struct ex_entry {
     uint64_t fault, fixup;
@@ -31,7 +32,7 @@ static void set_pending(uint32_t bit)
     __atomic_fetch_or(&this_cpu()->pending, bit, __ATOMIC_RELAXED);
 }
 
-static void handle_interrupt(uint64_t vector)
+void trap_interrupt(uint64_t vector)
 {
     switch (vector) {
     case VECTOR_TIMER:
@@ -53,13 +54,26 @@ static void handle_interrupt(uint64_t vector)
     }
 }
 
+/*
+ * What a PV guest can bring about while we run: its breakpoint on memory that we touch for it, or
+ * on the operand of a MOV SS before a SYSCALL; and its selectors' first use of its LDT.
+ */
+static bool of_guest(const struct trap_frame *frame)
+{
+    if (frame->vector == VECTOR_DB) {
+        ignored++;
+        return true;
+    }
+    return frame->vector == VECTOR_PF && pv_cpu_ldt_fault(read_cr2());
+}
+
 void trap_handle(struct trap_frame *frame)
 {
     if (frame->vector >= VECTOR_PIC)
-        handle_interrupt(frame->vector);
+        trap_interrupt(frame->vector);
     else if (frame->vector == VECTOR_NMI)
         ignored++;
-    else if (!fix_up(frame))
+    else if (!of_guest(frame) && !fix_up(frame))
         panic_trap(frame);
 }
 

@@ -30,6 +30,9 @@ enum {
 /* Called by entry.S for every vector. */
 void trap_handle(struct trap_frame *frame);
 
+/* An interrupt has come, from VECTOR_PIC on. */
+void trap_interrupt(uint64_t vector);
+
 /* Opens interrupts for a moment, so that those that wait are taken; for the edge after an exit. */
 void machine_take_interrupts(void);
 

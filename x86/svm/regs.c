@@ -218,7 +218,7 @@ void regs_root(struct machine_vcpu *m)
  * INVLPGA knows no guest-physical addresses, so under nested paging the ASID goes; and it is not
  * said to take addresses that are not canonical for us, such as five levels of a guest's have.
  */
-void vcpu_flush(struct domain *d, const struct verdict *verdict)
+void svm_flush(struct domain *d, const struct verdict *verdict)
 {
     struct vcpu     *v = this_cpu()->current;
     struct svm_asid *a = v && v->domain == d && v->machine ? v->machine->running : NULL;

@@ -106,14 +106,11 @@ static void cpu_init(uint32_t id)
     c->flush_all = true; /* what the firmware may have left in the TLB */
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
     wrmsr(MSR_VM_HSAVE_PA, allocate(0));
-    /* FXSAVE and FXRSTOR of guests are executed here, and must include SSE. */
-    write_cr0((read_cr0() & ~(CR0_EM | CR0_TS)) | CR0_MP);
-    write_cr4(read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT);
     cpus[id] = c;
     print("umbra: SVM: %u ASIDs, nested paging: %s\n", leaf.ebx, nested_paging ? "yes" : "no");
 }
 
-bool machine_enable_guests(void)
+bool svm_enable(void)
 {
     const char *why = why_not();
     uint32_t    id = this_cpu()->id;
@@ -218,6 +215,14 @@ void svm_cpu_unload(struct vcpu *v)
     if (m->dr_live)
         debug_save(m);
     c->loaded = NULL;
+}
+
+void svm_cpu_release(void)
+{
+    struct svm_cpu *c = svm_this_cpu();
+
+    if (c && c->loaded)
+        svm_cpu_unload(c->loaded);
 }
 
 void svm_cpu_load(struct vcpu *v)

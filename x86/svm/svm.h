@@ -110,6 +110,10 @@ struct svm_cpu {
 };
 
 /* ---- svm.c: the processor ---- */
+/* Makes the processor ready; false, after printing why, if it cannot run guests so. */
+must_check bool svm_enable(void);
+/* Takes out whichever vCPU is loaded. */
+void            svm_cpu_release(void);
 struct svm_cpu *svm_this_cpu(void);
 /* Physical addresses of the permission maps; the same for all. */
 uint64_t svm_iopm(void);
@@ -134,6 +138,17 @@ void svm_cpu_load_fpu(const struct vcpu *v);      /* and back */
 /* ---- enter.S ---- */
 /* Runs the guest until #VMEXIT; host interrupts are off before and after. APM vol. 2, 15.5. */
 void svm_enter(uint64_t gpr[16], uint64_t vmcb_pa);
+
+/* ---- vcpu.c: what hv/machine.h says of each ---- */
+must_check bool svm_vcpu_create(struct vcpu *v, const struct machine_start *start);
+void            svm_vcpu_destroy(struct vcpu *v);
+void            svm_vcpu_run(struct vcpu *v);
+bool            svm_vcpu_uses_nested(const struct vcpu *v);
+bool            svm_vcpu_has_interrupt(const struct vcpu *v);
+uint64_t        svm_vcpu_tsc_offset(const struct vcpu *v);
+bool            svm_vcpu_is_64bit(const struct vcpu *v);
+bool svm_vcpu_exit_stat(const struct vcpu *v, unsigned i, struct machine_exit_stat *stat);
+void svm_vcpu_show(const struct vcpu *v);
 
 /* ---- vmcb.c ---- */
 void vmcb_build(struct machine_vcpu *m, const struct machine_start *start);
@@ -170,6 +185,9 @@ must_check bool regs_write_efer(struct machine_vcpu *m, uint64_t value);
 /* A task switch: CR0.TS is set, and CR3 is loaded unless NULL; false: it is no good, and stays. */
 must_check bool regs_enter_task(struct machine_vcpu *m, const uint32_t *cr3);
 void regs_root(struct machine_vcpu *m); /* before each entry: CR3 or nCR3, and the ASID */
+
+/* What a verdict asks of the TLBs: hv/guest.h. */
+void svm_flush(struct domain *d, const struct verdict *verdict);
 
 /* ---- inject.c ---- */
 /* First thing after an exit. With nothing interrupted the caller may do its work itself. */

@@ -1,5 +1,5 @@
 /*
- * A vCPU from creation to destruction, and the loop that runs it: what hv/machine.h asks for.
+ * A vCPU from creation to destruction, and the loop that runs it: for domains that this edge runs.
  *
  * Ticks are counted from one VMRUN to the next: what lies between an exit and the entry that
  * follows belongs to the kind of that exit.
@@ -12,14 +12,9 @@
 #include "x86/platform.h"
 #include "x86/traps.h"
 
-bool machine_vcpu_uses_nested(const struct vcpu *v)
+bool svm_vcpu_uses_nested(const struct vcpu *v)
 {
     return v->machine->vmcb->np_enable & SVM_NP_ENABLE;
-}
-
-struct pt_features machine_guest_features(void)
-{
-    return cpuid_machine_policy()->paging;
 }
 
 /* The registers of a processor that has just entered protected mode; paging is off. */
@@ -35,7 +30,7 @@ static bool first_regs(struct machine_vcpu *m)
     return true;
 }
 
-bool machine_vcpu_create(struct vcpu *v, const struct machine_start *start)
+bool svm_vcpu_create(struct vcpu *v, const struct machine_start *start)
 {
     struct machine_vcpu *m = alloc_bytes(sizeof(*m));
     mfn_t                frame = alloc_frames(0, ALLOC_ANY);
@@ -60,13 +55,13 @@ bool machine_vcpu_create(struct vcpu *v, const struct machine_start *start)
     v->machine = m;
     vmcb_build(m, start);
     if (!first_regs(m)) {
-        machine_vcpu_destroy(v);
+        svm_vcpu_destroy(v);
         return false;
     }
     return true;
 }
 
-void machine_vcpu_destroy(struct vcpu *v)
+void svm_vcpu_destroy(struct vcpu *v)
 {
     struct machine_vcpu *m = v->machine;
 
@@ -132,7 +127,7 @@ static bool quiet(const struct machine_vcpu *m)
            !platform_interrupt(m->vcpu);
 }
 
-void machine_vcpu_run(struct vcpu *v)
+void svm_vcpu_run(struct vcpu *v)
 {
     struct machine_vcpu *m = v->machine;
     struct cpu          *cpu = this_cpu();
@@ -173,24 +168,24 @@ void machine_vcpu_run(struct vcpu *v)
 
 /* ---- looking at it ---- */
 
-bool machine_vcpu_has_interrupt(const struct vcpu *v)
+bool svm_vcpu_has_interrupt(const struct vcpu *v)
 {
     uint8_t vector;
 
     return v->machine && (lapic_pending(&v->machine->msrs.lapic, &vector) || platform_interrupt(v));
 }
 
-uint64_t machine_vcpu_tsc_offset(const struct vcpu *v)
+uint64_t svm_vcpu_tsc_offset(const struct vcpu *v)
 {
     return v->machine->msrs.tsc_offset;
 }
 
-bool machine_vcpu_is_64bit(const struct vcpu *v)
+bool svm_vcpu_is_64bit(const struct vcpu *v)
 {
     return regs_is_64bit(v->machine);
 }
 
-bool machine_vcpu_exit_stat(const struct vcpu *v, unsigned i, struct machine_exit_stat *stat)
+bool svm_vcpu_exit_stat(const struct vcpu *v, unsigned i, struct machine_exit_stat *stat)
 {
     if (i >= KINDS || !v->machine)
         return false;
@@ -227,7 +222,7 @@ static const char *const register_names[16] = {
     "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15",
 };
 
-void machine_vcpu_show(const struct vcpu *v)
+void svm_vcpu_show(const struct vcpu *v)
 {
     const struct machine_vcpu *m = v->machine;
     const struct vmcb         *b = m->vmcb;

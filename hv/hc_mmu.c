@@ -1,0 +1,260 @@
+/*
+ * What a PV guest asks of its page tables: mmu_update, update_va_mapping, mmuext_op. Each update is
+ * one request to the page-type machine; a batch stops where others are to have their turn, and its
+ * arguments say what is left (xen.h).
+ */
+#include "hv/hc.h"
+#include "hv/pv.h"
+
+#include <string.h>
+
+#define OPS_PER_RUN 128
+#define PREEMPTED   (UINT32_C(1) << 31) /* of the count: it goes on, and *pdone says since when */
+#define CMD_MASK    UINT64_C(3)
+#define ENTRY_MASK  UINT64_C(7) /* of an entry's address: not the address's */
+
+/* One operation of a batch: 0, HC_AGAIN or an error. */
+typedef int64_t operation(struct vcpu *v, const void *op);
+
+static int64_t errno_of(enum pv_result result, enum direct_error error)
+{
+    if (result == PV_DONE)
+        return 0;
+    if (result == PV_AGAIN)
+        return HC_AGAIN;
+    return error == DIRECT_OVERFLOW ? -XEN_EBUSY : -XEN_EINVAL;
+}
+
+static int64_t request(struct vcpu *v, struct direct_request r)
+{
+    enum direct_error error;
+    enum pv_result    result;
+
+    r.owner = &v->domain->pv->direct;
+    r.from = v->domain->id;
+    result = pv_request(&v->pv->direct, &r, &error);
+    return errno_of(result, error);
+}
+
+/* ---- batches ---- */
+
+/* arg[0]: operations, arg[1]: how many, arg[2]: where the number done goes, arg[3]: whose frames. */
+static int64_t batch(struct vcpu *v, struct hypercall *h, size_t size, operation *run)
+{
+    uint32_t left = (uint32_t)h->arg[1] & ~PREEMPTED, done = 0, i;
+    int64_t  result = 0;
+
+    if ((uint16_t)h->arg[3] != DOMID_SELF && (uint16_t)h->arg[3] != v->domain->id)
+        return hc_own_domain(v, (uint16_t)h->arg[3]);
+    if (((uint32_t)h->arg[1] & PREEMPTED) != 0 && h->arg[2] != 0 &&
+        !guest_copy_in(v, &done, h->arg[2], sizeof(done)))
+        return -XEN_EFAULT;
+    for (i = 0; i < left && result == 0; i += result == 0) {
+        uint8_t op[sizeof(struct mmuext_op)];
+
+        if (i != 0 && (i == OPS_PER_RUN || hc_preempt()))
+            result = HC_AGAIN;
+        else if (!guest_copy_in(v, op, h->arg[0] + i * size, size))
+            result = -XEN_EFAULT;
+        else
+            result = run(v, op);
+    }
+    done += i;
+    if (h->arg[2] != 0 && !guest_copy_out(v, h->arg[2], &done, sizeof(done)))
+        return -XEN_EFAULT;
+    if (result == HC_AGAIN) {
+        h->arg[0] += i * size;
+        h->arg[1] = (left - i) | PREEMPTED;
+    }
+    return result;
+}
+
+/* ---- mmu_update ---- */
+
+static int64_t machphys_update(struct vcpu *v, mfn_t mfn, uint64_t pfn)
+{
+    if (!pv_get(v->pv, mfn, TYPE_NONE))
+        return -XEN_EINVAL;
+    pv_m2p_set(mfn, pfn);
+    pv_put(v->pv, mfn, TYPE_NONE);
+    return 0;
+}
+
+static int64_t one_update(struct vcpu *v, const void *op)
+{
+    struct mmu_update u;
+    mfn_t             mfn;
+
+    memcpy(&u, op, sizeof(u));
+    mfn = mfn_of(u.ptr >> PAGE_SHIFT);
+    switch (u.ptr & CMD_MASK) {
+    case MMU_NORMAL_PT_UPDATE:
+    case MMU_PT_UPDATE_PRESERVE_AD:
+    case MMU_PT_UPDATE_NO_TRANSLATE:
+        return request(
+            v, (struct direct_request){
+                   .op = DIRECT_UPDATE,
+                   .mfn = mfn,
+                   .index = (unsigned)(u.ptr & PAGE_MASK & ~ENTRY_MASK) / 8,
+                   .value = u.val,
+                   .flags = (u.ptr & CMD_MASK) == MMU_PT_UPDATE_PRESERVE_AD ? DIRECT_PRESERVE : 0,
+               });
+    default: /* MMU_MACHPHYS_UPDATE */
+        return machphys_update(v, mfn, u.val);
+    }
+}
+
+int64_t hc_mmu_update(struct vcpu *v, struct hypercall *h)
+{
+    return batch(v, h, sizeof(struct mmu_update), one_update);
+}
+
+/* ---- update_va_mapping ---- */
+
+/* arg[0]: address, arg[1]: the entry, arg[2]: what to flush then. */
+int64_t hc_update_va_mapping(struct vcpu *v, struct hypercall *h)
+{
+    struct pv_place place;
+    int64_t         result;
+
+    if (!pv_address_ok(h->arg[0], 1) ||
+        !pv_walk(v->pv->direct.root[0], gva_of(h->arg[0]), 1, &place))
+        return -XEN_EINVAL;
+    result = request(v, (struct direct_request){
+                            .op = DIRECT_UPDATE,
+                            .mfn = place.table,
+                            .index = place.index,
+                            .value = h->arg[1],
+                        });
+    if (result != 0)
+        return result;
+    if ((h->arg[2] & UVMF_FLUSHTYPE_MASK) == UVMF_TLB_FLUSH)
+        pv_edge_flush();
+    else if ((h->arg[2] & UVMF_FLUSHTYPE_MASK) == UVMF_INVLPG)
+        pv_edge_flush_address(gva_of(h->arg[0]));
+    return 0;
+}
+
+int64_t hc_update_va_mapping_otherdomain(struct vcpu *v, struct hypercall *h)
+{
+    int64_t result = hc_own_domain(v, (uint16_t)h->arg[3]);
+
+    return result != 0 ? result : hc_update_va_mapping(v, h);
+}
+
+/* ---- mmuext_op ---- */
+
+static int64_t set_root(struct vcpu *v, uint64_t mfn, bool user)
+{
+    return request(v, (struct direct_request){
+                          .op = DIRECT_ROOT,
+                          .mfn = user && mfn == 0 ? MFN_NONE : mfn_of(mfn),
+                          .user = user,
+                      });
+}
+
+static int64_t pin(struct vcpu *v, uint64_t mfn, unsigned level)
+{
+    return request(v, (struct direct_request){
+                          .op = DIRECT_PIN,
+                          .mfn = mfn_of(mfn),
+                          .kind = (uint8_t)level,
+                      });
+}
+
+/* Clears a page or copies one: both are the guest's memory, and neither becomes a table meanwhile. */
+static int64_t write_page(struct vcpu *v, uint64_t to, uint64_t from, bool clear)
+{
+    int64_t result = -XEN_EINVAL;
+
+    if (!pv_get(v->pv, mfn_of(to), TYPE_WRITABLE))
+        return -XEN_EINVAL;
+    if (clear) {
+        memset(phys_ptr(&machine_phys, mfn_of(to)), 0, PAGE_SIZE);
+        result = 0;
+    } else if (pv_get(v->pv, mfn_of(from), TYPE_NONE)) {
+        memmove(phys_ptr(&machine_phys, mfn_of(to)), phys_ptr(&machine_phys, mfn_of(from)),
+                PAGE_SIZE);
+        pv_put(v->pv, mfn_of(from), TYPE_NONE);
+        result = 0;
+    }
+    pv_put(v->pv, mfn_of(to), TYPE_WRITABLE);
+    return result;
+}
+
+static int64_t set_ldt(struct vcpu *v, uint64_t address, uint64_t entries)
+{
+    struct pv_vcpu *pv = v->pv;
+    mfn_t           old[PV_LDT_FRAMES];
+
+    if ((address & PAGE_MASK) != 0 || entries > PV_LDT_FRAMES * PAGE_SIZE / 8 ||
+        !pv_address_ok(address, entries * 8))
+        return -XEN_EINVAL;
+    for (unsigned i = 0; i < PV_LDT_FRAMES; i++) {
+        old[i] = pv->ldt_frame[i];
+        pv->ldt_frame[i] = MFN_NONE;
+    }
+    pv->ldt = gva_of(address);
+    pv->ldt_entries = (unsigned)entries;
+    pv_edge_load_tables(pv);
+    for (unsigned i = 0; i < PV_LDT_FRAMES; i++)
+        if (mfn_valid(old[i]))
+            pv_put(pv, old[i], TYPE_SEGMENTS);
+    return 0;
+}
+
+/* One CPU runs all vCPUs, and each flushes when it is loaded. */
+static int64_t flush(const struct mmuext_op *op)
+{
+    switch (op->cmd) {
+    case MMUEXT_INVLPG_LOCAL:
+    case MMUEXT_INVLPG_MULTI:
+    case MMUEXT_INVLPG_ALL:
+        if (pv_address_ok(op->arg1.linear_addr, 1))
+            pv_edge_flush_address(gva_of(op->arg1.linear_addr));
+        return 0;
+    case MMUEXT_TLB_FLUSH_LOCAL:
+    case MMUEXT_TLB_FLUSH_MULTI:
+    case MMUEXT_TLB_FLUSH_ALL:
+        pv_edge_flush();
+        return 0;
+    case MMUEXT_FLUSH_CACHE:
+    case MMUEXT_FLUSH_CACHE_GLOBAL:
+        return 0; /* no device looks past the caches */
+    default:
+        return -XEN_ENOSYS;
+    }
+}
+
+static int64_t one_operation(struct vcpu *v, const void *bytes)
+{
+    struct mmuext_op op;
+
+    memcpy(&op, bytes, sizeof(op));
+    switch (op.cmd) {
+    case MMUEXT_PIN_L1_TABLE:
+    case MMUEXT_PIN_L2_TABLE:
+    case MMUEXT_PIN_L3_TABLE:
+    case MMUEXT_PIN_L4_TABLE:
+        return pin(v, op.arg1.mfn, op.cmd - MMUEXT_PIN_L1_TABLE + 1);
+    case MMUEXT_UNPIN_TABLE:
+        return request(v,
+                       (struct direct_request){ .op = DIRECT_UNPIN, .mfn = mfn_of(op.arg1.mfn) });
+    case MMUEXT_NEW_BASEPTR:
+        return set_root(v, op.arg1.mfn, false);
+    case MMUEXT_NEW_USER_BASEPTR:
+        return set_root(v, op.arg1.mfn, true);
+    case MMUEXT_SET_LDT:
+        return set_ldt(v, op.arg1.linear_addr, op.arg2.nr_ents);
+    case MMUEXT_CLEAR_PAGE:
+    case MMUEXT_COPY_PAGE:
+        return write_page(v, op.arg1.mfn, op.arg2.src_mfn, op.cmd == MMUEXT_CLEAR_PAGE);
+    default:
+        return flush(&op);
+    }
+}
+
+int64_t hc_mmuext_op(struct vcpu *v, struct hypercall *h)
+{
+    return batch(v, h, sizeof(struct mmuext_op), one_operation);
+}

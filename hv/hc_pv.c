@@ -1,0 +1,325 @@
+/*
+ * Hypercalls of PV guests about the processor: traps, callbacks, descriptors, segment bases, TS,
+ * debug registers, and the return from all of these. xen.h, callback.h, arch-x86/xen-x86_64.h.
+ */
+#include "hv/hc.h"
+#include "hv/pv.h"
+
+#include <string.h>
+
+#define RFLAGS_IF      UINT64_C(0x200)
+#define RFLAGS_ALWAYS  UINT64_C(2)
+#define RFLAGS_OF_USER UINT64_C(0x254dd5) /* what ring 3 may set: no IOPL, VM, VIF, VIP */
+#define GDT_PER_FRAME  512u
+#define DR7_LENGTHS    16                   /* first of the fields R/W and LEN of breakpoint 0 */
+#define DR7_ALLOWED    UINT64_C(0xffff03ff) /* no GD, no reserved bits */
+
+static bool canonical(uint64_t address)
+{
+    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
+
+/* ---- traps and callbacks ---- */
+
+/* arg[0]: a list that ends with address 0; 0: no traps at all. */
+int64_t hc_set_trap_table(struct vcpu *v, struct hypercall *h)
+{
+    uint64_t va = h->arg[0];
+
+    if (va == 0) {
+        memset(v->pv->trap, 0, sizeof(v->pv->trap));
+        return 0;
+    }
+    /* Each vector once is enough for everybody. */
+    for (unsigned i = 0; i <= PV_VECTORS; i++, va += sizeof(struct trap_info)) {
+        struct trap_info t;
+
+        if (!guest_copy_in(v, &t, va, sizeof(t)))
+            return -XEN_EFAULT;
+        if (t.address == 0)
+            return 0;
+        if (!pv_address_ok(t.address, 1))
+            return -XEN_EINVAL;
+        v->pv->trap[t.vector] = (struct pv_trap){
+            .address = t.address,
+            .dpl = t.flags & 3,
+            .masks = (t.flags & 4) != 0,
+        };
+    }
+    return -XEN_EINVAL;
+}
+
+/* The place of a kind of callback; NULL: unknown. */
+static struct pv_trap *callback_of(struct vcpu *v, uint16_t type)
+{
+    switch (type) {
+    case CALLBACKTYPE_event:
+        return &v->pv->callback[PV_CALLBACK_EVENT];
+    case CALLBACKTYPE_failsafe:
+        return &v->pv->callback[PV_CALLBACK_FAILSAFE];
+    case CALLBACKTYPE_syscall:
+        return &v->pv->callback[PV_CALLBACK_SYSCALL];
+    case CALLBACKTYPE_syscall32:
+        return &v->pv->callback[PV_CALLBACK_SYSCALL32];
+    case CALLBACKTYPE_nmi:
+        return &v->pv->callback[PV_CALLBACK_NMI];
+    default:
+        return NULL;
+    }
+}
+
+static int64_t set_callback(struct vcpu *v, uint16_t type, uint16_t flags, uint64_t address)
+{
+    struct pv_trap *c = callback_of(v, type);
+
+    if (c == NULL)
+        return -XEN_ENOSYS;
+    if (address != 0 && !pv_address_ok(address, 1))
+        return -XEN_EINVAL;
+    *c = (struct pv_trap){
+        .address = address,
+        .masks = type == CALLBACKTYPE_event || type == CALLBACKTYPE_nmi ||
+                 (flags & CALLBACKF_mask_events) != 0,
+    };
+    return 0;
+}
+
+/* arg[0]: command, arg[1]: its structure. */
+int64_t hc_callback_op(struct vcpu *v, struct hypercall *h)
+{
+    struct callback_register   r;
+    struct callback_unregister u;
+
+    switch (h->arg[0]) {
+    case CALLBACKOP_register:
+        if (!guest_copy_in(v, &r, h->arg[1], sizeof(r)))
+            return -XEN_EFAULT;
+        return set_callback(v, r.type, r.flags, r.address);
+    case CALLBACKOP_unregister:
+        if (!guest_copy_in(v, &u, h->arg[1], sizeof(u)))
+            return -XEN_EFAULT;
+        return set_callback(v, u.type, 0, 0);
+    default:
+        return -XEN_ENOSYS;
+    }
+}
+
+/* arg[0], arg[1], arg[2]: handlers of events, failsafe and system calls. */
+int64_t hc_set_callbacks(struct vcpu *v, struct hypercall *h)
+{
+    static const uint16_t type[] = { CALLBACKTYPE_event, CALLBACKTYPE_failsafe,
+                                     CALLBACKTYPE_syscall };
+
+    for (unsigned i = 0; i < 3; i++)
+        if (h->arg[i] != 0 && !pv_address_ok(h->arg[i], 1))
+            return -XEN_EINVAL;
+    for (unsigned i = 0; i < 3; i++) {
+        int64_t result = set_callback(v, type[i], 0, h->arg[i]);
+
+        if (result != 0)
+            return result;
+    }
+    return 0;
+}
+
+/* ---- descriptors ---- */
+
+/* arg[0]: frames, arg[1]: entries. The new frames are all held before the old ones are let go. */
+int64_t hc_set_gdt(struct vcpu *v, struct hypercall *h)
+{
+    struct pv_vcpu *pv = v->pv;
+    unsigned        entries = (unsigned)h->arg[1], frames, got;
+    mfn_t new[PV_GDT_FRAMES], old[PV_GDT_FRAMES];
+
+    if (h->arg[1] > PV_GDT_FRAMES * GDT_PER_FRAME)
+        return -XEN_EINVAL;
+    frames = (entries + GDT_PER_FRAME - 1) / GDT_PER_FRAME;
+    if (!guest_copy_in(v, new, h->arg[0], frames * sizeof(new[0])))
+        return -XEN_EFAULT;
+    for (got = 0; got < frames && pv_get(pv, new[got], TYPE_SEGMENTS); got++)
+        continue;
+    if (got != frames) {
+        while (got-- > 0)
+            pv_put(pv, new[got], TYPE_SEGMENTS);
+        return -XEN_EINVAL;
+    }
+    for (unsigned i = 0; i < PV_GDT_FRAMES; i++) {
+        old[i] = pv->gdt[i];
+        pv->gdt[i] = i < frames ? new[i] : MFN_NONE;
+    }
+    pv->gdt_entries = entries;
+    pv_edge_load_tables(pv);
+    for (unsigned i = 0; i < PV_GDT_FRAMES; i++)
+        if (mfn_valid(old[i]))
+            pv_put(pv, old[i], TYPE_SEGMENTS);
+    return 0;
+}
+
+/* arg[0]: machine address of a descriptor, arg[1]: what it becomes. */
+int64_t hc_update_descriptor(struct vcpu *v, struct hypercall *h)
+{
+    const struct direct_request request = {
+        .op = DIRECT_DESCRIPTOR,
+        .owner = &v->domain->pv->direct,
+        .from = v->domain->id,
+        .mfn = mfn_of(h->arg[0] >> PAGE_SHIFT),
+        .index = (unsigned)(h->arg[0] & PAGE_MASK) / 8,
+        .value = h->arg[1],
+    };
+
+    if (h->arg[0] % 8 != 0)
+        return -XEN_EINVAL;
+    switch (pv_request(&v->pv->direct, &request, NULL)) {
+    case PV_DONE:
+        return 0;
+    case PV_AGAIN:
+        return HC_AGAIN;
+    case PV_REFUSED:
+        break;
+    }
+    return -XEN_EINVAL;
+}
+
+/* arg[0]: which, arg[1]: base, or selector. */
+int64_t hc_set_segment_base(struct vcpu *v, struct hypercall *h)
+{
+    if (h->arg[0] == SEGBASE_GS_USER_SEL) {
+        pv_edge_set_user_gs(v->pv, (uint16_t)h->arg[1]);
+        return 0;
+    }
+    if (!canonical(h->arg[1]))
+        return -XEN_EINVAL;
+    switch (h->arg[0]) {
+    case SEGBASE_FS:
+        pv_edge_set_base(v->pv, PV_BASE_FS, h->arg[1]);
+        return 0;
+    case SEGBASE_GS_USER:
+        pv_edge_set_base(v->pv, PV_BASE_GS_USER, h->arg[1]);
+        return 0;
+    case SEGBASE_GS_KERNEL:
+        pv_edge_set_base(v->pv, PV_BASE_GS_KERNEL, h->arg[1]);
+        return 0;
+    default:
+        return -XEN_EINVAL;
+    }
+}
+
+/* ---- other registers ---- */
+
+/* arg[0]: selector, which is always the flat one; arg[1]: where bounces from programs begin. */
+int64_t hc_stack_switch(struct vcpu *v, struct hypercall *h)
+{
+    v->pv->kernel_sp = h->arg[1];
+    return 0;
+}
+
+int64_t hc_fpu_taskswitch(struct vcpu *v, struct hypercall *h)
+{
+    pv_edge_set_ts(v->pv, h->arg[0] != 0);
+    return 0;
+}
+
+/* No breakpoint on a port: these need CR4.DE, and ports are not the guest's. */
+static bool dr7_ok(uint64_t value)
+{
+    if ((value & ~DR7_ALLOWED) != 0)
+        return false;
+    for (unsigned i = 0; i < 4; i++)
+        if ((value >> (DR7_LENGTHS + 4 * i) & 3) == 2)
+            return false;
+    return true;
+}
+
+int64_t hc_set_debugreg(struct vcpu *v, struct hypercall *h)
+{
+    uint64_t number = h->arg[0], value = h->arg[1];
+
+    if (number > 7)
+        return -XEN_EINVAL;
+    if (number == 4 || number == 5)
+        return -XEN_ENODEV;
+    if (number < 4 && !pv_address_ok(value, 8))
+        return -XEN_EPERM;
+    if (number == 6 && value >> 32 != 0)
+        return -XEN_EPERM;
+    value &= number == 7 ? ~UINT64_C(0x400) : ~UINT64_C(0);
+    if (number == 7 && !dr7_ok(value))
+        return -XEN_EPERM;
+    pv_edge_set_debug(v->pv, (unsigned)number, value);
+    return 0;
+}
+
+int64_t hc_get_debugreg(struct vcpu *v, struct hypercall *h)
+{
+    if (h->arg[0] > 7)
+        return -XEN_EINVAL;
+    if (h->arg[0] == 4 || h->arg[0] == 5)
+        return -XEN_ENODEV;
+    return (int64_t)pv_edge_get_debug(v->pv, (unsigned)h->arg[0]);
+}
+
+int64_t hc_nmi_op(struct vcpu *v, struct hypercall *h)
+{
+    struct {
+        uint64_t handler, unused;
+    } r;
+
+    if (h->arg[0] > 1) /* register and unregister: nmi.h */
+        return -XEN_ENOSYS;
+    if (h->arg[0] == 1)
+        return set_callback(v, CALLBACKTYPE_nmi, 0, 0);
+    if (!guest_copy_in(v, &r, h->arg[1], sizeof(r)))
+        return -XEN_EFAULT;
+    return set_callback(v, CALLBACKTYPE_nmi, 0, r.handler);
+}
+
+/* There are no ports and no interrupts of devices. */
+int64_t hc_physdev_op(struct vcpu *v, struct hypercall *h)
+{
+    (void)v;
+    switch (h->arg[0]) {
+    case PHYSDEVOP_set_iopl:
+    case PHYSDEVOP_set_iobitmap:
+        return 0;
+    default:
+        return -XEN_ENOSYS;
+    }
+}
+
+/* ---- the return to where a bounce came from ---- */
+
+/* What stands at the guest's RSP: arch-x86/xen-x86_64.h, struct iret_context. */
+int64_t hc_iret(struct vcpu *v, struct hypercall *h)
+{
+    struct pv_vcpu     *pv = v->pv;
+    struct pv_regs     *r = &pv->regs;
+    struct iret_context c;
+
+    (void)h;
+    if (!guest_copy_in(v, &c, r->rsp, sizeof(c))) {
+        domain_crash(v->domain, "the iret hypercall's frame at %lx cannot be read", r->rsp);
+        return 0;
+    }
+    if ((c.cs & 3) == 3) {
+        if (!mfn_valid(pv->direct.root[1])) {
+            domain_crash(v->domain, "a return to a program that has no page tables");
+            return 0;
+        }
+        pv_edge_toggle(pv);
+    }
+    r->rip = c.rip;
+    r->cs = (uint16_t)(c.cs | 3);
+    r->rflags = (c.rflags & RFLAGS_OF_USER) | RFLAGS_IF | RFLAGS_ALWAYS;
+    r->rsp = c.rsp;
+    r->ss = (uint16_t)(c.ss | 3);
+    if ((c.flags & VGCF_in_syscall) == 0) {
+        r->r11 = c.r11;
+        r->rcx = c.rcx;
+    } else { /* as SYSRET leaves them */
+        r->r11 = r->rflags;
+        r->rcx = r->rip;
+    }
+    __atomic_store_n(&v->info->evtchn_upcall_mask, (c.rflags & RFLAGS_IF) == 0, __ATOMIC_SEQ_CST);
+    r->rax = c.rax; /* any value: it is no result */
+    return 0;
+}

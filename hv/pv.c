@@ -1,0 +1,294 @@
+/* Paravirtual domains: requests to the page-type machine, frames, beginning and end. See pv.h. */
+#include "hv/pv.h"
+
+#include <string.h>
+
+#include "hv/alloc.h"
+#include "hv/build.h"
+#include "hv/print.h"
+
+#define CPUS             1 /* that run the hypervisor */
+#define COLLECT_AT_ONCE  64
+#define TABLE_INDEX_MASK 511u
+
+struct direct_machine pv_machine;
+
+/* ---- what the page-type machine asks for ---- */
+
+/* Flushes this CPU's TLB, and notes by the clock that it did. */
+static void flush(void)
+{
+    uint32_t clock = direct_flush_begin(&pv_machine);
+
+    pv_edge_flush();
+    direct_flush_end(&pv_machine, this_cpu()->id, clock);
+    if (clock == 0)
+        direct_clock_restart(&pv_machine);
+}
+
+/* The vCPU that a request is for; NULL for the keeper. */
+static struct pv_vcpu *vcpu_of(struct direct_vcpu *v)
+{
+    const struct pv_domain *d = (const struct pv_domain *)v->domain;
+
+    if (v == &d->keeper)
+        return NULL;
+    return (struct pv_vcpu *)((uint8_t *)v - offsetof(struct pv_vcpu, direct));
+}
+
+static void obey(struct direct_vcpu *v, const struct direct_ask *ask)
+{
+    struct pv_vcpu *pv = vcpu_of(v);
+
+    switch (ask->kind) {
+    case DIRECT_ASK_FLUSH:
+        flush();
+        return;
+    case DIRECT_ASK_LOAD:
+        /* A program's root is loaded when one runs next. */
+        if (pv != NULL && mfn_eq(ask->mfn, pv->direct.root[!pv->kernel]))
+            pv_edge_load_root(pv);
+        return;
+    case DIRECT_ASK_UNSHADOW:
+    case DIRECT_ASK_FOLLOW:
+        panic("a table of a domain under direct paging has shadows");
+    }
+}
+
+enum pv_result pv_request(struct direct_vcpu *v, const struct direct_request *request,
+                          enum direct_error *error)
+{
+    struct direct_verdict verdict = direct_do(v, request, PV_BUDGET);
+
+    while (verdict.status == DIRECT_ASK) {
+        obey(v, &verdict.ask);
+        verdict = direct_do(v, request, PV_BUDGET);
+    }
+    if (error != NULL)
+        *error = verdict.error;
+    switch (verdict.status) {
+    case DIRECT_DONE:
+        if (verdict.flush_all)
+            flush();
+        return PV_DONE;
+    case DIRECT_AGAIN:
+        return PV_AGAIN;
+    case DIRECT_REFUSED:
+        return PV_REFUSED;
+    case DIRECT_ASK:
+    case DIRECT_BROKEN:
+        break;
+    }
+    panic("page types: %s", verdict.why != NULL ? verdict.why : "no answer");
+}
+
+bool pv_request_now(struct direct_vcpu *v, const struct direct_request *request)
+{
+    enum pv_result result;
+
+    do
+        result = pv_request(v, request, NULL);
+    while (result == PV_AGAIN);
+    while (!pv_drain(v))
+        continue;
+    return result == PV_DONE;
+}
+
+bool pv_drain(struct direct_vcpu *v)
+{
+    const struct direct_request request = { .op = DIRECT_DRAIN };
+
+    if (direct_unfinished(v) && pv_request(v, &request, NULL) != PV_DONE)
+        return false;
+    return !direct_unfinished(v);
+}
+
+/* A request of the keeper's: it never leaves one unfinished. */
+static bool keep(struct pv_domain *d, enum direct_op op, mfn_t mfn, uint8_t kind)
+{
+    const struct direct_request request = {
+        .op = op,
+        .owner = &d->direct,
+        .from = d->direct.id,
+        .mfn = mfn,
+        .kind = kind,
+    };
+
+    return pv_request_now(&d->keeper, &request);
+}
+
+bool pv_get(struct pv_vcpu *v, mfn_t mfn, uint8_t kind)
+{
+    return keep(v->vcpu->domain->pv, DIRECT_GET, mfn, kind);
+}
+
+void pv_put(struct pv_vcpu *v, mfn_t mfn, uint8_t kind)
+{
+    bool done = keep(v->vcpu->domain->pv, DIRECT_PUT, mfn, kind);
+
+    BUG_ON(!done);
+}
+
+bool pv_hold(struct domain *d, mfn_t mfn)
+{
+    struct pv_domain *pv = d->pv;
+
+    if (pv->helds == PV_HELD_MAX || !keep(pv, DIRECT_GET, mfn, TYPE_WRITABLE))
+        return false;
+    pv->held[pv->helds++] = mfn;
+    return true;
+}
+
+/* ---- frames ---- */
+
+void pv_m2p_set(mfn_t mfn, uint64_t pfn)
+{
+    __atomic_store_n(&pv_edge_m2p()[mfn.raw], pfn, __ATOMIC_RELAXED);
+}
+
+bool pv_collect(void)
+{
+    for (unsigned i = 0; i < COLLECT_AT_ONCE; i++) {
+        mfn_t          mfn = direct_freed(&pv_machine);
+        struct domain *owner;
+
+        if (!mfn_valid(mfn))
+            return true;
+        if (direct_stale_cpus(&pv_machine, mfn) != 0)
+            flush();
+        pv_m2p_set(mfn, PV_PFN_NONE);
+        owner = domain_by_id(phys_frame(&machine_phys, mfn)->owner);
+        BUG_ON(owner == NULL);
+        domain_free_frame(owner, mfn);
+    }
+    return false;
+}
+
+mfn_t pv_allocate(struct domain *d, uint64_t pfn)
+{
+    mfn_t mfn;
+
+    (void)!pv_collect();
+    mfn = domain_alloc_frame(d);
+    if (!mfn_valid(mfn))
+        return mfn;
+    direct_allocate(&d->pv->direct, mfn);
+    pv_m2p_set(mfn, pfn);
+    return mfn;
+}
+
+/* ---- tables ---- */
+
+bool pv_walk(mfn_t root, gva_t va, unsigned level, struct pv_place *place)
+{
+    place->table = root;
+    for (unsigned l = 4;; l--) {
+        const pte_t *table = phys_ptr(&machine_phys, place->table);
+
+        place->index = (unsigned)(va.raw >> (PAGE_SHIFT + 9 * (l - 1))) & TABLE_INDEX_MASK;
+        place->entry.raw = __atomic_load_n(&table[place->index].raw, __ATOMIC_RELAXED);
+        if (l == level)
+            return true;
+        if (!pte_has(place->entry, PTE_P))
+            return false;
+        place->table = mfn_of(pte_frame(place->entry));
+    }
+}
+
+/* ---- beginning ---- */
+
+bool pv_domain_create(struct domain *d)
+{
+    struct pv_domain *pv = alloc_bytes(sizeof(*pv));
+
+    if (pv == NULL)
+        return false;
+    if (pv_machine.phys == NULL)
+        direct_machine_init(&pv_machine, &machine_phys, CPUS, 0, pv_edge_slots());
+    direct_domain_init(&pv->direct, &pv_machine, d->id);
+    direct_vcpu_init(&pv->keeper, &pv->direct);
+    d->pv = pv;
+    return true;
+}
+
+bool pv_vcpu_create(struct vcpu *v)
+{
+    struct pv_vcpu *pv = alloc_bytes(sizeof(*pv));
+
+    if (pv == NULL)
+        return false;
+    pv->vcpu = v;
+    direct_vcpu_init(&pv->direct, &v->domain->pv->direct);
+    for (unsigned i = 0; i < PV_GDT_FRAMES; i++)
+        pv->gdt[i] = MFN_NONE;
+    for (unsigned i = 0; i < PV_LDT_FRAMES; i++)
+        pv->ldt_frame[i] = MFN_NONE;
+    v->pv = pv;
+    return true;
+}
+
+/* ---- the end ---- */
+
+static void drop_list(struct pv_vcpu *v, mfn_t *frame, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (mfn_valid(frame[i]))
+            pv_put(v, frame[i], TYPE_SEGMENTS);
+        frame[i] = MFN_NONE;
+    }
+}
+
+static void drop_references(struct domain *d)
+{
+    struct pv_domain *pv = d->pv;
+
+    for (unsigned i = 0; i < d->nr_vcpus; i++) {
+        struct pv_vcpu *v = d->vcpu[i]->pv;
+
+        if (v == NULL)
+            continue;
+        drop_list(v, v->gdt, PV_GDT_FRAMES);
+        drop_list(v, v->ldt_frame, PV_LDT_FRAMES);
+    }
+    while (pv->helds > 0) {
+        bool done = keep(pv, DIRECT_PUT, pv->held[--pv->helds], TYPE_WRITABLE);
+
+        BUG_ON(!done);
+    }
+}
+
+bool pv_domain_release_step(struct domain *d)
+{
+    struct pv_domain     *pv = d->pv;
+    struct direct_request request = { .op = DIRECT_TEARDOWN, .owner = &pv->direct };
+    enum pv_result        result;
+
+    if (!pv->direct.dying) {
+        for (unsigned i = 0; i < d->nr_vcpus; i++)
+            machine_vcpu_destroy(d->vcpu[i]); /* its descriptors leave the processor */
+        drop_references(d);
+        pv->direct.dying = true;
+        return false;
+    }
+    if (!pv_collect())
+        return false;
+    result = pv_request(&pv->keeper, &request, NULL);
+    BUG_ON(result == PV_REFUSED);
+    return result == PV_DONE && pv_collect();
+}
+
+void pv_vcpu_destroy(struct vcpu *v)
+{
+    if (v->pv == NULL)
+        return;
+    free_bytes(v->pv, sizeof(*v->pv));
+    v->pv = NULL;
+}
+
+void pv_domain_destroy(struct domain *d)
+{
+    if (d->pv == NULL)
+        return;
+    free_bytes(d->pv, sizeof(*d->pv));
+    d->pv = NULL;
+}

@@ -1,0 +1,104 @@
+/*
+ * The two edges behind one face: what hv/machine.h asks for, by the kind of the domain. At most
+ * one of them has a vCPU loaded at any time.
+ */
+#include "hv/machine.h"
+
+#include "hv/guest.h"
+#include "hv/print.h"
+#include "hv/pv.h"
+#include "x86/cpuid.h"
+#include "x86/desc.h"
+#include "x86/platform.h"
+#include "x86/pv/pv.h"
+#include "x86/svm/svm.h"
+
+static bool has_svm;
+
+/* Without virtualization hardware there still are PV guests. */
+bool machine_enable_guests(void)
+{
+    pv_cpu_init();
+    has_svm = svm_enable();
+    if (!has_svm)
+        print("umbra: only PV guests can run\n");
+    return true;
+}
+
+bool machine_offers_hvm(void)
+{
+    return has_svm;
+}
+
+struct pt_features machine_guest_features(void)
+{
+    return cpuid_machine_policy()->paging;
+}
+
+bool machine_vcpu_create(struct vcpu *v, const struct machine_start *start)
+{
+    return v->pv ? pv_vcpu_start(v, start) : svm_vcpu_create(v, start);
+}
+
+void machine_vcpu_destroy(struct vcpu *v)
+{
+    if (v->pv)
+        pv_vcpu_stop(v);
+    else
+        svm_vcpu_destroy(v);
+}
+
+void machine_vcpu_run(struct vcpu *v)
+{
+    if (v->pv) {
+        svm_cpu_release();
+        pv_vcpu_run(v);
+        return;
+    }
+    pv_cpu_unload();
+    desc_load_idt_plain();
+    svm_vcpu_run(v);
+}
+
+/* ---- looking at it ---- */
+
+bool machine_vcpu_uses_nested(const struct vcpu *v)
+{
+    return !v->pv && svm_vcpu_uses_nested(v);
+}
+
+bool machine_vcpu_has_interrupt(const struct vcpu *v)
+{
+    return !v->pv && svm_vcpu_has_interrupt(v);
+}
+
+uint64_t machine_vcpu_tsc_offset(const struct vcpu *v)
+{
+    return v->pv ? 0 : svm_vcpu_tsc_offset(v);
+}
+
+bool machine_vcpu_is_64bit(const struct vcpu *v)
+{
+    return v->pv || svm_vcpu_is_64bit(v);
+}
+
+bool machine_vcpu_exit_stat(const struct vcpu *v, unsigned i, struct machine_exit_stat *stat)
+{
+    return v->pv ? pv_vcpu_exit_stat(v, i, stat) : svm_vcpu_exit_stat(v, i, stat);
+}
+
+void machine_vcpu_show(const struct vcpu *v)
+{
+    if (v->pv)
+        pv_vcpu_show(v);
+    else
+        svm_vcpu_show(v);
+}
+
+void vcpu_flush(struct domain *d, const struct verdict *verdict)
+{
+    if (!d->pv)
+        svm_flush(d, verdict);
+    else if (verdict->flush != FLUSH_NONE)
+        pv_edge_flush();
+}

@@ -1,0 +1,74 @@
+/*
+ * The PV edge's own view; doc/pv.md says what the processor holds when. hv/pv.h has the struct
+ * pv_vcpu that both sides share.
+ */
+#ifndef X86_PV_PV_H
+#define X86_PV_PV_H
+
+#include "hv/pv.h"
+#include "x86/decode.h"
+
+/* Vectors that are no exception: entry.S. */
+enum { PV_VECTOR_SYSCALL = 256, PV_VECTOR_SYSCALL32 = 257, PV_VECTOR_REFUSED = 258 };
+
+/* ---- entry.S ---- */
+
+/* Runs the guest in ring 3 until something ends its turn: pv->regs.vector says what. */
+void pv_enter(struct pv_vcpu *pv);
+
+/* ---- cpu.c: whose registers are in the processor ---- */
+
+/* Once on each processor. */
+void pv_cpu_init(void);
+/* Makes v the vCPU that is loaded, or takes whichever it is out. */
+void pv_cpu_load(struct pv_vcpu *pv);
+void pv_cpu_unload(void);
+/* Begins and ends the time in which its root is loaded. */
+void pv_cpu_begin(struct pv_vcpu *pv);
+void pv_cpu_end(void);
+/* The selectors that are in DS, ES, FS and GS now. */
+void pv_cpu_selectors(uint16_t selector[PV_SELECTORS]);
+void pv_cpu_clear_selectors(void);
+/* The processor wants a descriptor of an LDT that is not mapped yet: maps it, if it is one. */
+must_check bool pv_cpu_ldt_fault(uint64_t address);
+/* If the address is in the LDT's window: which byte of the LDT it is. */
+bool pv_cpu_ldt_offset(uint64_t address, uint64_t *offset);
+
+/* ---- bounce.c: the guest's kernel is to run a handler of its own ---- */
+
+void pv_bounce_exception(struct pv_vcpu *pv, uint8_t vector, uint64_t error);
+void pv_bounce_interrupt(struct pv_vcpu *pv, uint8_t vector); /* INT n */
+void pv_bounce_page_fault(struct pv_vcpu *pv, uint64_t address, uint64_t error);
+void pv_bounce_syscall(struct pv_vcpu *pv, enum pv_callback which);
+void pv_bounce_event(struct pv_vcpu *pv);
+void pv_bounce_failsafe(struct pv_vcpu *pv);
+
+/* ---- emulate.c: instructions that the ABI wants carried out ---- */
+
+/* #GP in the guest. */
+void pv_general_protection(struct pv_vcpu *pv);
+/* #UD in the guest. */
+void pv_undefined(struct pv_vcpu *pv);
+/* A general register by the number that encodings use. */
+uint64_t *pv_register(struct pv_regs *regs, unsigned number);
+/* The CPUID that the guest sees by the forced prefix. */
+void pv_cpuid(struct pv_vcpu *pv);
+/* Bytes at the guest's RIP: how many could be read, at most 15. */
+unsigned pv_fetch(struct pv_vcpu *pv, uint8_t bytes[15]);
+
+/* The instruction that these bytes begin with, in 64-bit code; NULL: none. Until the next call. */
+const struct insn *pv_instruction(const uint8_t *bytes, unsigned length);
+
+/* ---- tables.c: writes to leaf tables ---- */
+
+/* The guest's write to `address` was refused: true if it was one update of a table, done or to be tried again. */
+must_check bool pv_table_write(struct pv_vcpu *pv, uint64_t address);
+
+/* ---- vcpu.c ---- */
+must_check bool pv_vcpu_start(struct vcpu *v, const struct machine_start *start);
+void            pv_vcpu_stop(struct vcpu *v);
+void            pv_vcpu_run(struct vcpu *v);
+void            pv_vcpu_show(const struct vcpu *v);
+bool            pv_vcpu_exit_stat(const struct vcpu *v, unsigned i, struct machine_exit_stat *stat);
+
+#endif

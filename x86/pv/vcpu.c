@@ -1,0 +1,227 @@
+/*
+ * The loop that runs a PV vCPU, and what ends its turn. Ticks between an exit and the next entry
+ * belong to the kind of that exit.
+ */
+#include "x86/pv/pv.h"
+
+#include "hv/hypercall.h"
+#include "hv/preempt.h"
+#include "hv/print.h"
+#include "x86/cpu.h"
+#include "x86/layout.h"
+#include "x86/traps.h"
+
+#define SYSCALL_LENGTH 2
+#define FCW_RESET      0x37fu /* as FNINIT leaves it */
+#define MXCSR_RESET    0x1f80u
+#define MXCSR_OFFSET   24
+#define PFEC_P_W       UINT64_C(3)
+
+static const char *const kind_names[PV_KINDS] = {
+    [PV_KIND_INTERRUPT] = "interrupt",          [PV_KIND_HYPERCALL] = "hypercall",
+    [PV_KIND_SYSCALL] = "system call",          [PV_KIND_PAGE_FAULT] = "page fault",
+    [PV_KIND_TABLE_WRITE] = "write to a table", [PV_KIND_PRIVILEGED] = "privileged instruction",
+    [PV_KIND_EXCEPTION] = "exception",          [PV_KIND_REFUSED] = "refused entry",
+};
+
+bool pv_vcpu_start(struct vcpu *v, const struct machine_start *start)
+{
+    struct pv_vcpu *pv = v->pv;
+    uint16_t        fcw = FCW_RESET;
+    uint32_t        mxcsr = MXCSR_RESET;
+
+    pv->kernel = true;
+    pv->regs.rip = start->rip;
+    pv->regs.rsi = start->rsi;
+    pv->regs.rsp = start->rsp;
+    pv->regs.cs = SELECTOR_USER_CS64;
+    pv->regs.ss = SELECTOR_USER_SS;
+    pv->regs.rflags = RFLAGS_ALWAYS | RFLAGS_IF;
+    __builtin_memcpy(pv->fpu, &fcw, sizeof(fcw));
+    __builtin_memcpy(pv->fpu + MXCSR_OFFSET, &mxcsr, sizeof(mxcsr));
+    return true;
+}
+
+/* ---- exits ---- */
+
+static void hypercall(struct pv_vcpu *pv)
+{
+    struct pv_regs  *r = &pv->regs;
+    struct hypercall h = { .nr = (uint32_t)r->rax,
+                           .arg = { r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9 } };
+
+    if (hypercall_run(pv->vcpu, &h) == HYPERCALL_DONE) {
+        if (h.nr != __HYPERVISOR_iret) /* which has loaded all registers */
+            r->rax = (uint64_t)h.result;
+        return;
+    }
+    r->rip -= SYSCALL_LENGTH;
+    r->rdi = h.arg[0];
+    r->rsi = h.arg[1];
+    r->rdx = h.arg[2];
+    r->r10 = h.arg[3];
+    r->r8 = h.arg[4];
+    r->r9 = h.arg[5];
+}
+
+static enum pv_kind page_fault(struct pv_vcpu *pv)
+{
+    uint64_t address = pv->fault_address, error = pv->regs.error, offset;
+
+    if (pv_cpu_ldt_offset(address, &offset)) {
+        if (pv_cpu_ldt_fault(address))
+            return PV_KIND_PAGE_FAULT;
+        address = pv->ldt.raw + offset;
+    } else if ((error & PFEC_P_W) == PFEC_P_W && pv_table_write(pv, address)) {
+        return PV_KIND_TABLE_WRITE;
+    }
+    pv_bounce_page_fault(pv, address, error);
+    return PV_KIND_PAGE_FAULT;
+}
+
+static void debug(struct pv_vcpu *pv)
+{
+    uint64_t dr6;
+
+    __asm__ volatile("mov %%dr6, %0" : "=r"(dr6));
+    __asm__ volatile("mov %0, %%dr6" ::"r"(UINT64_C(0xffff0ff0)));
+    pv->dr[6] = dr6;
+    pv_bounce_exception(pv, VECTOR_DB, 0);
+}
+
+static enum pv_kind exception(struct pv_vcpu *pv, uint8_t vector)
+{
+    switch (vector) {
+    case VECTOR_PF:
+        return page_fault(pv);
+    case VECTOR_GP:
+        pv_general_protection(pv);
+        return PV_KIND_PRIVILEGED;
+    case VECTOR_UD:
+        pv_undefined(pv);
+        return PV_KIND_PRIVILEGED;
+    case VECTOR_DB:
+        debug(pv);
+        return PV_KIND_EXCEPTION;
+    case VECTOR_NM:
+        pv_edge_set_ts(pv, false);
+        break;
+    default:
+        break;
+    }
+    pv_bounce_exception(pv, vector, pv->regs.error);
+    return PV_KIND_EXCEPTION;
+}
+
+static enum pv_kind leave(struct pv_vcpu *pv)
+{
+    uint64_t vector = pv->regs.vector;
+
+    if (vector == PV_VECTOR_SYSCALL && pv->kernel) {
+        hypercall(pv);
+        return PV_KIND_HYPERCALL;
+    }
+    if (vector == PV_VECTOR_SYSCALL || vector == PV_VECTOR_SYSCALL32) {
+        pv_bounce_syscall(pv, vector == PV_VECTOR_SYSCALL ? PV_CALLBACK_SYSCALL
+                                                          : PV_CALLBACK_SYSCALL32);
+        return PV_KIND_SYSCALL;
+    }
+    if (vector == PV_VECTOR_REFUSED) {
+        pv_bounce_failsafe(pv);
+        return PV_KIND_REFUSED;
+    }
+    if (vector >= VECTOR_PIC) {
+        trap_interrupt(vector);
+        return PV_KIND_INTERRUPT;
+    }
+    return exception(pv, (uint8_t)vector);
+}
+
+/* ---- the loop ---- */
+
+static void end_exit(struct cpu *c, struct pv_vcpu *pv, struct pv_stat *stat)
+{
+    uint64_t now = rdtsc(), stretch = now - c->stretch_start;
+
+    if (stat)
+        stat->ticks += stretch;
+    if (stretch > c->stretch_max)
+        preemption_longest(c, stretch, stat ? kind_names[stat - pv->stat] : "a first entry");
+    c->stretch_start = now;
+}
+
+/* What the guest is to see before it goes on. */
+static void before_entry(struct vcpu *v)
+{
+    if (v->stale)
+        vcpu_before_entry(v);
+    if (v->pv->selectors_refused)
+        pv_bounce_failsafe(v->pv);
+    if (v->pv->callback[PV_CALLBACK_EVENT].address != 0 && vcpu_has_upcall(v))
+        pv_bounce_event(v->pv);
+}
+
+void pv_vcpu_run(struct vcpu *v)
+{
+    struct pv_vcpu *pv = v->pv;
+    struct cpu     *c = this_cpu();
+    struct pv_stat *stat = NULL; /* of the exit whose work goes on */
+
+    c->current = v;
+    pv_cpu_load(pv);
+    pv_cpu_begin(pv);
+    while (vcpu_may_run_on(c, v)) {
+        if (!pv_drain(&pv->direct)) {
+            end_exit(c, pv, stat);
+            continue;
+        }
+        before_entry(v);
+        if (v->domain->state != DOMAIN_RUNNING)
+            break;
+        end_exit(c, pv, stat);
+        c->entries++;
+        pv_enter(pv);
+        c->stretch_start = rdtsc();
+        pv->fault_address = read_cr2();
+        stat = &pv->stat[leave(pv)];
+        stat->count++;
+    }
+    end_exit(c, pv, stat);
+    pv_cpu_end();
+}
+
+void pv_vcpu_stop(struct vcpu *v)
+{
+    (void)v; /* whichever is loaded */
+    pv_cpu_unload();
+}
+
+/* ---- looking at it ---- */
+
+bool pv_vcpu_exit_stat(const struct vcpu *v, unsigned i, struct machine_exit_stat *stat)
+{
+    if (i >= PV_KINDS)
+        return false;
+    *stat = (struct machine_exit_stat){
+        .name = kind_names[i],
+        .count = v->pv->stat[i].count,
+        .ticks = v->pv->stat[i].ticks,
+    };
+    return true;
+}
+
+void pv_vcpu_show(const struct vcpu *v)
+{
+    const struct pv_vcpu *pv = v->pv;
+    const struct pv_regs *r = &pv->regs;
+
+    print("  rax %016lx  rcx %016lx  rdx %016lx  rbx %016lx\n", r->rax, r->rcx, r->rdx, r->rbx);
+    print("  rsp %016lx  rbp %016lx  rsi %016lx  rdi %016lx\n", r->rsp, r->rbp, r->rsi, r->rdi);
+    print("  r8  %016lx  r9  %016lx  r10 %016lx  r11 %016lx\n", r->r8, r->r9, r->r10, r->r11);
+    print("  r12 %016lx  r13 %016lx  r14 %016lx  r15 %016lx\n", r->r12, r->r13, r->r14, r->r15);
+    print("  rip %016lx  rflags %lx  cs %lx  ss %lx  %s\n", r->rip, r->rflags, r->cs, r->ss,
+          pv->kernel ? "kernel" : "user");
+    print("  roots: kernel %lx  user %lx  last exit %lu  error %lx  cr2 %lx  kernel stack %lx\n",
+          pv->direct.root[0].raw, pv->direct.root[1].raw, r->vector, r->error, pv->fault_address,
+          pv->kernel_sp);
+}
