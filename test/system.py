@@ -12,6 +12,7 @@ import subprocess
 import time
 
 from outcome import Failure, Skip
+from system_pv import pv_tests
 
 WORK = "build/test/system"
 KERNEL = "build/guest/vmlinuz"
@@ -567,6 +568,8 @@ TESTS = (
     ("task switches of all kinds under nested paging", tasks("nested", "here")),
     ("the first task switch of all without LTR, of each kind, under shadow paging", first_tasks("shadow")),
     ("the first task switch of all without LTR, of each kind, under nested paging", first_tasks("nested")),
+
+    *pv_tests(batch, config, linux, bare, WORKED),
 
     ("a panic prints registers and functions and ends the machine",
      selftest("panic", 1, ("the hypervisor panicked", r"(?i)rip", r"test_panic"))),

@@ -20,6 +20,8 @@ replays         := $(fuzz_src:%.c=$B/replay/%)
 bare_guests     := $(filter-out guest,$(basename $(notdir $(wildcard test/guests/*.c))))
 bare_guest_elf  := $(bare_guests:%=$B/test/guests/%.elf)
 multiboot       := $(basename $(notdir $(shell grep -l '^void kernel_main' $(wildcard test/guests/multiboot/*.c))))
+pv_guests       := $(basename $(notdir $(wildcard test/guests/pv/pv-*.c)))
+pv_elf          := $(pv_guests:%=$B/test/guests/pv/%.elf)
 multiboot_elf   := $(multiboot:%=$B/test/guests/multiboot/%.elf)
 TIME            := 120
 
@@ -122,7 +124,14 @@ $(multiboot_elf): $B/test/guests/multiboot/%.elf: $B/test/guests/multiboot/%.o $
 	    -o $@ $(filter %.o %.a,$^)
 .SECONDARY: $(multiboot:%=$B/test/guests/multiboot/%.o)
 
--include $(wildcard $B/test/guests/*.d $B/test/guests/multiboot/*.d)
+# PV guests: 64-bit, with Xen's notes.
+$(pv_elf): $B/test/guests/pv/%.elf: $B/test/guests/pv/%.o $B/test/guests/pv/start.o $B/test/guests/pv/pv.o \
+    test/guests/pv/pv.lds
+	ld -static -nostdlib -z noexecstack --no-warn-rwx-segments -z max-page-size=4096 -T test/guests/pv/pv.lds \
+	    -o $@ $(filter %.o,$^)
+.SECONDARY: $(pv_guests:%=$B/test/guests/pv/%.o)
+
+-include $(wildcard $B/test/guests/*.d $B/test/guests/multiboot/*.d $B/test/guests/pv/*.d)
 
 # An example starts this one.
 guest: $B/test/guests/multiboot/echo.elf
@@ -131,7 +140,7 @@ guest: $B/test/guests/multiboot/echo.elf
 check: $(hosted_tests) $(replays) $B/test/explore $B/test/soak
 	@test/run.py hosted $(hosted_tests) $B/test/explore corpus $(replays) soak $B/test/soak
 
-test: image tools guest $(hosted_tests) $(replays) $B/test/explore $B/test/soak $(bare_guest_elf) $(multiboot_elf)
+test: image tools guest $(hosted_tests) $(replays) $B/test/explore $B/test/soak $(bare_guest_elf) $(multiboot_elf) $(pv_elf)
 	@test/run.py hosted $(hosted_tests) $B/test/explore corpus $(replays) soak $B/test/soak lint system
 
 test-long: image tools guest lint $(hosted_tests) $B/test/explore $(bare_guest_elf) $(multiboot_elf) $(fuzzers) \
