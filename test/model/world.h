@@ -55,7 +55,7 @@ enum op_kind {
     OP_POOL,     /* value: pairs that the pool is to have */
     OP_GUARD,    /* va: from now on at va and va + value; length 1: nowhere any more */
     OP_BLOW,
-    OP_BLOCK,    /* behind in acc: the 2 MiB at gfn 512 are one piece of that again */
+    OP_BLOCK, /* behind in acc: the 2 MiB at gfn 512 are one piece of that again */
     OP_KINDS,
 };
 
