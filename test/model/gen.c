@@ -355,6 +355,28 @@ static void make_table_run(struct gen *g, const struct shape *s)
     }
 }
 
+/*
+ * The guest maps a page where it could not get: without that, a long run would see fewer and
+ * fewer accesses succeed, since tables get worse by chance and never better.
+ */
+static void make_path(struct gen *g, const struct shape *s, uint64_t va)
+{
+    uint64_t cr3 = gen_naive(g)->regs.cr3, table = (cr3 >> 12) & UINT64_C(0xffffffffff);
+
+    for (unsigned level = s->levels; level >= 1; level--) {
+        bool     latched = s->flag == GEN_PAE && level == 3;
+        unsigned index = index_at(s, va, level) + (latched ? (unsigned)(cr3 >> 3 & 0x1fc) : 0);
+        uint64_t child = gen_frame(g, level - 1);
+
+        if (table < g->world->memory.gfns && g->world->memory.behind[table] != MMU_RAM)
+            gen_set_behind(g, table, MMU_RAM);
+        gen_poke(g, s, table, index, child << 12 | (latched ? 1 : 0x67));
+        table = child;
+    }
+    if (s->flag == GEN_PAE)
+        gen_register(g, OP_CR3, cr3);
+}
+
 static void make_access(struct gen *g, const struct shape *s)
 {
     static const uint8_t kinds[] = { OP_READ,  OP_READ,  OP_READ,  OP_WRITE,
@@ -374,6 +396,9 @@ static void make_access(struct gen *g, const struct shape *s)
         if (mmu_peek(gen_naive(g), op.va, world_naive_access(acc)).ok || gen_percent(g, 25))
             break;
     }
+    if (s != NULL && gen_percent(g, 10) &&
+        !mmu_peek(gen_naive(g), op.va, world_naive_access(op.acc)).ok)
+        make_path(g, s, op.va);
     op.value = gen_percent(g, 30) && s != NULL ? some_entry(g, s, 1) : next(g, 8);
     op.old = gen_percent(g, 50) ? 0 : next(g, 8);
     gen_push(g, op);
@@ -452,30 +477,6 @@ static void make_toggle(struct gen *g, const struct shape *s)
     }
 }
 
-static void make_p2m(struct gen *g)
-{
-    const struct mmu_memory *m = &g->world->memory;
-    struct op                op = gen_op(g, OP_P2M);
-    unsigned                 small = g->world->setup.gfns + g->world->setup.spare;
-    bool                     taken[512] = { false };
-
-    op.va = gen_below(g, 100) < 80 ? 32 + gen_below(g, g->world->setup.gfns - 32)
-                                   : gen_below(g, (unsigned)m->gfns);
-    op.acc = MMU_RAM;
-    if (gen_percent(g, 35))
-        op.acc = (uint8_t)(gen_percent(g, 50)   ? MMU_HOLE
-                           : gen_percent(g, 50) ? MMU_ROM
-                                                : MMU_DEVICE);
-    for (uint64_t gfn = 0; gfn < m->gfns; gfn++)
-        if (gfn != op.va && (m->behind[gfn] == MMU_RAM || m->behind[gfn] == MMU_ROM) &&
-            m->page_of[gfn] < small)
-            taken[m->page_of[gfn]] = true;
-    op.value = gen_below(g, small);
-    for (unsigned i = 0; i < small && taken[op.value]; i++)
-        op.value = (op.value + 1) % small;
-    gen_push(g, op);
-}
-
 static void make_other(struct gen *g, const struct shape *s)
 {
     static const uint8_t kinds[] = { OP_INVLPG, OP_INVLPG, OP_INVLPG,   OP_UNSHADOW, OP_WORK,
@@ -498,7 +499,7 @@ static void make_other(struct gen *g, const struct shape *s)
         break;
     case OP_P2M:
         if (gen_percent(g, 40))
-            make_p2m(g);
+            gen_p2m(g);
         return;
     case OP_BLOCK:
         if (g->world->setup.pairs < 48) /* every vCPU may lose its root and need another */

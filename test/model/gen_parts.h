@@ -31,4 +31,8 @@ void gen_write(struct gen *g, const struct shape *s, uint64_t gpa, unsigned leng
 void gen_storm(struct gen *g, const struct shape *s); /* makes them */
 void gen_storm_breaks(struct gen *g, const struct shape *s);
 
+/* What is behind a guest frame changes; memory is some that is behind no other. */
+void gen_set_behind(struct gen *g, uint64_t gfn, uint8_t kind);
+void gen_p2m(struct gen *g);
+
 #endif

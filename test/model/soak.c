@@ -107,7 +107,7 @@ static bool strong(const struct world *w, const struct options *o)
         { s->unsynced, n / 1000, "tables let out of sync" },
         { s->synced, n / 1000, "tables synchronised" },
         { s->changed, n / 500, "entries changed meanwhile" },
-        { c->stale, n / 5000, "accesses by what tables said before" },
+        { c->stale, n / 10000, "accesses by what tables said before" },
         { c->idle, o->setup.pairs > WORLD_POOL + 10 ? n / 20000 : 0,
           "register writes that left idle tables" },
         { c->invlpg_seen, n / 2000, "INVLPGs intercepted" },
