@@ -52,7 +52,7 @@ static int64_t batch(struct vcpu *v, struct hypercall *h, size_t size, operation
     for (i = 0; i < left && result == 0; i += result == 0) {
         uint8_t op[sizeof(struct mmuext_op)];
 
-        if (i != 0 && (i == OPS_PER_RUN || hc_preempt()))
+        if (i != 0 && (i == OPS_PER_RUN || hc_preempt() || v->pv->work >= PV_WORK))
             result = HC_AGAIN;
         else if (!guest_copy_in(v, op, h->arg[0] + i * size, size))
             result = -XEN_EFAULT;

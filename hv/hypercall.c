@@ -2,6 +2,7 @@
 #include "hv/hypercall.h"
 
 #include "hv/hc.h"
+#include "hv/pv.h"
 #include "hv/trace.h"
 
 #define MULTICALL_PER_RUN 64
@@ -118,6 +119,12 @@ static int64_t multicall_one(struct vcpu *v, uint64_t va)
                : -XEN_EFAULT;
 }
 
+/* The calls made so far were long enough for one run. */
+static bool worked(const struct vcpu *v)
+{
+    return v->pv != NULL && v->pv->work >= PV_WORK;
+}
+
 /* arg[0]: the next entry, arg[1]: how many are left. */
 int64_t hc_multicall(struct vcpu *v, struct hypercall *h)
 {
@@ -125,7 +132,7 @@ int64_t hc_multicall(struct vcpu *v, struct hypercall *h)
     for (unsigned done = 0; h->arg[1] != 0; done++) {
         int64_t result;
 
-        if (done == MULTICALL_PER_RUN || (done != 0 && hc_preempt()))
+        if (done == MULTICALL_PER_RUN || (done != 0 && (hc_preempt() || worked(v))))
             return HC_AGAIN;
         result = multicall_one(v, h->arg[0]);
         if (result != 0)

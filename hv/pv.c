@@ -59,11 +59,14 @@ enum pv_result pv_request(struct direct_vcpu *v, const struct direct_request *re
                           enum direct_error *error)
 {
     struct direct_verdict verdict = direct_do(v, request, PV_BUDGET);
+    struct pv_vcpu       *pv = vcpu_of(v);
 
     while (verdict.status == DIRECT_ASK) {
         obey(v, &verdict.ask);
         verdict = direct_do(v, request, PV_BUDGET);
     }
+    if (pv != NULL)
+        pv->work += PV_REQUEST + PV_BUDGET - v->budget;
     if (error != NULL)
         *error = verdict.error;
     switch (verdict.status) {

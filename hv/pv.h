@@ -15,7 +15,9 @@
 #define PV_GDT_FRAMES 14 /* pages of a GDT that are the guest's: FIRST_RESERVED_GDT_PAGE */
 #define PV_LDT_FRAMES 16 /* 8192 descriptors */
 #define PV_VECTORS    256
-#define PV_BUDGET     64 /* entries that one call into the page-type machine looks at */
+#define PV_BUDGET     64  /* entries that one call into the page-type machine looks at */
+#define PV_REQUEST    16  /* what a request costs besides, in entries                 */
+#define PV_WORK       256 /* entries after which a batch of requests makes room for others */
 
 #define PV_PFN_NONE UINT64_MAX /* in the M2P */
 
@@ -74,6 +76,7 @@ struct pv_vcpu {
 
     struct vcpu       *vcpu;
     struct direct_vcpu direct;
+    unsigned           work; /* entries looked at since it was entered last */
     struct pv_trap     trap[PV_VECTORS];
     struct pv_trap     callback[PV_CALLBACKS];
     uint64_t           kernel_sp;                   /* where bounces from programs begin */

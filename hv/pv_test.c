@@ -413,8 +413,10 @@ static void one_call(struct domain *d)
         aim(d, &h);
     fill_page(d, h.nr);
     out_count = 0;
-    for (unsigned i = 0; i < 1000 && hypercall_run(d->vcpu[0], &h) == HYPERCALL_AGAIN; i++)
+    for (unsigned i = 0; i < 1000 && hypercall_run(d->vcpu[0], &h) == HYPERCALL_AGAIN; i++) {
         cpu.pending = (uint32_t)roll(2);
+        d->vcpu[0]->pv->work = 0;
+    }
     called[h.nr]++;
     succeeded[h.nr] += h.result >= 0;
     while (!pv_drain(&d->vcpu[0]->pv->direct))
