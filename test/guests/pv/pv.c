@@ -10,6 +10,7 @@ union pv_page      pv_shared_page __attribute__((aligned(4096)));
 struct pv_fault    pv_fault;
 uint64_t           pv_resume;
 unsigned           pv_events;
+bool               pv_failsafe_is_fine;
 static bool        ending;
 
 /* Where pv_visit comes back. */
@@ -118,6 +119,8 @@ uint64_t pv_trap(struct pv_frame *frame)
         pv_events++;
         pv_shared.vcpu_info[0].evtchn_upcall_pending = 0;
         pv_shared.vcpu_info[0].evtchn_pending_sel = 0;
+    } else if (frame->vector == VECTOR_FAILSAFE && pv_failsafe_is_fine) {
+        /* It has null selectors now, and goes on. */
     } else if (pv_resume == 0 || ending) {
         unexpected(frame, at);
     } else {

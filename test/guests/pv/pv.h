@@ -62,7 +62,8 @@ extern struct start_info *pv_info;
 extern union pv_page      pv_shared_page;
 extern struct pv_fault    pv_fault;  /* the last exception or callback that was allowed for */
 extern uint64_t           pv_resume; /* where to go on after it, or 0 */
-extern unsigned           pv_events; /* event callbacks so far */
+extern bool               pv_failsafe_is_fine; /* at any time, and nothing is to be done */
+extern unsigned           pv_events;           /* event callbacks so far */
 extern char               pv_vectors[], pv_hypercall_page[];
 
 void pv_main(void);
