@@ -124,7 +124,7 @@ static bool strong(const struct world *w, const struct options *o)
     };
     bool good = true;
 
-    if (n < 10000 || o->modes == GEN_OFF)
+    if (n < 20000 || o->modes == GEN_OFF)
         return true;
     for (size_t i = 0; i < sizeof(wants) / sizeof(wants[0]); i++) {
         if (wants[i].count >= wants[i].wanted)
