@@ -67,10 +67,8 @@ static bool reclaim(struct change *c)
         mfn_t root = mfn_of(d->roots.tail);
 
         d->stats.reclaimed++;
-        shadow_ref(d, root);
-        shadow_unpin(c, root);
         root_forget(c, root);
-        shadow_put(c, root);
+        shadow_unpin(c, root);
         c->work++;
         return true;
     }
