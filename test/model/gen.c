@@ -122,7 +122,7 @@ static uint64_t some_va(struct gen *g, const struct shape *s)
 
     if (s == NULL) {
         if (gen_percent(g, 5))
-            return next(g, 4) & 0xffffffff;
+            return next(g, 4) & 0xfffffff8; /* an operation stays within a page */
         if (g->world->setup.large && gen_percent(g, 20))
             return (WORLD_LARGE + gen_below(g, 512)) * UINT64_C(4096) + gen_below(g, 512) * 8;
         return gen_below(g, g->world->setup.gfns) * UINT64_C(4096) + gen_below(g, 512) * 8;
