@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "paging/rmap.h"
-#include "test/model/world.h"
+#include "test/model/story.h"
 
 #define ROOT_A 1
 #define ROOT_B 2
@@ -32,32 +32,6 @@ static const struct world_setup setup = {
     .audit = 1,
     .tlbs = 1,
 };
-
-static void step(struct world *w, struct op op)
-{
-    if (!world_do(w, &op))
-        fail_msg("%s", w->failure);
-}
-
-static void poke(struct world *w, uint64_t gfn, unsigned index, uint64_t value)
-{
-    step(w,
-         (struct op){ .kind = OP_POKE, .length = 8, .va = gfn << 12 | index * 8, .value = value });
-}
-
-static void set(struct world *w, enum op_kind kind, uint64_t value)
-{
-    step(w, (struct op){ .kind = (uint8_t)kind, .length = 8, .value = value });
-}
-
-static void touch(struct world *w, uint64_t va, unsigned acc)
-{
-    step(w, (struct op){ .kind = acc & ACC_WRITE ? OP_WRITE : OP_READ,
-                         .acc = (uint8_t)acc,
-                         .length = 8,
-                         .va = va,
-                         .value = 0x1234 });
-}
 
 /* A page where the block was is something else now; the block is as it was. */
 static void change_page(struct world *w, uint64_t gfn, enum mmu_behind behind)
