@@ -39,7 +39,18 @@ static inline uint64_t hc_address(const void *handle)
     return (uint64_t)(uintptr_t)handle;
 }
 
-/* memory that the guest has given up, in hc_memory.c */
+/* ---- hc_memory.c ---- */
+
+#define HC_EXTENT_SHIFT 6 /* memory_op: command bits 63:6 say how many extents are done */
+
+/* What is done with one extent, a single frame: 0, an error, or HC_AGAIN. `word` is the guest's. */
+typedef int64_t hc_extent(struct domain *d, uint64_t *word);
+
+/*
+ * An operation on the extents of struct xen_memory_reservation at arg[1]; `answers`: the words go
+ * back to the guest. Returns how many were done: fewer than asked for says that one could not be.
+ */
+int64_t hc_reservation(struct vcpu *v, struct hypercall *h, hc_extent *one, bool answers);
 
 /* Frees frames in limbo that nobody names any more. True when none is left. */
 bool hc_memory_settle(struct domain *d);

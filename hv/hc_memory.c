@@ -13,7 +13,6 @@
 #include "hv/pvh.h"
 #include "hv/shared.h"
 
-#define EXTENT_SHIFT    6 /* memory_op: command bits 63:6 say how many extents are done */
 #define EXTENTS_PER_RUN 64
 
 static const struct p2m_entry hole = { .type = P2M_HOLE };
@@ -199,15 +198,18 @@ static int64_t memory_map(struct vcpu *v, uint64_t va)
 
 /* ---- more and less memory: single frames only ---- */
 
-static int64_t take_away(struct domain *d, uint64_t gfn)
+static int64_t take_away(struct domain *d, uint64_t *word)
 {
+    uint64_t gfn = *word;
+
     if (!gfn_in_range(gfn) || p2m_get(&d->paging.p2m, gfn_of(gfn)).type != P2M_RAM)
         return -XEN_EINVAL;
     return replace(d, gfn_of(gfn), hole);
 }
 
-static int64_t bring(struct domain *d, uint64_t gfn)
+static int64_t bring(struct domain *d, uint64_t *word)
 {
+    uint64_t         gfn = *word;
     struct p2m_entry entry = { .type = P2M_RAM };
     uint64_t         spoken_for = DOMAIN_GRANT_FRAMES - d->grant_frames;
 
@@ -227,17 +229,14 @@ static int64_t bring(struct domain *d, uint64_t gfn)
 /* The hypercall is made again, for the extents from `done` on. */
 static int64_t goes_on(struct hypercall *h, uint64_t done)
 {
-    h->arg[0] = (h->arg[0] & ((1u << EXTENT_SHIFT) - 1)) | done << EXTENT_SHIFT;
+    h->arg[0] = (h->arg[0] & ((1u << HC_EXTENT_SHIFT) - 1)) | done << HC_EXTENT_SHIFT;
     return HC_AGAIN;
 }
 
-/* Answers how many extents were done: fewer than asked for says that one could not be. */
-static int64_t reservation(struct vcpu *v, struct hypercall *h,
-                           int64_t (*one)(struct domain *d, uint64_t gfn))
+int64_t hc_reservation(struct vcpu *v, struct hypercall *h, hc_extent *one, bool answers)
 {
     struct xen_memory_reservation arg;
-    uint64_t                      start = h->arg[0] >> EXTENT_SHIFT;
-    uint64_t                      i;
+    uint64_t                      start = h->arg[0] >> HC_EXTENT_SHIFT, i;
     int64_t                       result;
 
     if (!guest_copy_in(v, &arg, h->arg[1], sizeof(arg)))
@@ -245,21 +244,21 @@ static int64_t reservation(struct vcpu *v, struct hypercall *h,
     result = hc_own_domain(v, arg.domid);
     if (result != 0)
         return result;
-    if (arg.nr_extents > UINT64_MAX >> (EXTENT_SHIFT + 1))
+    if (arg.nr_extents > UINT64_MAX >> (HC_EXTENT_SHIFT + 1))
         return -XEN_EINVAL;
     if (arg.extent_order != 0)
         return (int64_t)start;
     for (i = start; i < arg.nr_extents; i++) {
-        uint64_t gfn;
+        uint64_t va = hc_address(arg.extent_start.p) + i * sizeof(uint64_t), word;
 
         if (i - start == EXTENTS_PER_RUN || (i != start && hc_preempt()))
             return goes_on(h, i);
-        if (!guest_copy_in(v, &gfn, hc_address(arg.extent_start.p) + i * sizeof(gfn), 8))
+        if (!guest_copy_in(v, &word, va, sizeof(word)))
             break;
-        result = one(v->domain, gfn);
+        result = one(v->domain, &word);
         if (result == HC_AGAIN)
             return goes_on(h, i);
-        if (result != 0)
+        if (result != 0 || (answers && !guest_copy_out(v, va, &word, sizeof(word))))
             break;
     }
     return (int64_t)i;
@@ -286,7 +285,7 @@ static int64_t count_of(struct vcpu *v, uint64_t op, uint64_t va)
 /* arg[0]: operation and extents done, arg[1]: its structure. */
 int64_t hc_memory_op(struct vcpu *v, struct hypercall *h)
 {
-    uint64_t op = h->arg[0] & ((1u << EXTENT_SHIFT) - 1);
+    uint64_t op = h->arg[0] & ((1u << HC_EXTENT_SHIFT) - 1);
 
     if (op != XENMEM_decrease_reservation && op != XENMEM_populate_physmap && op != h->arg[0])
         return -XEN_EINVAL;
@@ -298,9 +297,9 @@ int64_t hc_memory_op(struct vcpu *v, struct hypercall *h)
     case XENMEM_memory_map:
         return memory_map(v, h->arg[1]);
     case XENMEM_decrease_reservation:
-        return reservation(v, h, take_away);
+        return hc_reservation(v, h, take_away, false);
     case XENMEM_populate_physmap:
-        return reservation(v, h, bring);
+        return hc_reservation(v, h, bring, false);
     case XENMEM_maximum_ram_page:
         return (int64_t)machine_phys.frames - 1;
     case XENMEM_current_reservation:

@@ -6,13 +6,8 @@
 #include "hv/hc.h"
 #include "hv/pv.h"
 
-#define EXTENT_SHIFT    6 /* memory_op: command bits 63:6 say how many extents are done */
-#define EXTENTS_PER_RUN 64
-#define M2P_END         UINT64_C(0xffff804000000000) /* arch-x86/xen-x86_64.h */
-#define E820_RAM        1
-
-/* One extent of a single frame: 0 or an error. `word` is the guest's, in and out. */
-typedef int64_t extent(struct domain *d, uint64_t *word);
+#define M2P_END  UINT64_C(0xffff804000000000) /* arch-x86/xen-x86_64.h */
+#define E820_RAM 1
 
 static int64_t take_away(struct domain *d, uint64_t *mfn)
 {
@@ -35,41 +30,6 @@ static int64_t bring(struct domain *d, uint64_t *word)
         return -XEN_ENOMEM;
     *word = mfn.raw;
     return 0;
-}
-
-static int64_t goes_on(struct hypercall *h, uint64_t done)
-{
-    h->arg[0] = (h->arg[0] & ((1u << EXTENT_SHIFT) - 1)) | done << EXTENT_SHIFT;
-    return HC_AGAIN;
-}
-
-/* Answers how many extents were done: fewer than asked for says that one could not be. */
-static int64_t reservation(struct vcpu *v, struct hypercall *h, extent *one, bool answers)
-{
-    struct xen_memory_reservation arg;
-    uint64_t                      start = h->arg[0] >> EXTENT_SHIFT, i;
-    int64_t                       result;
-
-    if (!guest_copy_in(v, &arg, h->arg[1], sizeof(arg)))
-        return -XEN_EFAULT;
-    result = hc_own_domain(v, arg.domid);
-    if (result != 0)
-        return result;
-    if (arg.nr_extents > UINT64_MAX >> (EXTENT_SHIFT + 1))
-        return -XEN_EINVAL;
-    if (arg.extent_order != 0)
-        return (int64_t)start;
-    for (i = start; i < arg.nr_extents; i++) {
-        uint64_t va = hc_address(arg.extent_start.p) + i * sizeof(uint64_t), word;
-
-        if (i - start == EXTENTS_PER_RUN || (i != start && hc_preempt()))
-            return goes_on(h, i);
-        if (!guest_copy_in(v, &word, va, sizeof(word)) || one(v->domain, &word) != 0)
-            break;
-        if (answers && !guest_copy_out(v, va, &word, sizeof(word)))
-            break;
-    }
-    return (int64_t)i;
 }
 
 static int64_t machphys_mapping(struct vcpu *v, uint64_t va)
@@ -119,17 +79,17 @@ static int64_t count_of(struct vcpu *v, uint64_t op, uint64_t va)
 /* arg[0]: operation and extents done, arg[1]: its structure. */
 int64_t hc_pv_memory_op(struct vcpu *v, struct hypercall *h)
 {
-    uint64_t op = h->arg[0] & ((1u << EXTENT_SHIFT) - 1);
+    uint64_t op = h->arg[0] & ((1u << HC_EXTENT_SHIFT) - 1);
 
     if (op != XENMEM_decrease_reservation && op != XENMEM_populate_physmap &&
         op != XENMEM_increase_reservation && op != h->arg[0])
         return -XEN_EINVAL;
     switch (op) {
     case XENMEM_decrease_reservation:
-        return reservation(v, h, take_away, false);
+        return hc_reservation(v, h, take_away, false);
     case XENMEM_populate_physmap:
     case XENMEM_increase_reservation:
-        return reservation(v, h, bring, true);
+        return hc_reservation(v, h, bring, true);
     case XENMEM_machphys_mapping:
         return machphys_mapping(v, h->arg[1]);
     case XENMEM_memory_map:
