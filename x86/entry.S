@@ -51,6 +51,7 @@ trap_stubs:
         pushq   %r15
         .endm
 
+        .globl trap_common
         .balign 16
 trap_common:
         push_registers

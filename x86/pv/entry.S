@@ -67,7 +67,10 @@ pv_iret_refused:
         jmp     pv_leave
         .size pv_enter, . - pv_enter
 
-/* Where SYSCALL leads from 64-bit and from 32-bit code, with the guest's stack. */
+/*
+ * Where SYSCALL leads from 64-bit and from 32-bit code, with the guest's stack. The frame is that of
+ * an exception in ring 3.
+ */
         .globl pv_syscall
         .balign 16
 pv_syscall:
@@ -82,7 +85,7 @@ pv_syscall:
         pushq   %rcx
         pushq   $0
         pushq   $VECTOR_SYSCALL
-        jmp     pv_save
+        jmp     trap_common
 
         .globl pv_syscall32
         .balign 16
@@ -98,22 +101,7 @@ pv_syscall32:
         pushq   %rcx
         pushq   $0
         pushq   $VECTOR_SYSCALL32
-pv_save:
-        pushq   %rax
-        pushq   %rcx
-        pushq   %rdx
-        pushq   %rbx
-        pushq   %rbp
-        pushq   %rsi
-        pushq   %rdi
-        pushq   %r8
-        pushq   %r9
-        pushq   %r10
-        pushq   %r11
-        pushq   %r12
-        pushq   %r13
-        pushq   %r14
-        pushq   %r15
+        jmp     trap_common
 
 /* From ring 3, with the frame complete: RSP is the struct pv_vcpu. */
         .globl pv_exit
