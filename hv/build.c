@@ -10,6 +10,7 @@
 #include "hv/alloc.h"
 #include "hv/domain_pool.h"
 #include "hv/evtchn.h"
+#include "hv/kind.h"
 #include "hv/multiboot.h"
 #include "hv/print.h"
 #include "hv/pv_build.h"
@@ -119,10 +120,23 @@ static bool build_memory(struct domain *d, struct failure *f)
 
 /* ---- the pool of our own tables ---- */
 
+/* What its file says, else what there is. */
+static enum kind kind_wanted(const struct config *config)
+{
+    switch (config->paging) {
+    case CONFIG_PAGING_SHADOW:
+        return PAGED_SHADOW;
+    case CONFIG_PAGING_NESTED:
+        return PAGED_NESTED;
+    case CONFIG_PAGING_DEFAULT:
+        break;
+    }
+    return kind_default(config);
+}
+
 static bool build_pool(struct domain *d, struct failure *f)
 {
-    enum paging_kind kind =
-        d->config.paging == CONFIG_PAGING_SHADOW ? PAGING_SHADOW : PAGING_NESTED;
+    enum paging_kind kind = kind_wanted(&d->config) == PAGED_SHADOW ? PAGING_SHADOW : PAGING_NESTED;
 
     if (!domain_pool_fill(d))
         return FAIL(f, "no memory is left for its tables: lower shadow_memory= or memory=");
@@ -223,6 +237,8 @@ static bool check(const struct config *config, const struct domain_images *image
         return FAIL(f, "a PV guest has one vCPU: write vcpus=1");
     if (config->type != CONFIG_PV && !machine_offers_hvm())
         return FAIL(f, "this machine runs PV guests only: write type=\"pv\"");
+    if (config->paging == CONFIG_PAGING_NESTED && !machine_offers_nested())
+        return FAIL(f, "this processor has no nested paging: write paging=\"shadow\"");
     needed = (uint64_t)config->memory * FRAMES_PER_MB + domain_pool_wanted(config) + FRAMES_SPARE;
     if (needed > available)
         return FAIL(f,
@@ -330,8 +346,7 @@ static bool build(struct domain *d, const struct domain_images *images, struct f
         return build_pv(d, images, f);
     print("umbra: %s: building, %u MiB, %llu KiB for its tables, %u vCPU%s, %s paging\n", d->name,
           d->config.memory, (unsigned long long)domain_pool_wanted(&d->config) * 4, d->config.vcpus,
-          d->config.vcpus == 1 ? "" : "s",
-          d->config.paging == CONFIG_PAGING_SHADOW ? "shadow" : "nested");
+          d->config.vcpus == 1 ? "" : "s", kind_name(kind_wanted(&d->config)));
     if (!build_pool(d, f) || !build_memory(d, f) || !build_vcpus(d, f) || !build_ports(d, f) ||
         !load(d, images, &start, f) || !start_vcpus(d, &start, f))
         return false;

@@ -65,13 +65,6 @@ struct domain *domain_by_name(const char *name_or_id)
     return id >= 0 ? domain_by_id((uint16_t)id) : NULL;
 }
 
-const char *domain_paging_name(const struct domain *d)
-{
-    if (d->pv != NULL)
-        return "direct";
-    return d->paging.kind == PAGING_SHADOW ? "shadow" : "nested";
-}
-
 /* ---- stopping ---- */
 
 static bool has_ended(const struct domain *d)

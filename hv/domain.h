@@ -30,6 +30,18 @@ enum vcpu_state {
     VCPU_BLOCKED, /* until an event */
 };
 
+/* How its memory is translated: hv/kind.h. */
+enum kind { PAGED_DIRECT, PAGED_SHADOW, PAGED_NESTED, PAGED_KINDS };
+
+/* What happened under a kind of paging: by this one kind is to be compared with another. */
+struct kind_account {
+    uint64_t ran;    /* ns that its vCPUs had a processor, exits included   */
+    uint64_t exits;  /* out of the guest...                                 */
+    uint64_t ticks;  /* ...and what the hypervisor took for them            */
+    uint64_t faults; /* on memory that ended in our tables' core            */
+    uint64_t walks;  /* of the guest's tables that we made for it           */
+};
+
 /* Areas in guest memory that are older than what they should say. */
 enum {
     VCPU_STALE_TIME = 1,
@@ -104,6 +116,10 @@ struct domain {
     struct ring_console *console;
     uint64_t             build_frames; /* frames free in the machine before it was built */
 
+    struct kind_account kind_account[PAGED_KINDS]; /* up to the last change... */
+    struct kind_account kind_since;                /* ...when the counters stood here */
+    uint64_t            kind_changes;
+
     struct pv_domain        *pv;          /* a PV domain: direct paging; NULL: another */
     struct machine_platform *platform;    /* its devices; NULL: none */
     uint32_t                 exit_status; /* when it stopped by domain_exit, else 0 */
@@ -146,9 +162,6 @@ bool domain_failed(const struct domain *d);
 
 void domain_pause(struct domain *d);
 void domain_unpause(struct domain *d);
-
-/* "shadow", "nested" or "direct". */
-const char *domain_paging_name(const struct domain *d);
 
 /* The edge's side of it is there: it may run. */
 static inline bool vcpu_has_edge(const struct vcpu *v)

@@ -120,6 +120,24 @@ bool machine_offers_hvm(void)
     return true;
 }
 
+bool machine_offers_nested(void)
+{
+    return true;
+}
+
+void machine_vcpu_set_kind(struct vcpu *v)
+{
+    (void)v;
+}
+
+bool machine_vcpu_exit_stat(const struct vcpu *v, unsigned i, struct machine_exit_stat *stat)
+{
+    (void)v;
+    (void)i;
+    (void)stat;
+    return false;
+}
+
 struct pt_features machine_guest_features(void)
 {
     return (struct pt_features){ .maxphys = 40, .nx = true };

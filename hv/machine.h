@@ -106,6 +106,15 @@ struct machine_start {
 /* What the processor offers to guests, as their CPUID says. */
 struct pt_features machine_guest_features(void);
 
+/* True if the processor can walk two levels of tables. */
+bool machine_offers_nested(void);
+
+/*
+ * The kind of paging of its domain has changed (hv/kind.c): the processor's side follows. The
+ * vCPU has left the guest, and goes on as if nothing had happened.
+ */
+void machine_vcpu_set_kind(struct vcpu *v);
+
 /* Allocates the processor's side of a vCPU; false when memory is short. */
 must_check bool machine_vcpu_create(struct vcpu *v, const struct machine_start *start);
 void            machine_vcpu_destroy(struct vcpu *v);

@@ -2,6 +2,7 @@
 #include "hv/alloc.h"
 #include "hv/domain_pool.h"
 #include "hv/guest.h"
+#include "hv/kind.h"
 #include "hv/monitor.h"
 #include "hv/print.h"
 #include "hv/pv.h"
@@ -60,7 +61,7 @@ static void spell_entry(uint64_t address, uint64_t entry, unsigned level, char *
 static void show_walk(const struct domain *d, const struct vcpu *v, uint64_t address,
                       const struct paging_view *view)
 {
-    print("%s vcpu %u, address %lx, paging: %s\n", d->name, v->id, address, domain_paging_name(d));
+    print("%s vcpu %u, address %lx, paging: %s\n", d->name, v->id, address, kind_name(kind_of(d)));
     print("level %-52s ours\n", "guest");
     for (unsigned i = 0; i < view->count && i < PT_LEVELS_MAX; i++) {
         const struct paging_level_view *l = &view->level[i];
@@ -148,7 +149,7 @@ bool monitor_shadow(const struct monitor_words *w)
         { "generation", d->paging.generation },
     };
 
-    print("%s, paging: %s\n", d->name, domain_paging_name(d));
+    print("%s, paging: %s\n", d->name, kind_name(kind_of(d)));
     for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         print("%-30s %12lu\n", rows[i].name, rows[i].value);
     return true;

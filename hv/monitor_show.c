@@ -1,4 +1,5 @@
 /* Monitor commands that show domains, vCPUs, exits, the trace, and the longest stretch. */
+#include "hv/kind.h"
 #include "hv/machine.h"
 #include "hv/monitor.h"
 #include "hv/print.h"
@@ -18,7 +19,7 @@ static void show_domain(const struct domain *d)
 
     print("%3u %-16s %-8s vcpus: %u  memory: %lu MiB  paging: %s  time: %lu.%03lu s\n", d->id,
           d->name, monitor_state_name(d), d->nr_vcpus, d->pages >> (20 - PAGE_SHIFT),
-          domain_paging_name(d), ms / 1000, ms % 1000);
+          kind_name(kind_of(d)), ms / 1000, ms % 1000);
     if (d->state == DOMAIN_CRASHED)
         print("    crashed: %s\n", d->why);
 }

@@ -105,6 +105,19 @@ static void audit_leaf_lists(struct auditor *a, mfn_t mfn, unsigned level)
         violation(a, "S6: the count of writable leaves of a frame is wrong");
 }
 
+/* Some table of this generation maps the frame writable, in a leaf of 4 KiB. */
+static bool is_writable(const struct auditor *a, const struct frame *f)
+{
+    rmap_t first = f->guest.leaves[0][1], e = first;
+
+    for (unsigned n = 0; first != 0 && n < f->guest.writable[0]; n++) {
+        if (!is_stale(a->d, shadow_of(a->d, rmap_table(e))))
+            return true;
+        e = rmap_next(a->d->phys, e);
+    }
+    return false;
+}
+
 static void audit_guest_frame(struct auditor *a, mfn_t mfn)
 {
     const struct frame *f = phys_frame(a->d->phys, mfn);
@@ -112,10 +125,9 @@ static void audit_guest_frame(struct auditor *a, mfn_t mfn)
     for (unsigned level = 1; level <= LEAF_SIZES; level++)
         audit_leaf_lists(a, mfn, level);
     a->blocked += f->guest.blocked;
-    if (f->guest.shadows != 0 && !f->guest.unsynced && f->guest.leaves[0][1] != 0)
-        violation(a, "S1: a table with a shadow is mapped writable");
-    if (f->guest.guarded && f->guest.leaves[0][1] != 0)
-        violation(a, "S9: a guarded frame is mapped writable");
+    if (frame_is_protected(a->d, f) && is_writable(a, f))
+        violation(a, f->guest.guarded ? "S9: a guarded frame is mapped writable"
+                                      : "S1: a table with a shadow is mapped writable");
     if (f->guest.guarded != guard_is_at(a->d, mfn))
         violation(a, "S9: a frame is under guard for nobody, or a guard is where none is");
     for (uint32_t s = f->guest.shadows; s != 0; s = a->d->phys->frame[s].shadow.next) {
@@ -210,9 +222,11 @@ static void audit_large(struct auditor *a, unsigned level, gfn_t gfn, pte_t ours
             violation(a, "S3: a large leaf maps a frame that is not the guest's");
         else if (f->guest.blocked)
             violation(a, "S3: a large leaf maps a frame that is being unmapped");
-        else if (f->guest.shadows != 0 && pte_has(ours, PTE_W))
+        else if (a->d->kind == PAGING_NESTED || !pte_has(ours, PTE_W))
+            continue;
+        else if (f->guest.shadows != 0)
             violation(a, "S1: a large leaf makes a table with a shadow writable");
-        else if (f->guest.guarded && pte_has(ours, PTE_W))
+        else if (f->guest.guarded)
             violation(a, "S9: a large leaf makes a guarded frame writable");
     }
 }

@@ -54,23 +54,27 @@ static unsigned pairs_needed(const struct paging_domain *d)
     return pairs;
 }
 
-struct verdict paging_blow(struct paging_locked p)
+bool generation_begin(struct change *c)
 {
-    struct paging_domain *d = p.domain;
-    struct change         c = { .d = d };
+    struct paging_domain *d = c->d;
 
-    if (!shadow_reserve(&c, pairs_needed(d))) {
-        struct verdict verdict = verdict_of(&c, c.again ? VERDICT_RETRY : VERDICT_CRASH);
-
-        verdict.why = "out of memory for its shadow tables: give it more (shadow_memory)";
-        return verdict;
-    }
+    if (!shadow_reserve(c, pairs_needed(d)))
+        return false;
     unsync_blow(d);
     d->generation++;
     d->lowered++;
-    c.flush = FLUSH_ALL;
-    blow_direct(&c);
-    for (struct paging_vcpu *v = d->vcpus; v; v = v->next)
-        root_blow(&c, v);
+    c->flush = FLUSH_ALL;
+    blow_direct(c);
+    return true;
+}
+
+struct verdict paging_blow(struct paging_locked p)
+{
+    struct change c = { .d = p.domain };
+
+    if (!generation_begin(&c))
+        return verdict_unready(&c);
+    for (struct paging_vcpu *v = p.domain->vcpus; v; v = v->next)
+        root_begin(&c, v);
     return verdict_of(&c, VERDICT_RETRY);
 }

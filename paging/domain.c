@@ -1,8 +1,6 @@
 /* A domain's paging from the first table to the last, and changes of its p2m. */
 #include "shadow.h"
 
-#define NO_MEMORY "out of memory for its shadow tables: give it more (shadow_memory)"
-
 mfn_t direct_make_root(struct paging_domain *d)
 {
     mfn_t root = pool_pair(&d->pool);
@@ -41,21 +39,14 @@ bool paging_domain_init(struct paging_domain *d, const struct phys *phys, uint16
 
 void paging_vcpu_init(struct paging_domain *d, struct paging_vcpu *v, mfn_t pae)
 {
+    struct change c = { .d = d };
+
     *v = (struct paging_vcpu){
         .domain = d, .pae = pae, .next = d->vcpus, .guard.mfn = { MFN_NONE, MFN_NONE }
     };
     d->vcpus = v;
-    if (d->kind != PAGING_NESTED)
-        return;
-    v->root[0] = (struct paging_root){
-        .used = true,
-        .format = PT_DIRECT,
-        .count = 1,
-        .serial = ++v->serials,
-        .guest = { MFN_NONE, MFN_NONE, MFN_NONE, MFN_NONE },
-        .table = { d->direct },
-    };
-    shadow_ref(d, d->direct);
+    if (d->kind == PAGING_NESTED)
+        root_begin(&c, v);
 }
 
 /* The i-th frame of the block is memory, and *mfn says which. */
@@ -107,14 +98,11 @@ struct verdict paging_p2m_set(struct paging_locked p, gfn_t gfn, struct p2m_entr
 {
     struct paging_domain *d = p.domain;
     struct change         c = { .d = d };
-    struct verdict        verdict;
 
     if (forget_block(&c, gfn, entry.order) && reserve(&c)) {
         leave_block(&c, gfn, entry.order);
         if (p2m_set(&d->p2m, gfn, entry))
             return verdict_of(&c, VERDICT_RETRY);
     }
-    verdict = verdict_of(&c, c.again ? VERDICT_RETRY : VERDICT_CRASH);
-    verdict.why = NO_MEMORY;
-    return verdict;
+    return verdict_unready(&c);
 }

@@ -168,7 +168,8 @@ static bool fill(struct path *p, mfn_t table, unsigned level)
  */
 static bool needs_emulation(const struct paging_vcpu *v, const struct walk *w, unsigned acc)
 {
-    if ((v->mode.view & (PT_VIEW_WP | PT_VIEW_SMAP)) != PT_VIEW_SMAP || !(acc & ACC_WRITE) ||
+    if (v->domain->kind == PAGING_NESTED ||
+        (v->mode.view & (PT_VIEW_WP | PT_VIEW_SMAP)) != PT_VIEW_SMAP || !(acc & ACC_WRITE) ||
         (acc & ACC_USER))
         return false;
     for (unsigned l = v->mode.levels; l >= w->level && l > 0; l--)
@@ -221,12 +222,12 @@ static bool is_protected_table(const struct paging_domain *d, mfn_t mfn)
 {
     const struct frame *f = phys_frame(d->phys, mfn);
 
-    return f->guest.shadows != 0 && !f->guest.unsynced;
+    return d->kind == PAGING_SHADOW && f->guest.shadows != 0 && !f->guest.unsynced;
 }
 
 static bool is_protected(const struct paging_domain *d, mfn_t mfn)
 {
-    return frame_is_protected(phys_frame(d->phys, mfn));
+    return frame_is_protected(d, phys_frame(d->phys, mfn));
 }
 
 /* A write to a table: executed for the guest, and remembered. */
@@ -262,11 +263,8 @@ static struct verdict resolve(struct change *c, struct paging_vcpu *v, const str
 
     if (by_us)
         path.demand &= ~(unsigned)ACC_WRITE;
-    if (!shadow_reserve(c, FAULT_PAIRS)) {
-        if (c->again)
-            return verdict_of(c, VERDICT_RETRY);
-        return crash(c, "out of memory for its shadow tables: give it more (shadow_memory)");
-    }
+    if (!shadow_reserve(c, FAULT_PAIRS))
+        return verdict_unready(c);
     if (writes && !by_us && is_protected_table(c->d, p->mfn) &&
         unsync_wanted(v, p->mfn, (unsigned)(f->va.raw & PAGE_MASK)))
         unsync(c, p->mfn);
@@ -319,6 +317,7 @@ struct verdict paging_fault(struct paging_locked p, struct paging_vcpu *v, const
         walk_nested(f->va, &w);
     else
         walk_guest(v, f->va, f->acc, &w);
+    d->stats.walks += d->kind == PAGING_SHADOW;
     if (w.status != WALK_OK) {
         d->stats.reflected++;
         return (struct verdict){

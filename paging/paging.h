@@ -23,6 +23,7 @@ struct paging_regs {
 
 struct paging_stats {
     uint64_t faults, reflected, fixed, emulated, devices, spurious;
+    uint64_t walks; /* of the guest's tables, for faults and for who reaches its memory */
     uint64_t root_hits, root_misses;
     uint64_t made, freed;      /* shadows */
     uint64_t writes;           /* guest tables written through paging_write */
@@ -234,7 +235,17 @@ must_check struct verdict paging_pool_spare(struct paging_locked p, unsigned pai
  */
 must_check struct verdict paging_blow(struct paging_locked p);
 
-/* Background work: reaps dead tables, at most `budget` entries. True when none are left. */
+/*
+ * Changes the kind of paging: all vCPUs have left the guest, and the edge has said what their
+ * registers are (paging_note_regs). Everything is built anew, and guards are set anew. Flushes and
+ * `again` are as for a blow. Takes as long as that; what was left goes in the background: kind.c.
+ */
+must_check struct verdict paging_set_kind(struct paging_locked p, enum paging_kind kind);
+
+/*
+ * Background work: dead tables, and shadows left from before nested paging; about `budget` entries.
+ * True when none are left.
+ */
 must_check bool paging_work(struct paging_locked p, unsigned budget);
 
 /* ---- looking at it ---- */

@@ -12,6 +12,7 @@ struct paging_reach paging_reach(struct paging_locked p, struct paging_vcpu *v, 
         unsigned    marks;
 
         walk_guest(v, va, acc, &w);
+        d->stats.walks++;
         if (w.status != WALK_OK)
             return (struct paging_reach){ .kind = REACH_FAULT, .pfec = walk_pfec(v, &w, acc) };
         struct p2m_entry e = p2m_get(&d->p2m, w.gfn);

@@ -50,10 +50,10 @@ static bool drop_last(struct change *c, const struct shadow_list *list)
 }
 
 /*
- * One step towards more memory; false: nothing is left to let go of, or it must stop. A root
- * in use only loses its pin.
+ * One step towards letting go of all that is not in use; false: nothing is left, or it must stop.
+ * A root in use only loses its pin.
  */
-static bool reclaim(struct change *c)
+static bool let_go_some(struct change *c)
 {
     struct paging_domain *d = c->d;
 
@@ -72,9 +72,13 @@ static bool reclaim(struct change *c)
         c->work++;
         return true;
     }
-    if (d->unsynced.tail != 0)
-        return drop_last(c, &d->unsynced);
-    return root_unhook(c);
+    return d->unsynced.tail != 0 && drop_last(c, &d->unsynced);
+}
+
+/* One step towards more memory; false: there is none, or it must stop. */
+static bool reclaim(struct change *c)
+{
+    return let_go_some(c) || (c->work < CHANGE_BUDGET && root_unhook(c));
 }
 
 bool shadow_reserve(struct change *c, unsigned pairs)
@@ -155,7 +159,12 @@ bool paging_domain_reap(struct paging_locked p, unsigned budget)
     return shadow_reap(d, &budget) && p2m_reap(&d->p2m, budget / 64 + 1);
 }
 
+/* Under nested paging all shadows are left from before, and nothing leads to them: see kind.c. */
 bool paging_work(struct paging_locked p, unsigned budget)
 {
-    return shadow_reap(p.domain, &budget);
+    struct change c = { .d = p.domain };
+
+    if (!shadow_reap(p.domain, &budget))
+        return false;
+    return p.domain->kind == PAGING_SHADOW || !(let_go_some(&c) || c.again);
 }

@@ -165,7 +165,8 @@ static struct wanted wanted_of(const struct paging_domain *d, const struct pagin
         break;
     case PT_PAE:
         for (unsigned i = 0; i < 4; i++)
-            if (pdpte[i] & PTE_P)
+            if ((pdpte[i] & PTE_P) &&
+                !walk_latched_is_reserved(mode_of(d, PT_PAE, view_of(r)), pdpte[i]))
                 w.guest[i] = memory_at(d, (pdpte[i] & PTE_FRAME) >> PAGE_SHIFT);
         break;
     default:
@@ -302,21 +303,20 @@ static bool root_install(struct change *c, struct paging_vcpu *v, const struct w
 
 /* ---- events ---- */
 
-/* Reads the four entries at CR3; false if one has reserved bits: APM vol. 2, 5.2.3. */
-static bool read_pdptes(const struct paging_domain *d, const struct paging_regs *r,
-                        uint64_t pdpte[4])
+/* APM vol. 2, 5.2.3. */
+bool root_latch(struct paging_vcpu *v, const struct paging_regs *r, uint64_t pdpte[4])
 {
-    mfn_t                 table = memory_at(d, (r->cr3 & CR3_PAE) >> PAGE_SHIFT);
-    const struct pt_mode *mode = mode_of(d, PT_PAE, view_of(r));
-    unsigned              first = (unsigned)(r->cr3 & CR3_PAE & PAGE_MASK) / 8;
+    const struct paging_domain *d = v->domain;
+    mfn_t                       table = memory_at(d, (r->cr3 & CR3_PAE) >> PAGE_SHIFT);
+    const struct pt_mode       *mode = mode_of(d, PT_PAE, view_of(r));
+    unsigned                    first = (unsigned)(r->cr3 & CR3_PAE & PAGE_MASK) / 8;
+    bool                        good = true;
 
     for (unsigned i = 0; i < 4; i++) {
         pdpte[i] = mfn_valid(table) ? walk_read(d->phys, mode, table, first + i).raw : UINT64_MAX;
-        /* A may be set there by processors that treat it as an entry like others. */
-        if ((pdpte[i] & PTE_P) && (pdpte[i] & mode->level[3].rsvd[0] & ~PTE_A) != 0)
-            return false;
+        good = good && !walk_latched_is_reserved(mode, pdpte[i]);
     }
-    return true;
+    return good;
 }
 
 /* When a PAE guest's root entries are read anew: APM vol. 2, 5.2.3 and 3.1.2. */
@@ -326,15 +326,6 @@ static bool latches(const struct paging_vcpu *v, const struct paging_regs *r)
 
     return format_of(&v->regs) != PT_PAE || v->cr3_loaded || r->cr3 != v->regs.cr3 ||
            ((r->cr4 ^ v->regs.cr4) & cr4) != 0 || ((r->cr0 ^ v->regs.cr0) & CR0_PG) != 0;
-}
-
-/* Not yet, or no memory for it. */
-static struct verdict not_installed(const struct change *c)
-{
-    struct verdict verdict = verdict_of(c, c->again ? VERDICT_RETRY : VERDICT_CRASH);
-
-    verdict.why = "out of memory for its shadow tables: give it more (shadow_memory)";
-    return verdict;
 }
 
 struct verdict paging_set_regs(struct paging_locked p, struct paging_vcpu *v,
@@ -348,18 +339,18 @@ struct verdict paging_set_regs(struct paging_locked p, struct paging_vcpu *v,
     v->events++;
     if (!resync_all(&c)) /* whatever is written there flushes everything */
         return verdict_of(&c, VERDICT_RETRY);
-    if (format == PT_PAE && latches(v, regs) && !read_pdptes(d, regs, pdpte))
+    if (format == PT_PAE && latches(v, regs) && !root_latch(v, regs, pdpte))
         return verdict_of(&c, VERDICT_INJECT);
+    if (d->kind == PAGING_SHADOW) {
+        struct wanted w = wanted_of(d, regs, pdpte);
+
+        if (!root_install(&c, v, &w)) /* until it is, the guest goes on with what it had */
+            return verdict_unready(&c);
+    }
     __builtin_memcpy(v->pdpte, pdpte, sizeof(pdpte));
     v->regs = *regs;
     v->mode = mode_with_view(d, format, view_of(regs));
     v->cr3_loaded = false;
-    if (d->kind == PAGING_SHADOW) {
-        struct wanted w = wanted_of(d, regs, pdpte);
-
-        if (!root_install(&c, v, &w))
-            return not_installed(&c);
-    }
     return verdict_of(&c, VERDICT_RETRY);
 }
 
@@ -383,25 +374,60 @@ bool root_in_use(const struct paging_domain *d, mfn_t guest)
 
 /* ---- vCPUs lose their roots ---- */
 
-void root_empty(struct change *c, struct paging_vcpu *v)
+/* What the current slot, which is unused, holds until the root that is wanted is found. */
+static void stand_in(struct change *c, struct paging_vcpu *v)
 {
     struct paging_root *r = &v->root[v->current];
-    unsigned            count = r->count;
+    enum pt_format      format = format_of(&v->regs);
 
-    c->flush = FLUSH_ALL;
-    c->d->lowered++;
-    slot_release(c, r);
-    r->used = r->empty = true;
-    r->count = (uint8_t)count;
-    r->serial = ++v->serials;
-    for (unsigned i = 0; i < 4; i++)
-        r->guest[i] = r->table[i] = MFN_NONE;
-    if (count == 1) {
-        r->table[0] = shadow_get_empty(c, r->format, r->format == PT_LA57 ? 5 : 4);
+    *r = (struct paging_root){
+        .used = true,
+        .empty = true,
+        .format = (uint8_t)format,
+        .count = format == PT_64 || format == PT_LA57 ? 1 : 4,
+        .guest = { MFN_NONE, MFN_NONE, MFN_NONE, MFN_NONE },
+        .table = { MFN_NONE, MFN_NONE, MFN_NONE, MFN_NONE },
+        .serial = ++v->serials,
+    };
+    if (r->count == 1) {
+        r->table[0] = shadow_get_empty(c, format, format == PT_LA57 ? 5 : 4);
         shadow_ref(c->d, r->table[0]);
     } else {
         __builtin_memset(pdptes_of(v, r), 0, 4 * sizeof(uint64_t));
     }
+}
+
+void root_empty(struct change *c, struct paging_vcpu *v)
+{
+    c->flush = FLUSH_ALL;
+    c->d->lowered++;
+    slot_release(c, &v->root[v->current]);
+    stand_in(c, v);
+}
+
+/* The one root under nested paging. */
+static void run_nested(struct paging_vcpu *v)
+{
+    v->root[v->current] = (struct paging_root){
+        .used = true,
+        .format = PT_DIRECT,
+        .count = 1,
+        .guest = { MFN_NONE, MFN_NONE, MFN_NONE, MFN_NONE },
+        .table = { v->domain->direct, MFN_NONE, MFN_NONE, MFN_NONE },
+        .serial = ++v->serials,
+    };
+    shadow_ref(v->domain, v->domain->direct);
+}
+
+void root_begin(struct change *c, struct paging_vcpu *v)
+{
+    for (unsigned i = 0; i < PAGING_ROOTS; i++)
+        if (v->root[i].used)
+            slot_release(c, &v->root[i]);
+    if (c->d->kind == PAGING_NESTED)
+        run_nested(v);
+    else
+        stand_in(c, v);
 }
 
 void root_detach(struct change *c, mfn_t guest)
@@ -432,30 +458,11 @@ void root_detach_outside(struct change *c)
             root_empty(c, v);
 }
 
-void root_blow(struct change *c, struct paging_vcpu *v)
-{
-    struct paging_root *r = &v->root[v->current];
-
-    for (unsigned i = 0; i < PAGING_ROOTS; i++)
-        if (i != v->current && v->root[i].used)
-            slot_release(c, &v->root[i]);
-    if (!r->used)
-        return;
-    if (c->d->kind == PAGING_SHADOW) {
-        root_empty(c, v);
-        return;
-    }
-    shadow_put(c, r->table[0]);
-    r->table[0] = c->d->direct;
-    shadow_ref(c->d, c->d->direct);
-    r->serial = ++v->serials;
-}
-
 struct verdict root_restore(struct change *c, struct paging_vcpu *v)
 {
     struct wanted w = wanted_of(c->d, &v->regs, v->pdpte);
 
-    return root_install(c, v, &w) ? verdict_of(c, VERDICT_RETRY) : not_installed(c);
+    return root_install(c, v, &w) ? verdict_of(c, VERDICT_RETRY) : verdict_unready(c);
 }
 
 void paging_note_regs(struct paging_locked p, struct paging_vcpu *v, const struct paging_regs *regs)
@@ -463,7 +470,7 @@ void paging_note_regs(struct paging_locked p, struct paging_vcpu *v, const struc
     v->regs = *regs;
     v->mode = mode_with_view(p.domain, format_of(regs), view_of(regs));
     if (v->mode.format == PT_PAE)
-        (void)read_pdptes(p.domain, regs, v->pdpte);
+        (void)root_latch(v, regs, v->pdpte);
 }
 
 struct paging_hw paging_hw(const struct paging_vcpu *v)

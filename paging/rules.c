@@ -50,7 +50,7 @@ pte_t rules_leaf(const struct paging_domain *d, gfn_t gfn, uint64_t rights)
 
     if (f->guest.blocked)
         return PTE_EMPTY;
-    if (p.type == P2M_ROM || frame_is_protected(f))
+    if (p.type == P2M_ROM || frame_is_protected(d, f))
         rights &= ~PTE_W;
     return pte_make(p.mfn, rights);
 }
@@ -59,10 +59,12 @@ pte_t rules_leaf(const struct paging_domain *d, gfn_t gfn, uint64_t rights)
  * Some frame of the block is guarded or a table: in sync or not, for a table that is out of sync
  * will be protected again soon.
  */
-static bool is_watched(const struct phys *phys, mfn_t first, unsigned level)
+static bool is_watched(const struct paging_domain *d, mfn_t first, unsigned level)
 {
+    if (d->kind == PAGING_NESTED)
+        return false;
     for (uint64_t i = first.raw; i < first.raw + level_frames(level); i += level_frames(2))
-        if (phys->watched[i / level_frames(2)] != 0)
+        if (d->phys->watched[i / level_frames(2)] != 0)
             return true;
     return false;
 }
@@ -82,7 +84,7 @@ pte_t rules_large(const struct paging_domain *d, gfn_t gfn, unsigned level, uint
     if (p.type == P2M_ROM)
         rights &= ~PTE_W;
     if ((first.raw & (level_frames(level) - 1)) != 0 ||
-        ((rights & PTE_W) && is_watched(d->phys, first, level)))
+        ((rights & PTE_W) && is_watched(d, first, level)))
         return PTE_EMPTY;
     return pte_make(first, rights | PTE_PS);
 }

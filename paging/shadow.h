@@ -73,10 +73,14 @@ static inline pte_t entry_get(const struct paging_domain *d, mfn_t table, unsign
     return ((const pte_t *)phys_ptr(d->phys, table))[index];
 }
 
-/* Is a frame of the guest's one that it must not write without us? */
-static inline bool frame_is_protected(const struct frame *f)
+/*
+ * Is a frame of the guest's one that it must not write without us? Under nested paging there is
+ * none: shadows that are left from before are stale, and go (kind.c).
+ */
+static inline bool frame_is_protected(const struct paging_domain *d, const struct frame *f)
 {
-    return (f->guest.shadows != 0 && !f->guest.unsynced) || f->guest.guarded;
+    return d->kind == PAGING_SHADOW &&
+           ((f->guest.shadows != 0 && !f->guest.unsynced) || f->guest.guarded);
 }
 
 /* The first entry from `index` on that is not empty; 512 if there is none. */
@@ -154,6 +158,13 @@ void shadow_unpin(struct change *c, mfn_t table);
 
 /* Takes dead tables apart while the budget lasts; true if none is left. (reclaim.c) */
 must_check bool shadow_reap(struct paging_domain *d, unsigned *budget);
+
+/*
+ * Begins a new generation of our tables: what there was is stale, and the direct tree is empty.
+ * False: no memory for that, or not yet; nothing is done. Each vCPU gets new roots (root_begin),
+ * for which there is memory now. (blow.c)
+ */
+must_check bool generation_begin(struct change *c);
 
 /* Takes the write permission out of all leaves that map a frame, large ones included. */
 void shadow_protect(struct change *c, mfn_t mfn);
@@ -256,18 +267,33 @@ void root_empty(struct change *c, struct paging_vcpu *v);
 void root_detach(struct change *c, mfn_t guest);
 /* ...and for those whose root lies outside of memory, as far as is known. */
 void root_detach_outside(struct change *c);
-/* The other roots that a vCPU keeps go as well. */
-void root_blow(struct change *c, struct paging_vcpu *v);
+/*
+ * All roots that a vCPU keeps go. What it gets instead is what the domain's kind of paging begins
+ * with: the direct tree, or an empty root for which a pair was reserved.
+ */
+void root_begin(struct change *c, struct paging_vcpu *v);
+/* The entries that a PAE guest's CR3 leads to are read anew; false if one has reserved bits. */
+bool root_latch(struct paging_vcpu *v, const struct paging_regs *regs, uint64_t pdpte[4]);
 /* The verdict on a fault on an empty root: the right one is installed, and the fault comes again. */
 must_check struct verdict root_restore(struct change *c, struct paging_vcpu *v);
 
 /* Forgets every root slot that names this table and is not in use. */
 void root_forget(struct change *c, mfn_t table);
 /* Empties roots in use, so that what hangs below them can be reaped; true if it found work. */
-must_check bool              root_unhook(struct change *c);
+must_check bool root_unhook(struct change *c);
+
 static inline struct verdict verdict_of(const struct change *c, enum verdict_kind kind)
 {
     return (struct verdict){ .kind = kind, .flush = c->flush, .va = c->va, .again = c->again };
+}
+
+/* What was begun is not done: not yet, or there is no memory for it. */
+static inline struct verdict verdict_unready(const struct change *c)
+{
+    struct verdict verdict = verdict_of(c, c->again ? VERDICT_RETRY : VERDICT_CRASH);
+
+    verdict.why = "out of memory for its shadow tables: give it more (shadow_memory)";
+    return verdict;
 }
 
 #endif

@@ -84,7 +84,12 @@ void walk_guest(const struct paging_vcpu *v, gva_t va, unsigned acc, struct walk
             w->status = WALK_NOT_PRESENT;
             return;
         }
-        if (!is_latched(mode, l)) {
+        if (is_latched(mode, l)) {
+            if (walk_latched_is_reserved(mode, e.raw)) { /* under nested paging it was loaded */
+                w->status = WALK_RESERVED;
+                return;
+            }
+        } else {
             if (e.raw & level->rsvd[pte_has(e, PTE_PS)]) {
                 w->status = WALK_RESERVED;
                 return;

@@ -51,6 +51,15 @@ static inline pte_t walk_read(const struct phys *phys, const struct pt_mode *mod
     return (pte_t){ __atomic_load_n((const uint64_t *)p + index, __ATOMIC_RELAXED) };
 }
 
+/*
+ * True if a root entry of PAE has reserved bits, with which it is not to be loaded: APM vol. 2,
+ * 5.2.3. A may be set there by processors that treat it as an entry like others.
+ */
+static inline bool walk_latched_is_reserved(const struct pt_mode *mode, uint64_t pdpte)
+{
+    return (pdpte & PTE_P) && (pdpte & mode->level[3].rsvd[0] & ~PTE_A) != 0;
+}
+
 /* The guest frame that a large entry at `level` maps first. */
 gfn_t walk_large_gfn(const struct pt_mode *mode, unsigned level, pte_t e);
 

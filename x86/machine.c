@@ -48,6 +48,17 @@ void machine_vcpu_destroy(struct vcpu *v)
         svm_vcpu_destroy(v);
 }
 
+void machine_vcpu_set_kind(struct vcpu *v)
+{
+    if (!v->pv)
+        svm_vcpu_set_kind(v);
+}
+
+bool machine_offers_nested(void)
+{
+    return has_svm && svm_has_nested_paging();
+}
+
 void machine_vcpu_run(struct vcpu *v)
 {
     if (v->pv) {

@@ -62,17 +62,14 @@ void regs_load(struct machine_vcpu *m)
 void regs_sync(struct machine_vcpu *m)
 {
     struct paging_vcpu *p = &m->vcpu->paging;
-    struct domain      *d = m->vcpu->domain;
     struct paging_regs  r = p->regs;
-    struct verdict      verdict;
 
     if (m->vmcb->cr3 == r.cr3 && !(m->vmcb->cr0 & ~r.cr0 & CR0_TS))
         return;
     r.cr3 = m->vmcb->cr3;
     r.cr0 |= m->vmcb->cr0 & CR0_TS; /* a task switch that the processor made */
     m->cpu.cr0 = r.cr0;
-    verdict = paging_set_regs(domain_lock(d), p, &r);
-    verdict_flush(d, &verdict);
+    paging_note_regs(domain_lock(m->vcpu->domain), p, &r);
 }
 
 /*
@@ -202,7 +199,7 @@ void regs_root(struct machine_vcpu *m)
         b->ncr3 = hw.cr3;
         return;
     }
-    BUG_ON(b->np_enable); /* a shadowed domain never uses nested paging */
+    BUG_ON(b->np_enable); /* tables of ours are never walked as nested ones */
     BUG_ON((hw.levels == 3) != !(b->efer & EFER_LMA));
     BUG_ON(hw.levels == 5 && !(b->cr4 & CR4_LA57));
     b->cr3 = hw.cr3;

@@ -142,6 +142,7 @@ void svm_enter(uint64_t gpr[16], uint64_t vmcb_pa);
 /* ---- vcpu.c: what hv/machine.h says of each ---- */
 must_check bool svm_vcpu_create(struct vcpu *v, const struct machine_start *start);
 void            svm_vcpu_destroy(struct vcpu *v);
+void            svm_vcpu_set_kind(struct vcpu *v);
 void            svm_vcpu_run(struct vcpu *v);
 bool            svm_vcpu_uses_nested(const struct vcpu *v);
 bool            svm_vcpu_has_interrupt(const struct vcpu *v);
@@ -152,6 +153,8 @@ void svm_vcpu_show(const struct vcpu *v);
 
 /* ---- vmcb.c ---- */
 void vmcb_build(struct machine_vcpu *m, const struct machine_start *start);
+/* Which paging the processor does, and what is intercepted for it, by the kind of the domain's. */
+void vmcb_set_kind(struct machine_vcpu *m);
 
 /* ---- regs.c ---- */
 /* The real registers and the intercepts that follow from the guest's. */
@@ -243,6 +246,8 @@ uint16_t task_tr_attributes(uint16_t attributes);
 /* CR0, EFER or TR have changed: are there guards, and where? */
 void task_set_guards(struct machine_vcpu *m);
 void task_before_entry(struct machine_vcpu *m); /* while there are guards */
+/* A guard that is lifted is so no more: where it was, it will be found again. */
+void task_end_lift(struct machine_vcpu *m);
 /* First thing after an exit while an event was being delivered, before inject_interrupted. */
 void task_interrupted(struct machine_vcpu *m);
 /* The fault on the way has been mended while the guard is lifted: deliver what was on its way. */

@@ -266,10 +266,15 @@ void task_set_guards(struct machine_vcpu *m)
                                   (b->tr.attributes & TSS_32 ? TASK_BYTES - 1 : TASK16_BYTES - 1)));
         paging_guard_set(lock, &m->vcpu->paging, va);
     } else if (had) {
-        m->lifted = false;
-        intercept_exceptions(m, false);
+        task_end_lift(m);
         paging_guard_set(lock, &m->vcpu->paging, NULL);
     }
+}
+
+void task_end_lift(struct machine_vcpu *m)
+{
+    m->lifted = false;
+    intercept_exceptions(m, false);
 }
 
 /* The event is injected again; INT instructions are not executed again, but injected too. */

@@ -46,7 +46,6 @@ bool svm_vcpu_create(struct vcpu *v, const struct machine_start *start)
     __builtin_memset(m->vmcb, 0, sizeof(*m->vmcb));
     m->vmcb_pa = frame.raw << PAGE_SHIFT;
     m->vcpu = v;
-    m->nested = v->domain->paging.kind == PAGING_NESTED;
     insn_init(m);
     m->apic_timer = (struct timer){ .run = virtual_apic_timer, .arg = m };
     msr_init(&m->msrs, cpuid_apic_id(v->id), v->id == 0);
@@ -59,6 +58,23 @@ bool svm_vcpu_create(struct vcpu *v, const struct machine_start *start)
         return false;
     }
     return true;
+}
+
+/*
+ * What is in EVENTINJ stays there, RIP is where it was: the guest goes on under the other kind.
+ * All ASIDs are new ones, since a translation of the one kind means nothing to the other; guards
+ * are set and lifted by regs_load, which must find the intercepts as they were.
+ */
+void svm_vcpu_set_kind(struct vcpu *v)
+{
+    struct machine_vcpu *m = v->machine;
+
+    task_end_lift(m);
+    vmcb_set_kind(m);
+    for (unsigned i = 0; i < PAGING_ROOTS; i++)
+        m->asid[i].asid = 0;
+    m->running = NULL;
+    regs_load(m);
 }
 
 void svm_vcpu_destroy(struct vcpu *v)
@@ -154,6 +170,8 @@ void svm_vcpu_run(struct vcpu *v)
         if (m->delivering) {
             task_interrupted(m);
             inject_interrupted(m);
+        } else {
+            m->lifted_length = 0; /* that event is in */
         }
         if (m->nested)
             regs_sync(m);

@@ -21,16 +21,12 @@
  * are intercepted whole and not selectively, since the selective form compares with the real
  * CR0, which is not the guest's; guests write CR0 seldom.
  */
-static void build_intercepts(struct vmcb *b, bool nested)
+static void build_intercepts(struct vmcb *b)
 {
     b->intercept_cr = SVM_CR_WRITE(0) | SVM_CR_WRITE(4) | SVM_CR_READ(8) | SVM_CR_WRITE(8);
     b->intercept_dr = SVM_DR_ALL;
     /* #DB and #AC, since a guest can make their delivery endless inside the processor. */
     b->intercept_exceptions = 1u << VECTOR_DB | 1u << VECTOR_AC | 1u << VECTOR_MC;
-    if (!nested) {
-        b->intercept_cr |= SVM_CR_READ(3) | SVM_CR_WRITE(3);
-        b->intercept_exceptions |= 1u << VECTOR_PF;
-    }
     b->intercept_misc1 = SVM_INTR | SVM_NMI | SVM_INIT | SVM_RDPMC | SVM_CPUID | SVM_INVD |
                          SVM_HLT | SVM_INVLPGA | SVM_IOIO | SVM_MSR | SVM_TASK_SWITCH |
                          SVM_SHUTDOWN;
@@ -60,20 +56,38 @@ static void build_state(struct vmcb *b, const struct machine_start *start)
     b->g_pat = PAT_RESET;
 }
 
+void vmcb_set_kind(struct machine_vcpu *m)
+{
+    const uint32_t cr3 = SVM_CR_READ(3) | SVM_CR_WRITE(3), page_fault = 1u << VECTOR_PF;
+    struct vmcb   *b = m->vmcb;
+
+    m->nested = m->vcpu->domain->paging.kind == PAGING_NESTED;
+    BUG_ON(m->nested && !svm_has_nested_paging());
+    if (m->nested) {
+        b->intercept_cr &= ~cr3;
+        b->intercept_exceptions &= ~page_fault;
+        b->intercept_misc1 &= ~SVM_INVLPG;
+    } else {
+        b->intercept_cr |= cr3;
+        b->intercept_exceptions |= page_fault;
+        b->g_pat = PAT_RESET; /* our tables use its first entry only: all memory is write-back */
+    }
+    b->np_enable = m->nested ? SVM_NP_ENABLE : 0;
+    b->clean = 0;
+}
+
 void vmcb_build(struct machine_vcpu *m, const struct machine_start *start)
 {
     struct vmcb *b = m->vmcb;
     uint16_t     fcw = FCW_RESET;
     uint32_t     mxcsr = MXCSR_RESET;
 
-    build_intercepts(b, m->nested);
+    build_intercepts(b);
     build_state(b, start);
     b->iopm = svm_iopm();
     b->msrpm = svm_msrpm();
     b->int_ctl = SVM_V_INTR_MASKING; /* IF and TPR of the guest never hold back our interrupts */
-    b->np_enable = m->nested ? SVM_NP_ENABLE : 0;
-    BUG_ON(!m->nested && b->np_enable); /* a shadowed domain never uses nested paging */
-    BUG_ON(m->nested && !svm_has_nested_paging());
+    vmcb_set_kind(m);
     m->cpu.gpr[REG_RAX] = start->rax;
     m->cpu.gpr[REG_RBX] = start->rbx;
     __builtin_memcpy(m->fpu, &fcw, sizeof(fcw));
