@@ -168,8 +168,7 @@ static bool fill(struct path *p, mfn_t table, unsigned level)
  */
 static bool needs_emulation(const struct paging_vcpu *v, const struct walk *w, unsigned acc)
 {
-    if (v->domain->kind == PAGING_NESTED ||
-        (v->mode.view & (PT_VIEW_WP | PT_VIEW_SMAP)) != PT_VIEW_SMAP || !(acc & ACC_WRITE) ||
+    if ((v->mode.view & (PT_VIEW_WP | PT_VIEW_SMAP)) != PT_VIEW_SMAP || !(acc & ACC_WRITE) ||
         (acc & ACC_USER))
         return false;
     for (unsigned l = v->mode.levels; l >= w->level && l > 0; l--)
@@ -259,7 +258,8 @@ static struct verdict resolve(struct change *c, struct paging_vcpu *v, const str
                       .demand = f->acc,
     };
 
-    bool writes = f->acc & ACC_WRITE, by_us = needs_emulation(v, w, f->acc);
+    bool writes = f->acc & ACC_WRITE;
+    bool by_us = c->d->kind == PAGING_SHADOW && needs_emulation(v, w, f->acc);
 
     if (by_us)
         path.demand &= ~(unsigned)ACC_WRITE;

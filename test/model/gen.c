@@ -482,7 +482,7 @@ static void make_other(struct gen *g, const struct shape *s)
     static const uint8_t kinds[] = { OP_INVLPG, OP_INVLPG, OP_INVLPG,   OP_UNSHADOW, OP_WORK,
                                      OP_WORK,   OP_POKE,   OP_REACH,    OP_REACH,    OP_VIEW,
                                      OP_P2M,    OP_POOL,   OP_IMPLICIT, OP_IMPLICIT, OP_GUARD,
-                                     OP_GUARD,  OP_BLOW,   OP_P2M,      OP_BLOCK };
+                                     OP_GUARD,  OP_BLOW,   OP_P2M,      OP_BLOCK,    OP_KIND };
     struct op            op = gen_op(g, kinds[gen_below(g, sizeof(kinds))]);
 
     switch (op.kind) {
@@ -518,6 +518,11 @@ static void make_other(struct gen *g, const struct shape *s)
         break;
     case OP_BLOW: /* what is built afterwards is to be used for a while */
         if (gen_percent(g, 60))
+            return;
+        break;
+    case OP_KIND: /* most of the time is spent under shadow paging */
+        op.value = g->world->domain.kind == PAGING_SHADOW;
+        if (gen_percent(g, op.value ? 70 : 20))
             return;
         break;
     case OP_GUARD:

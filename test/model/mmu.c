@@ -46,9 +46,12 @@ enum mmu_behind mmu_behind(const struct mmu_memory *memory, uint64_t gpa)
 
 void mmu_read_memory(const struct mmu_memory *memory, uint64_t gpa, void *to, unsigned bytes)
 {
-    enum mmu_behind behind = mmu_behind(memory, gpa);
+    enum mmu_behind behind = memory->at ? MMU_HOLE : mmu_behind(memory, gpa);
+    const uint8_t  *from = memory->at ? memory->at(memory->context, gpa) : NULL;
 
     memset(to, 0xff, bytes);
+    if (from != NULL)
+        memcpy(to, from, bytes);
     if (behind == MMU_RAM || behind == MMU_ROM)
         memcpy(to, memory->bytes + (uint64_t)memory->page_of[gpa >> 12] * 4096 + (gpa & 4095),
                bytes);
@@ -72,6 +75,13 @@ static void remember(const struct mmu_memory *memory, uint32_t page, unsigned of
 
 bool mmu_write_memory(struct mmu_memory *memory, uint64_t gpa, const void *from, unsigned bytes)
 {
+    if (memory->at != NULL) {
+        uint8_t *to = memory->at(memory->context, gpa);
+
+        if (to != NULL)
+            memcpy(to, from, bytes);
+        return to != NULL;
+    }
     if (mmu_behind(memory, gpa) != MMU_RAM)
         return false;
     uint32_t page = memory->page_of[gpa >> 12];
@@ -85,7 +95,7 @@ bool mmu_write_memory(struct mmu_memory *memory, uint64_t gpa, const void *from,
 static void read_table(const struct mmu *mmu, uint64_t gpa, void *to, unsigned bytes)
 {
     memset(to, 0xff, bytes);
-    if (mmu->rom_holds_tables || mmu_behind(mmu->memory, gpa) != MMU_ROM)
+    if (mmu->rom_holds_tables || mmu->memory->at || mmu_behind(mmu->memory, gpa) != MMU_ROM)
         mmu_read_memory(mmu->memory, gpa, to, bytes);
 }
 
@@ -258,6 +268,18 @@ static bool walk_5level(struct walk *w, uint64_t va)
     return walk_from_pml4(w, pml5e & BITS(51, 12), va);
 }
 
+/* SDM vol. 3A, 4.4.1. */
+static bool pdpte_good(const struct mmu *mmu, uint64_t pdpte)
+{
+    if (!(pdpte & 1))
+        return true;
+    if (pdpte & (BIT(1) | BIT(2) | BIT(6) | BIT(7) | BIT(8)))
+        return false;
+    if ((pdpte & BIT(5)) && !mmu->pdpte_may_be_accessed)
+        return false;
+    return !(pdpte >> mmu->maxphys);
+}
+
 /* SDM vol. 3A, 4.4: four latched entries without rights, then two levels. */
 static bool walk_pae(struct walk *w, uint64_t va)
 {
@@ -266,6 +288,8 @@ static bool walk_pae(struct walk *w, uint64_t va)
 
     if (!(pdpte & 1))
         return fault_absent(w);
+    if (!pdpte_good(w->mmu, pdpte)) /* loaded by a processor that does not check it then */
+        return fault_reserved(w);
 
     uint64_t pde = entry8(w, (pdpte & BITS(51, 12)) + ((va >> 21) & 511) * 8);
 
@@ -454,18 +478,6 @@ struct mmu_outcome mmu_access(struct mmu *mmu, uint64_t va, struct mmu_access ac
     return (struct mmu_outcome){ .ok = true, .gpa = w.gpa, .size = w.size };
 }
 
-/* SDM vol. 3A, 4.4.1. */
-static bool pdpte_good(const struct mmu *mmu, uint64_t pdpte)
-{
-    if (!(pdpte & 1))
-        return true;
-    if (pdpte & (BIT(1) | BIT(2) | BIT(6) | BIT(7) | BIT(8)))
-        return false;
-    if ((pdpte & BIT(5)) && !mmu->pdpte_may_be_accessed)
-        return false;
-    return !(pdpte >> mmu->maxphys);
-}
-
 bool mmu_write_registers(struct mmu *mmu, const struct mmu_registers *regs, bool cr3_written)
 {
     uint64_t cr0 = mmu->regs.cr0 ^ regs->cr0, cr4 = mmu->regs.cr4 ^ regs->cr4;
@@ -482,4 +494,12 @@ bool mmu_write_registers(struct mmu *mmu, const struct mmu_registers *regs, bool
     }
     mmu->regs = *regs;
     return true;
+}
+
+void mmu_latch(struct mmu *mmu)
+{
+    const struct mmu_registers *regs = &mmu->regs;
+
+    for (unsigned i = 0; i < 4 && (regs->cr0 & PG) && (regs->cr4 & PAE) && !(regs->efer & LMA); i++)
+        read_table(mmu, (regs->cr3 & BITS(31, 5)) + i * 8, &mmu->pdpte[i], 8);
 }

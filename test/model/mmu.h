@@ -30,6 +30,10 @@ struct mmu_memory {
     uint32_t *page_of; /* [gfns], where behind says RAM or ROM */
     uint8_t  *behind;  /* [gfns], enum mmu_behind */
 
+    /* If not NULL, instead of all this: where a byte is; NULL if nowhere. Within a page. */
+    uint8_t *(*at)(void *context, uint64_t gpa);
+    void *context;
+
     /* Told of each aligned word of eight bytes before it is replaced, if not NULL. */
     void (*replaced)(void *past, uint32_t page, unsigned word, uint64_t value);
     void *past;
@@ -88,6 +92,9 @@ struct mmu_outcome mmu_peek_leaf(const struct mmu *mmu, uint64_t va, struct mmu_
  * bits. `cr3_written` says that MOV CR3 did it, which latches them in any case.
  */
 bool mmu_write_registers(struct mmu *mmu, const struct mmu_registers *regs, bool cr3_written);
+
+/* Latches the root entries of PAE anew, whatever is in them: those with reserved bits fault in use. */
+void mmu_latch(struct mmu *mmu);
 
 /* Memory by guest-physical address, within one page. A write that is lost returns false. */
 void mmu_read_memory(const struct mmu_memory *memory, uint64_t gpa, void *to, unsigned bytes);

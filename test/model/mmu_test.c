@@ -23,7 +23,14 @@ enum { WP = 1, NXE = 2, SMEP = 4, SMAP = 8, PSE = 16 }; /* rules  */
 static uint8_t           bytes[16 * 4096], behind[16];
 static bool              touched[16];
 static uint32_t          page_of[16];
-static struct mmu_memory memory = { bytes, 16, touched, 16, page_of, behind, NULL, NULL };
+static struct mmu_memory memory = {
+    .bytes = bytes,
+    .pages = 16,
+    .touched = touched,
+    .gfns = 16,
+    .page_of = page_of,
+    .behind = behind,
+};
 
 struct test_case {
     unsigned rules, access;

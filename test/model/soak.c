@@ -77,6 +77,10 @@ static void print_counts(const struct world *w, FILE *to)
             c->ops[OP_BLOW], s->freshened, s->unsynced, c->most_unsynced, s->synced, s->changed,
             c->stale, c->idle, c->again, c->invlpg_seen, c->guarded);
     fprintf(to,
+            "  kind of paging changed %" PRIu64 " times, %" PRIu64
+            " accesses under nested, %" PRIu64 " nested faults\n",
+            c->kinds, c->nested, c->nested_faults);
+    fprintf(to,
             "  large leaves: %" PRIu64 " translations, %" PRIu64 " tables merged, %" PRIu64
             " leaves split\n",
             large(w), s->merged, s->split);
@@ -114,6 +118,8 @@ static bool strong(const struct world *w, const struct options *o)
         { c->guarded, n / 40000, "writes past guards, all seen" },
         { c->ops[OP_BLOW], n / 2000, "blows" },
         { s->freshened, n / 2000, "tables used again after a blow" },
+        { c->kinds, n / 5000, "changes of the kind of paging" },
+        { c->nested, n / 100, "accesses under nested paging" },
         { c->pairs_taken, o->setup.pairs > WORLD_POOL ? n / 20000 : 0,
           "pairs taken out of the pool" },
         { large(w), o->setup.large ? n / 2000 : 0, "translations by large leaves" },

@@ -204,7 +204,7 @@ void world_enter(struct world *w, struct world_vcpu *v)
 {
     struct paging_hw            hw = paging_hw(&v->core);
     const struct mmu_registers *regs = &v->naive.regs;
-    bool                        paging = regs->cr0 >> 31 & 1;
+    bool                        paging = (regs->cr0 >> 31 & 1) && w->domain.kind == PAGING_SHADOW;
 
     hardware_enter(&v->hardware, hw, paging && (regs->cr4 >> 20 & 1),
                    paging && (regs->cr4 >> 21 & 1));
@@ -307,6 +307,16 @@ static bool install(struct world *w, struct world_vcpu *v, const struct mmu_regi
     return world_fail(w, "paging_set_regs does not come to an end");
 }
 
+/* Under nested paging the edge finds CR3 at the next exit. */
+static bool load_unseen(struct world *w, struct world_vcpu *v)
+{
+    const struct mmu_registers *regs = &v->naive.regs;
+
+    paging_note_regs((struct paging_locked){ &w->domain }, &v->core,
+                     &(struct paging_regs){ regs->cr0, regs->cr3, regs->cr4, regs->efer });
+    return world_flushed_all(w, v);
+}
+
 static bool set_registers(struct world *w, struct world_vcpu *v, const struct op *op)
 {
     struct mmu_registers regs = v->naive.regs;
@@ -325,6 +335,8 @@ static bool set_registers(struct world *w, struct world_vcpu *v, const struct op
     if (!make_valid(&regs, &v->naive.regs))
         return true;
     ok = mmu_write_registers(&v->naive, &regs, op->kind == OP_CR3);
+    if (op->kind == OP_CR3 && w->domain.kind == PAGING_NESTED)
+        return !ok || load_unseen(w, v);
     v->core.cr3_loaded = op->kind == OP_CR3;
     if (!install(w, v, &regs, &d))
         return false;
@@ -341,6 +353,8 @@ static bool set_registers(struct world *w, struct world_vcpu *v, const struct op
 static bool invlpg(struct world *w, struct world_vcpu *v, const struct op *op)
 {
     world_enter(w, v);
+    if (w->domain.kind == PAGING_NESTED)
+        return world_flushed_page(w, v, op->va);
     if (!v->hardware.hw.intercept_invlpg && !(op->value & 1)) {
         hardware_flush(&v->hardware, FLUSH_PAGE, op->va);
         return world_flushed_page(w, v, op->va);
@@ -478,6 +492,8 @@ static void guard(struct world_vcpu *v, const struct op *op)
 {
     gva_t va[PAGING_GUARDS] = { gva_of(op->va), gva_of(op->va + op->value) };
 
+    if (v->core.domain->kind == PAGING_NESTED)
+        return;
     v->guarded = op->length != 1;
     paging_guard_set((struct paging_locked){ v->core.domain }, &v->core, v->guarded ? va : NULL);
 }
@@ -540,6 +556,8 @@ static bool perform(struct world *w, struct world_vcpu *v, const struct op *op)
         return true;
     case OP_BLOW:
         return world_blow(w, v);
+    case OP_KIND:
+        return world_set_kind(w, v, op->value ? PAGING_NESTED : PAGING_SHADOW);
     case OP_KINDS:
         break;
     }

@@ -55,6 +55,7 @@ enum op_kind {
     OP_POOL,     /* value: pairs that the pool is to have */
     OP_GUARD,    /* va: from now on at va and va + value; length 1: nowhere any more */
     OP_BLOW,
+    OP_KIND,  /* value: enum paging_kind that the domain has from now on */
     OP_BLOCK, /* behind in acc: the 2 MiB at gfn 512 are one piece of that again */
     OP_KINDS,
 };
@@ -78,6 +79,7 @@ struct world_counts {
     uint64_t invlpg_seen, table_checks;
     uint64_t pairs_taken; /* out of the pool */
     uint64_t guarded;     /* writes to a page under guard, all of which were seen */
+    uint64_t kinds, nested, nested_faults; /* changes of the kind; accesses under nested paging */
     unsigned most_unsynced;
 };
 
@@ -125,16 +127,41 @@ bool world_check(struct world *w);
 /* Fails with a message; returns false. */
 bool world_fail(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* How an access ended, in either world. */
+enum world_end { WORLD_MEMORY, WORLD_FAULT, WORLD_DEVICE };
+
+struct world_ending {
+    enum world_end end;
+    uint64_t       at; /* gpa, or machine address */
+    bool           is_machine;
+    unsigned       faults; /* that it took */
+    uint32_t       error;
+    uint64_t       old; /* what a compare and exchange found */
+};
+
+/* world_nested.c. Under nested paging each access counts as one that took a fault. */
+bool world_nested_access(struct world *w, struct world_vcpu *v, const struct op *op,
+                         struct world_ending *e);
+bool world_check_nested(struct world *w, const struct world_vcpu *v);
+bool world_set_kind(struct world *w, struct world_vcpu *v, enum paging_kind kind);
+
 /* For world_access.c. */
-bool              world_access(struct world *w, struct world_vcpu *v, const struct op *op);
-bool              world_flush(struct world *w, struct world_vcpu *v, struct verdict verdict);
-void              world_enter(struct world *w, struct world_vcpu *v);
-bool              world_reach(struct world *w, struct world_vcpu *v, const struct op *op);
+bool world_emulate(struct world *w, struct world_vcpu *v, const struct op *op,
+                   enum verdict_kind kind, struct world_ending *e);
+/* The write of an instruction at e->at, which nobody saw. */
+bool world_write_directly(struct world *w, const struct world_vcpu *v, const struct op *op,
+                          struct world_ending *e);
+bool world_access(struct world *w, struct world_vcpu *v, const struct op *op);
+bool world_flush(struct world *w, struct world_vcpu *v, struct verdict verdict);
+void world_enter(struct world *w, struct world_vcpu *v);
+bool world_reach(struct world *w, struct world_vcpu *v, const struct op *op);
 struct mmu_access world_naive_access(unsigned acc);
 
 /* world_tables.c: what an operator does to our tables. */
 bool world_resize_pool(struct world *w, struct world_vcpu *v, uint64_t pairs);
 bool world_blow(struct world *w, struct world_vcpu *v);
+/* Nothing of ours lets anybody reach memory, by a walk or by what a TLB holds. */
+bool world_nothing_reachable(struct world *w, struct world_vcpu *v);
 
 /* world_justify.c: what may be used although the guest's tables do not say it now. */
 enum world_justified { WORLD_NEVER, WORLD_PAST, WORLD_NOW };

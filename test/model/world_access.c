@@ -14,21 +14,9 @@ struct mmu_access world_naive_access(unsigned acc)
     };
 }
 
-/* How an access ended, in either world. */
-enum end { END_MEMORY, END_FAULT, END_DEVICE };
-
-struct ending {
-    enum end end;
-    uint64_t at; /* gpa; for the core END_MEMORY with known_mfn: machine address */
-    bool     is_machine;
-    unsigned faults; /* that it took */
-    uint32_t error;
-    uint64_t old; /* what a compare and exchange found */
-};
-
-static const char *end_name(enum end e)
+static const char *end_name(enum world_end e)
 {
-    return e == END_MEMORY ? "memory" : e == END_FAULT ? "#PF" : "device";
+    return e == WORLD_MEMORY ? "memory" : e == WORLD_FAULT ? "#PF" : "device";
 }
 
 static uint64_t new_value(const struct op *op, uint64_t found)
@@ -41,7 +29,7 @@ static uint64_t new_value(const struct op *op, uint64_t found)
 }
 
 /* The write of an instruction in the naive world, at an address that is memory. */
-static void naive_write(struct world *w, const struct op *op, struct ending *e)
+static void naive_write(struct world *w, const struct op *op, struct world_ending *e)
 {
     uint64_t value;
 
@@ -52,17 +40,17 @@ static void naive_write(struct world *w, const struct op *op, struct ending *e)
     mmu_write_memory(&w->memory, e->at, &value, op->length);
 }
 
-static struct ending naive_access(struct world *w, struct world_vcpu *v, const struct op *op)
+static struct world_ending naive_access(struct world *w, struct world_vcpu *v, const struct op *op)
 {
-    struct mmu_outcome o = mmu_access(&v->naive, op->va, world_naive_access(op->acc));
-    struct ending      e = { .end = END_MEMORY, .at = o.gpa };
-    enum mmu_behind    behind;
+    struct mmu_outcome  o = mmu_access(&v->naive, op->va, world_naive_access(op->acc));
+    struct world_ending e = { .end = WORLD_MEMORY, .at = o.gpa };
+    enum mmu_behind     behind;
 
     if (!o.ok)
-        return (struct ending){ .end = END_FAULT, .error = o.error };
+        return (struct world_ending){ .end = WORLD_FAULT, .error = o.error };
     behind = mmu_behind(&w->memory, o.gpa);
     if (behind != MMU_RAM && (behind != MMU_ROM || (op->acc & ACC_WRITE))) {
-        e.end = END_DEVICE;
+        e.end = WORLD_DEVICE;
         return e;
     }
     naive_write(w, op, &e);
@@ -81,14 +69,14 @@ static bool is_at_guard(const struct world_vcpu *v, uint64_t va)
  * The hardware let the write through: it must not have hit a table that is in sync, nor have been
  * made where this vCPU has a guard.
  */
-static bool write_directly(struct world *w, const struct world_vcpu *v, const struct op *op,
-                           uint64_t mfn, struct ending *e)
+bool world_write_directly(struct world *w, const struct world_vcpu *v, const struct op *op,
+                          struct world_ending *e)
 {
-    uint8_t            *p = w->phys.base + mfn * 4096 + (op->va & 4095);
+    uint64_t            mfn = e->at >> 12, value;
+    uint8_t            *p = w->phys.base + e->at;
     const struct frame *frame = &w->phys.frame[mfn];
-    uint64_t            value;
 
-    if (frame->guest.shadows != 0 && !frame->guest.unsynced)
+    if (w->domain.kind == PAGING_SHADOW && frame->guest.shadows != 0 && !frame->guest.unsynced)
         return world_fail(w, "a write went unseen into a shadowed table: mfn %#" PRIx64, mfn);
     if (is_at_guard(v, op->va))
         return world_fail(w, "a write went unseen past a guard: mfn %#" PRIx64, mfn);
@@ -99,7 +87,7 @@ static bool write_directly(struct world *w, const struct world_vcpu *v, const st
 }
 
 static bool emulate_bytes(struct world *w, struct world_vcpu *v, const struct op *op,
-                          struct paging_reach r, struct ending *e)
+                          struct paging_reach r, struct world_ending *e)
 {
     struct paging_locked p = { &w->domain };
     unsigned             offset = (unsigned)(op->va & 4095);
@@ -124,8 +112,8 @@ static bool emulate_bytes(struct world *w, struct world_vcpu *v, const struct op
 }
 
 /* What the edge does for an instruction that it executes itself. */
-static bool emulate(struct world *w, struct world_vcpu *v, const struct op *op,
-                    enum verdict_kind kind, struct ending *e)
+bool world_emulate(struct world *w, struct world_vcpu *v, const struct op *op,
+                   enum verdict_kind kind, struct world_ending *e)
 {
     struct paging_reach r =
         paging_reach((struct paging_locked){ &w->domain }, &v->core, gva_of(op->va), op->acc);
@@ -134,17 +122,17 @@ static bool emulate(struct world *w, struct world_vcpu *v, const struct op *op,
         return false;
     switch (r.kind) {
     case REACH_FAULT:
-        *e = (struct ending){ .end = END_FAULT, .error = r.pfec };
+        *e = (struct world_ending){ .end = WORLD_FAULT, .error = r.pfec };
         return true;
     case REACH_DEVICE:
-        *e = (struct ending){ .end = END_DEVICE, .at = r.gpa };
+        *e = (struct world_ending){ .end = WORLD_DEVICE, .at = r.gpa };
         return true;
     case REACH_RAM:
         break;
     }
-    *e = (struct ending){ .end = END_MEMORY, .at = r.gpa };
+    *e = (struct world_ending){ .end = WORLD_MEMORY, .at = r.gpa };
     if ((op->acc & ACC_WRITE) && r.rom) {
-        e->end = END_DEVICE;
+        e->end = WORLD_DEVICE;
         return true;
     }
     if (kind == VERDICT_DEVICE)
@@ -165,7 +153,7 @@ static bool is_behind(const struct world *w, struct verdict d)
 
 /* One verdict of the core on a fault. *again: run the instruction again. */
 static bool handle_fault(struct world *w, struct world_vcpu *v, const struct op *op, bool present,
-                         struct ending *e, bool *again, bool *unfinished)
+                         struct world_ending *e, bool *again, bool *unfinished)
 {
     unsigned       acc = op->kind == OP_IMPLICIT ? ACC_AC : op->acc; /* as the edge sees it */
     struct fault   f = { gva_of(op->va), acc, present };
@@ -184,7 +172,7 @@ static bool handle_fault(struct world *w, struct world_vcpu *v, const struct op 
         w->counts.injected++;
         if (d.va.raw != op->va)
             return world_fail(w, "inject with cr2 %#" PRIx64, d.va.raw);
-        *e = (struct ending){ .end = END_FAULT, .error = d.pfec };
+        *e = (struct world_ending){ .end = WORLD_FAULT, .error = d.pfec };
         return true;
     case VERDICT_EMULATE:
     case VERDICT_DEVICE:
@@ -194,12 +182,12 @@ static bool handle_fault(struct world *w, struct world_vcpu *v, const struct op 
             w->counts.emulated++;
         else
             w->counts.devices++;
-        if (!emulate(w, v, op, d.kind, e))
+        if (!world_emulate(w, v, op, d.kind, e))
             return false;
         if (d.kind == VERDICT_EMULATE && !is_behind(w, d))
             return world_fail(w, "verdict EMULATE names mfn %#" PRIx64 " for gpa %#" PRIx64,
                               d.mfn.raw, d.gpa);
-        if (e->end != END_FAULT && e->at != d.gpa)
+        if (e->end != WORLD_FAULT && e->at != d.gpa)
             return world_fail(w, "verdict's gpa %#" PRIx64 ", paging_reach's %#" PRIx64, d.gpa,
                               e->at);
         return true;
@@ -219,7 +207,7 @@ static bool enter(struct world *w, struct world_vcpu *v)
 }
 
 static bool core_access(struct world *w, struct world_vcpu *v, const struct op *op,
-                        struct ending *e)
+                        struct world_ending *e)
 {
     unsigned unfinished = 0;
 
@@ -234,11 +222,11 @@ static bool core_access(struct world *w, struct world_vcpu *v, const struct op *
         case HARDWARE_BROKEN:
             return world_fail(w, "hardware: %s", v->hardware.broken);
         case HARDWARE_OK:
-            *e = (struct ending){ .end = END_MEMORY,
-                                  .at = o.mfn << 12 | (op->va & 4095),
-                                  .is_machine = true,
-                                  .faults = i };
-            return !(op->acc & ACC_WRITE) || write_directly(w, v, op, o.mfn, e);
+            *e = (struct world_ending){ .end = WORLD_MEMORY,
+                                        .at = o.mfn << 12 | (op->va & 4095),
+                                        .is_machine = true,
+                                        .faults = i };
+            return !(op->acc & ACC_WRITE) || world_write_directly(w, v, op, e);
         case HARDWARE_FAULT:
             if (!handle_fault(w, v, op, o.present, e, &again, &more))
                 return false;
@@ -252,9 +240,9 @@ static bool core_access(struct world *w, struct world_vcpu *v, const struct op *
     return world_fail(w, "%u times RETRY for one access", WORLD_RETRIES + 1);
 }
 
-static void count(struct world *w, const struct ending *naive, unsigned acc)
+static void count(struct world *w, const struct world_ending *naive, unsigned acc)
 {
-    if (naive->end != END_FAULT)
+    if (naive->end != WORLD_FAULT)
         w->counts.succeeded++;
     else if (naive->error & 8)
         w->counts.reserved++;
@@ -266,14 +254,15 @@ static void count(struct world *w, const struct ending *naive, unsigned acc)
         w->counts.denied++;
 }
 
-static bool same_end(struct world *w, const struct ending *naive, const struct ending *core)
+static bool same_end(struct world *w, const struct world_ending *naive,
+                     const struct world_ending *core)
 {
     if (naive->end != core->end)
         return world_fail(
             w, "processor: %s (error %#x, gpa %#" PRIx64 "); ours: %s (error %#x, at %#" PRIx64 ")",
             end_name(naive->end), naive->error, naive->at, end_name(core->end), core->error,
             core->at);
-    if (naive->end == END_FAULT) {
+    if (naive->end == WORLD_FAULT) {
         if (naive->error != core->error)
             return world_fail(w, "error code: processor %#x, ours %#x", naive->error, core->error);
         return true;
@@ -297,9 +286,9 @@ static bool same_end(struct world *w, const struct ending *naive, const struct e
  * guest's tables say, or said since the last flush.
  */
 static bool follow_translation(struct world *w, struct world_vcpu *v, const struct op *op,
-                               struct ending *naive, const struct ending *core)
+                               struct world_ending *naive, const struct world_ending *core)
 {
-    *naive = (struct ending){ .end = END_MEMORY };
+    *naive = (struct world_ending){ .end = WORLD_MEMORY };
     switch (world_justify(w, v, op->va, op->acc, core->at >> 12, &naive->at)) {
     case WORLD_NOW:
         break;
@@ -332,25 +321,26 @@ static bool skip_implicit(const struct world *w, const struct world_vcpu *v, con
 
 bool world_access(struct world *w, struct world_vcpu *v, const struct op *op)
 {
-    struct ending core = { .end = END_FAULT }, naive;
+    struct world_ending core = { .end = WORLD_FAULT }, naive;
 
     if (op->kind == OP_IMPLICIT && skip_implicit(w, v, op))
         return true;
     v->seen[v->seen_count++ % WORLD_SEEN] = op->va;
-    if (!core_access(w, v, op, &core))
+    if (w->domain.kind == PAGING_NESTED ? !world_nested_access(w, v, op, &core)
+                                        : !core_access(w, v, op, &core))
         return false;
     if (core.faults == 0) {
         if (!follow_translation(w, v, op, &naive, &core))
             return false;
     } else { /* after a fault it goes by what the tables say now */
-        if (op->kind == OP_IMPLICIT)
+        if (op->kind == OP_IMPLICIT && w->domain.kind == PAGING_SHADOW)
             (void)mmu_access(&v->naive, op->va, (struct mmu_access){ .ac = true });
         naive = naive_access(w, v, op);
     }
     count(w, &naive, op->acc);
     if (!same_end(w, &naive, &core))
         return false;
-    if (op->kind == OP_CMPXCHG && naive.end == END_MEMORY && naive.old != core.old)
+    if (op->kind == OP_CMPXCHG && naive.end == WORLD_MEMORY && naive.old != core.old)
         return world_fail(w, "compare and exchange found %#" PRIx64 ", should be %#" PRIx64,
                           core.old, naive.old);
     return true;

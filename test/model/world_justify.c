@@ -141,6 +141,8 @@ bool world_check_translations(struct world *w, struct world_vcpu *v)
 
     if (!h->running)
         return true;
+    if (w->domain.kind == PAGING_NESTED)
+        return world_check_nested(w, v);
     w->counts.tlb_checks++;
     for (unsigned i = 0; i < HARDWARE_TLB; i++) {
         const struct hardware_translation *t = &h->asid[h->slot].tlb[i];
@@ -178,6 +180,8 @@ bool world_flushed_page(struct world *w, struct world_vcpu *v, uint64_t va)
     const struct hardware_translation *t;
 
     past_flush_page(w->past, &v->flushes, va);
+    if (w->domain.kind == PAGING_NESTED)
+        return true;
     t = hardware_cached(&v->hardware, va);
     if (t != NULL && !check_translation(w, v, "T2: the TLB", t))
         return false;

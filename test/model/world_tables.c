@@ -46,8 +46,7 @@ bool world_resize_pool(struct world *w, struct world_vcpu *v, uint64_t pairs)
     return true;
 }
 
-/* After it nothing of ours lets anybody reach memory, by a walk or by what a TLB holds. */
-static bool nothing_reachable(struct world *w, struct world_vcpu *v)
+bool world_nothing_reachable(struct world *w, struct world_vcpu *v)
 {
     for (unsigned i = 0; i < w->vcpus; i++) {
         const struct world_vcpu    *other = &w->vcpu[i];
@@ -55,14 +54,14 @@ static bool nothing_reachable(struct world *w, struct world_vcpu *v)
 
         for (unsigned k = 0; k < WORLD_SEEN && k < other->seen_count; k++)
             if (hardware_look(&other->hardware, paging_hw(&other->core), other->seen[k], &t))
-                return world_fail(w, "our tables map %#" PRIx64 " although they were blown",
+                return world_fail(w, "our tables map %#" PRIx64 " although they begin anew",
                                   other->seen[k]);
         if (other != v && !w->setup.smp)
             continue; /* it has left the processor, and looks at its roots before it comes back */
         world_enter(w, &w->vcpu[i]);
         for (unsigned k = 0; k < WORLD_SEEN && k < other->seen_count; k++)
             if (hardware_cached(&other->hardware, other->seen[k]) != NULL)
-                return world_fail(w, "the TLB holds %#" PRIx64 " although our tables were blown",
+                return world_fail(w, "the TLB holds %#" PRIx64 " although our tables begin anew",
                                   other->seen[k]);
     }
     return true;
@@ -78,7 +77,7 @@ bool world_blow(struct world *w, struct world_vcpu *v)
         if (!world_flush(w, v, d))
             return false;
         if (!d.again)
-            return nothing_reachable(w, v);
+            return world_nothing_reachable(w, v);
         w->counts.again++;
     }
     return world_fail(w, "paging_blow does not come to an end");
