@@ -33,6 +33,7 @@ all: image tools guest
 -include tools/tools.mk
 -include x86/zydis.mk
 -include test/test.mk
+-include bench/bench.mk
 
 # ---- set-up: packages, then sources that Debian only has as such ----
 setup: $B/.packages

@@ -1,40 +1,74 @@
 #!/usr/bin/env python3
-"""Sums what profile.so counted by function: profile.py IMAGE.elf64 COUNTS [FUNCTION]
+"""make profile REGION=fork KIND=shadow: where the hypervisor's instructions go in one region of the workload.
 
-Prints the functions that ran most instructions, how often each was entered, and instructions per entry; with
-FUNCTION, the counts of its instructions one by one.
+profile.py REGION KIND [FUNCTION]. First the exits by kind, from Umbra's own counters; then the functions that ran most
+instructions, how often each was entered, and instructions for each time. With FUNCTION: how often each of its
+instructions ran. REP instructions count once for each iteration here.
 """
+
 import bisect
+import os
 import subprocess
 import sys
 
+sys.dont_write_bytecode = True
+import machine  # noqa: E402
+import records  # noqa: E402
+import table  # noqa: E402
 
-def symbols(image):
-    out = subprocess.run(["nm", image], capture_output=True, text=True, check=True).stdout
-    table = [(int(a, 16), n) for a, t, n in (l.split() for l in out.splitlines() if len(l.split()) == 3) if t in "tT"]
-    return sorted(table)
+SHOWN = 45
+
+
+def functions():
+    """The functions of the image: sorted (address, name)."""
+    out = subprocess.run(["nm", machine.IMAGE], capture_output=True, text=True, check=True).stdout
+    found = [line.split() for line in out.splitlines()]
+    return sorted((int(w[0], 16), w[2]) for w in found if len(w) == 3 and w[1] in "tT")
+
+
+def by_function(path, wanted):
+    """(all, instructions and entries by name, counts by address within `wanted`)."""
+    names = functions()
+    starts = [address for address, _ in names]
+    counts, entered, inside = {}, {}, []
+    with open(path, encoding="ascii") as f:
+        for line in f:
+            address, count = (int(word, 16) for word in line.split())
+            start, name = names[bisect.bisect_right(starts, address) - 1]
+            counts[name] = counts.get(name, 0) + count
+            if address == start:
+                entered[name] = count
+            if name == wanted:
+                inside.append((address, count))
+    return counts, entered, inside
 
 
 def main():
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    table = symbols(sys.argv[1])
-    starts = [a for a, _ in table]
-    total, by, entered = 0, {}, {}
-    for line in open(sys.argv[2], encoding="ascii"):
-        address, count = (int(x, 16) for x in line.split())
-        i = bisect.bisect_right(starts, address) - 1
-        start, name = table[i]
-        by[name] = by.get(name, 0) + count
-        total += count
-        if address == start:
-            entered[name] = count
-        if len(sys.argv) > 3 and name == sys.argv[3]:
-            print(f"{address:x} {count}")
-    for name, count in sorted(by.items(), key=lambda x: -x[1])[:45]:
-        calls = entered.get(name, 0)
-        print(f"{count:14,} {100 * count / total:5.1f} %  {calls:12,} x {count / calls if calls else 0:10.1f}  {name}")
-    print(f"{total:14,} in all")
+    if len(sys.argv) not in (3, 4) or sys.argv[1] not in records.SHORT or sys.argv[2] not in machine.KINDS:
+        print(__doc__, f"REGION: {' '.join(records.SHORT)}", f"KIND: {' '.join(machine.KINDS)}", sep="\n")
+        return 2
+    region, kind = records.SHORT[sys.argv[1]], sys.argv[2]
+    wanted = sys.argv[3] if len(sys.argv) == 4 else None
+    profile = os.path.join(machine.OUT, f"{kind}.profile")
+    run = machine.Run(f"profile-{kind}", kind, (profile, region))
+    try:
+        machine.wait([run], lambda message: print(f"profile: {message}", file=sys.stderr, flush=True))
+    except machine.Failed as e:
+        print(f"profile: {e}", file=sys.stderr)
+        return 1
+    counts, entered, inside = by_function(profile, wanted)
+    whole, operations = sum(counts.values()), records.REGIONS[region][1]
+    print(table.exits(records.read(run.record), region), "\n")
+    print(f"{'instructions':>14}    all   per operation {'times':>12}   {'each':>10}  function")
+    for name, count in sorted(counts.items(), key=lambda item: -item[1])[:SHOWN]:
+        times = entered.get(name, 0)
+        print(f"{count:14,} {100 * count / whole:5.1f} % {count / operations:15,.1f} {times:12,} x"
+              f" {count / times if times else 0:10.1f}  {name}")
+    print(f"{whole:14,} in all, {whole / operations:,.1f} per operation")
+    for address, count in inside:
+        print(f"{address:x} {count}")
+    return 0
 
 
-main()
+if __name__ == "__main__":
+    sys.exit(main())

@@ -180,7 +180,7 @@ corpus: $(fuzzers)
 
 # ---- linters ----
 lint_src := $(paging_src) $(hv_src) $(x86_src)
-all_c    := $(wildcard paging/*.[ch] hv/*.[ch] x86/*.[ch] x86/svm/*.[ch] x86/hw/*.h tools/*.c test/*/*.[ch] test/guests/*/*.[ch])
+all_c    := $(wildcard paging/*.[ch] hv/*.[ch] x86/*.[ch] x86/svm/*.[ch] x86/hw/*.h tools/*.c bench/*.[ch] test/*/*.[ch] test/guests/*/*.[ch])
 LINT_CPPFLAGS := -I. $(ZYDIS_CPPFLAGS)
 
 # What is quick; make lint asks clang-tidy as well, one file after the other.

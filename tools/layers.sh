@@ -17,7 +17,7 @@ includes() {
 for file in "$@"; do
     hosted=
     case $file in
-    *_test.c | *_fuzz.c | *_test.h | test/* | tools/*) hosted=1 ;;
+    *_test.c | *_fuzz.c | *_test.h | test/* | tools/* | bench/*) hosted=1 ;;
     esac
     while IFS=: read -r line path; do
         case $file:$path in

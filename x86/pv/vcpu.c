@@ -17,7 +17,7 @@
 #define MXCSR_OFFSET   24
 #define PFEC_P_W       UINT64_C(3)
 
-static const char *const kind_names[PV_KINDS] = {
+static const char *const pv_kind_names[PV_KINDS] = {
     [PV_KIND_INTERRUPT] = "interrupt",          [PV_KIND_HYPERCALL] = "hypercall",
     [PV_KIND_SYSCALL] = "system call",          [PV_KIND_PAGE_FAULT] = "page fault",
     [PV_KIND_TABLE_WRITE] = "write to a table", [PV_KIND_PRIVILEGED] = "privileged instruction",
@@ -146,7 +146,7 @@ static void end_exit(struct cpu *c, struct pv_vcpu *pv, struct pv_stat *stat)
     if (stat)
         stat->ticks += stretch;
     if (stretch > c->stretch_max)
-        preemption_longest(c, stretch, stat ? kind_names[stat - pv->stat] : "a first entry");
+        preemption_longest(c, stretch, stat ? pv_kind_names[stat - pv->stat] : "a first entry");
     c->stretch_start = now;
 }
 
@@ -204,7 +204,7 @@ bool pv_vcpu_exit_stat(const struct vcpu *v, unsigned i, struct machine_exit_sta
     if (i >= PV_KINDS)
         return false;
     *stat = (struct machine_exit_stat){
-        .name = kind_names[i],
+        .name = pv_kind_names[i],
         .count = v->pv->stat[i].count,
         .ticks = v->pv->stat[i].ticks,
     };

@@ -108,7 +108,7 @@ static const struct row low[SVM_EXIT_LOW_END] = {
     [SVM_EXIT_MONITOR... SVM_EXIT_RDPRU] = { KIND_REFUSED, undefined },
 };
 
-static const char *const names[KINDS] = {
+static const char *const svm_kind_names[KINDS] = {
     [KIND_OTHER] = "other",
     [KIND_PAGE_FAULT] = "page fault",
     [KIND_NESTED_FAULT] = "nested fault",
@@ -132,7 +132,7 @@ static const char *const names[KINDS] = {
 
 const char *svm_kind_name(enum svm_kind kind)
 {
-    return names[kind];
+    return svm_kind_names[kind];
 }
 
 /* An invalid VMCB or a code that was never asked for: ours to explain, the domain's to bear. */

@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""make bench: what Umbra costs, counted; the tables go to the terminal and to bench/results.md.
+
+The workload (work.c) runs on the bare processor and under Umbra in each kind of paging, each of these twice, two at a
+time. The figures count only if the counter's own checks hold; if one does not, the exit status is 1 and nothing is
+written.
+"""
+
+import datetime
+import os
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+import machine  # noqa: E402
+import records  # noqa: E402
+import table  # noqa: E402
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+RESULTS = os.path.join(HERE, "results.md")
+PEERS = os.path.join(HERE, "peers")
+CLOCK_DIFFERENCE = 0.001  # between the guest's TSC and the counter, as a part of the whole
+
+STARTED = time.monotonic()
+
+
+def say(message):
+    print(f"bench: {time.monotonic() - STARTED:4.0f} s: {message}", flush=True)
+
+
+# ---- checks ----
+
+def check_loop(name, regions, kind):
+    modes = ("guest",) if kind in ("shadow", "nested") else ("host",)
+    found = regions[records.LOOP].total(modes, ("user",), "insn")
+    if found != records.LOOP_COUNT:
+        raise machine.Failed(f"{name}: {found} instructions were counted in a loop of {records.LOOP_COUNT}")
+
+
+def check_entries(name, regions):
+    for region in regions.values():
+        own = sum(count for _, count, _ in region.exits)
+        if own != region.counts["entries"]:
+            raise machine.Failed(f"{name}: region {region.counts['id']}: {region.counts['entries']} entries were"
+                                 f" counted, and Umbra counted {own} exits")
+
+
+def check_clock(name, regions, said):
+    for number, region in regions.items():
+        counted = region.counts["host"] + region.counts["guest"]
+        if abs(counted - said[number]["ticks"]) > CLOCK_DIFFERENCE * counted:
+            raise machine.Failed(f"{name}: region {number}: {counted} instructions were counted, and by the guest's"
+                                 f" clock it took {said[number]['ticks']}")
+
+
+def check_same(name, one, other):
+    for a, b in zip(records.lines(one), records.lines(other), strict=True):
+        if a != b:
+            raise machine.Failed(f"{name}: two runs differ:\n  {a}  {b}")
+
+
+def checked(run, kind):
+    """The record of a run that has ended, if it can be believed."""
+    regions, said = records.read(run.record), records.of_workload(run.log)
+    if set(regions) != set(records.REGIONS):
+        raise machine.Failed(f"{run.name}: the record has regions {sorted(regions)}")
+    for number, (_, operations) in records.REGIONS.items():
+        if said.get(number, {}).get("operations") != operations:
+            raise machine.Failed(f"{run.name}: region {number} should have had {operations} operations: {run.log}")
+    check_loop(run.name, regions, kind)
+    check_clock(run.name, regions, said)
+    if kind != "bare":
+        check_entries(run.name, regions)
+    return regions, said
+
+
+# ---- the runs ----
+
+def measure():
+    """Records by kind, and what the workload said under shadow paging."""
+    kinds = ("bare", *machine.KINDS)
+    runs, said = {}, {}
+    for number, (a, b) in enumerate(((kinds[0], kinds[1]), (kinds[2], kinds[3]),
+                                     (kinds[1], kinds[0]), (kinds[3], kinds[2]))):
+        second = number // 2
+        say(f"step {number + 1} of 5: {a} and {b}{', again' if second else ''}")
+        pair = {kind: machine.Run(f"{kind}-{second}", kind) for kind in (a, b)}
+        machine.wait(list(pair.values()), say)
+        for kind, run in pair.items():
+            runs[kind], said[kind] = checked(run, kind)
+            if second:
+                check_same(kind, run.record.replace(f"{kind}-1", f"{kind}-0"), run.record)
+    say("step 5 of 5: round trips")
+    trips = {kind: machine.round_trips(kind) for kind in ("shadow", "nested")}
+    return runs, said["shadow"], trips
+
+
+def peers():
+    return {file[:-4]: records.read(os.path.join(PEERS, file)) for file in sorted(os.listdir(PEERS))
+            if file.endswith(".cnt")}
+
+
+# ---- what is written ----
+
+def first_line(*command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=HERE)
+    return done.stdout.splitlines()[0].strip() if done.stdout else "unknown"
+
+
+def kernel_version():
+    with open(machine.KERNEL, "rb") as f:
+        data = f.read(0x10000)
+    at = int.from_bytes(data[0x20e:0x210], "little") + 0x200  # the boot protocol's kernel_version
+    return data[at:data.index(b"\0", at)].decode("ascii", "replace").split(" ")[0]
+
+
+INTRODUCTION = """# What Umbra costs
+
+Written by `make bench` on {date}, at commit {commit}. {qemu}; guest: Linux {kernel}, one vCPU, 512 MiB; {gcc}.
+Each figure is per operation: VM entries / instructions of the hypervisor. `ratio` is how many times Umbra's
+instructions the best of the others takes. [doc/performance.md](../doc/performance.md) says what counts as an
+instruction, and what it means. KVM is that of Linux 6.1, Xen is 4.17; a dash: not measured.
+
+Checked in this run: a loop of {loop:,} instructions counts as so many in every kind; VM entries equal Umbra's own count of
+exits in every region; the guest's clock agrees; two runs are identical in every region.
+"""
+
+
+def report(runs, said, trips):
+    parts = [INTRODUCTION.format(
+        date=datetime.date.today().isoformat(), commit=first_line("git", "describe", "--always", "--dirty"),
+        qemu=first_line("qemu-system-x86_64", "--version"), kernel=kernel_version(), gcc=first_line("gcc", "--version"),
+        loop=records.LOOP_COUNT)]
+    others = peers()
+    parts += ["## Costs\n", table.costs(runs, others, said),
+              "\nThe last column, at the end of each region: frames of our tables + their reverse map + snapshots, beside"
+              "\nthe frames of the guest's own tables (its `PageTables`, which leaves out the kernel's).",
+              "\n## Aims\n", table.bars(runs),
+              "\n## Round trips\n",
+              "Instructions of all who take part, from the guest's instruction to its next one.\n",
+              table.round_trips(trips),
+              "\n## All that was executed, guest and hypervisor, as a multiple of the bare processor's\n",
+              table.whole(runs, others)]
+    for kind in machine.KINDS:
+        for region in (4, 12):
+            parts += [f"\n## Exits: {records.REGIONS[region][0]}, {kind}\n", table.exits(runs[kind], region)]
+    return "\n".join(parts) + "\n"
+
+
+def main():
+    try:
+        text = report(*measure())
+    except machine.Failed as e:
+        print(f"bench: {e}", file=sys.stderr)
+        return 1
+    print(text)
+    with open(RESULTS, "w", encoding="utf-8") as f:
+        f.write(text)
+    say(f"written to {os.path.relpath(RESULTS)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

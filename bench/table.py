@@ -1,0 +1,133 @@
+"""The tables of bench/results.md: costs for each operation, beside what others cost."""
+
+import records
+
+# (title, Umbra's run, [(peer, its record, kind)], kind)
+SECTIONS = (
+    ("shadow paging", "shadow", (("KVM", "kvm-npt0"), ("Xen", "xen-shadow")), "svm"),
+    ("nested paging", "nested", (("KVM", "kvm-npt1"), ("Xen", "xen-hap")), "svm"),
+    ("PV", "pv", (("Xen", "xen-pv"),), "pv"),
+)
+SHOWN = (4, 5, 10, 6, 7, 13, 8, 9, 3, 12)
+
+# Aims: (entries, instructions) for an operation; of round trips: instructions.
+BARS = {
+    "shadow": {4: (40, 50000), 5: (60, 80000), 10: (2.05, 1300), 6: (2.05, 1400), 7: (2.05, 1400), 13: (3.1, 2000),
+               8: (4.3, 9000), 9: (1.02, 700), 12: (220, 300000)},
+    "pv": {4: (97, 150000), 5: (135.5, 250000), 10: (3.01, 1000), 6: (4.02, 1700), 8: (38.1, 15000),
+           9: (8.05, 2000), 3: (2, 300), 12: (843, 550000)},
+    "nested": {12: (36, 18000)},
+}
+ROUND_TRIP_BARS = {"CPUID": 350, "VMMCALL": 300, "port": 400, "self-IPI and EOI": 1500, "CR0.WP twice": 1200,
+                   "CR4.PGE twice": 1500}
+# KVM of Linux 6.1 with its program in user space; from the guest's instruction to its next one.
+ROUND_TRIP_PEERS = {"CPUID": 2875, "VMMCALL": 8575, "port": 1494, "self-IPI and EOI": 9302, "CR0.WP twice": 8814,
+                    "CR4.PGE twice": 6793}
+
+
+def number(value):
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}" if value else "0"
+
+
+def per_operation(regions, region, kind):
+    """A Cost divided by the operations, or None."""
+    if not regions or region not in regions:
+        return None
+    whole, count = records.cost(regions[region], kind), records.REGIONS[region][1]
+    return records.Cost(whole.entries / count, whole.hypervisor / count, whole.guest / count)
+
+
+def cell(cost):
+    return f"{number(cost.entries)} / {number(cost.hypervisor)}" if cost else "-"
+
+
+def ratio(cost, peers):
+    """How many times the hypervisor's instructions the best peer takes."""
+    best = min((peer.hypervisor for peer in peers if peer), default=None)
+    if not cost or best is None or best < 50:  # a timer's tick now and then is not the operation's
+        return "-"
+    return f"{best / max(cost.hypervisor, 1):.1f}"
+
+
+def verdict(cost, bar):
+    if not cost or not bar:
+        return "-"
+    met = cost.entries <= bar[0] and cost.hypervisor <= bar[1]
+    return f"{number(bar[0])} / {number(bar[1])} {'met' if met else '**missed**'}"
+
+
+def markdown(rows):
+    head, *rest = rows
+    return "\n".join(["| " + " | ".join(row) + " |" for row in [head]]
+                     + ["|---" + "|--:" * (len(head) - 1) + "|"]
+                     + ["| " + " | ".join(row) + " |" for row in rest])
+
+
+def frames(regions, region, tables):
+    """Frames that shadow paging used at the end of a region, beside those of the guest's own tables."""
+    if not regions or region not in regions or not regions[region].memory:
+        return "-"
+    m = regions[region].memory
+    return f"{m['shadow']} + {m['links']} + {m['snapshot']} / {tables.get(region, {}).get('tables', 0) // 4}"
+
+
+def costs(runs, peers, tables):
+    """The table. `runs`: records of Umbra's by kind, and bare; `peers`: by file; `tables`: the guest's, KiB."""
+    head = ["operation", "bare"]
+    for title, _, who, _ in SECTIONS:
+        head += [f"Umbra {title}", *(f"{name} {title}" for name, _ in who), "ratio"]
+    rows = [head + ["frames of shadows / guest's"]]
+    for region in SHOWN:
+        bare = per_operation(runs.get("bare"), region, "bare")
+        row = [records.REGIONS[region][0], number(bare.guest) if bare else "-"]
+        for _, run, who, kind in SECTIONS:
+            ours = per_operation(runs.get(run), region, kind)
+            theirs = [per_operation(peers.get(file), region, kind) for _, file in who]
+            row += [cell(ours), *map(cell, theirs), ratio(ours, theirs)]
+        rows.append(row + [frames(runs.get("shadow"), region, tables)])
+    return markdown(rows)
+
+
+def whole(runs, peers):
+    """All that was executed, guest and hypervisor, as a multiple of the bare processor's."""
+    columns = [(f"Umbra {title}", runs.get(run), kind) for title, run, _, kind in SECTIONS]
+    columns += [(f"{name} {title}", peers.get(file), kind) for title, _, who, kind in SECTIONS for name, file in who]
+    rows = [["operation", *(name for name, _, _ in columns)]]
+    for region in SHOWN:
+        bare = per_operation(runs.get("bare"), region, "bare")
+        row = [records.REGIONS[region][0]]
+        for _, regions, kind in columns:
+            one = per_operation(regions, region, kind)
+            row.append(f"{(one.hypervisor + one.guest) / bare.guest:.3f}" if one and bare else "-")
+        rows.append(row)
+    return markdown(rows)
+
+
+def bars(runs):
+    rows = [["operation", *(f"Umbra {title}" for title, *_ in SECTIONS)]]
+    for region in SHOWN:
+        rows.append([records.REGIONS[region][0],
+                     *(verdict(per_operation(runs.get(run), region, kind), BARS[run].get(region))
+                       for _, run, _, kind in SECTIONS)])
+    return markdown(rows)
+
+
+def round_trips(trips):
+    """`trips`: instructions by kind of paging and name."""
+    rows = [["round trip", *(f"Umbra {kind}" for kind in trips), "KVM", "aim"]]
+    for name in next(iter(trips.values())):
+        bar = ROUND_TRIP_BARS.get(name)
+        met = bar is None or all(trip.get(name, bar + 1) <= bar for trip in trips.values())
+        rows.append([name, *(number(trip[name]) for trip in trips.values()),
+                     number(ROUND_TRIP_PEERS[name]) if name in ROUND_TRIP_PEERS else "-",
+                     f"{bar} {'met' if met else '**missed**'}" if bar else "-"])
+    return markdown(rows)
+
+
+def exits(regions, region):
+    """What a region's exits were, and what each kind took, by Umbra's own counters."""
+    rows = [["kind of exit", "count", "per operation", "instructions", "each"]]
+    for kind, count, ticks in sorted(regions[region].exits, key=lambda e: -e[2]):
+        rows.append([kind, f"{count:,}", number(count / records.REGIONS[region][1]), f"{ticks:,}",
+                     number(ticks / count)])
+    return markdown(rows)
