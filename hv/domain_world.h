@@ -341,7 +341,9 @@ static int machine_up(void **state)
     machine_phys.base = aligned_alloc(PAGE_SIZE, FRAMES << PAGE_SHIFT);
     machine_phys.frame = calloc(FRAMES, sizeof(struct frame));
     machine_phys.watched = calloc(phys_blocks(FRAMES), sizeof(uint16_t));
-    if (machine_phys.base == NULL || machine_phys.frame == NULL || machine_phys.watched == NULL)
+    machine_phys.dirty = calloc(phys_words(FRAMES), sizeof(uint64_t));
+    if (machine_phys.base == NULL || machine_phys.frame == NULL || machine_phys.watched == NULL ||
+        machine_phys.dirty == NULL)
         return -1;
     alloc_add(&machine_phys, mfn_of(1), FRAMES - 1);
     return 0;
@@ -353,6 +355,7 @@ static int machine_down(void **state)
     free(machine_phys.base);
     free(machine_phys.frame);
     free(machine_phys.watched);
+    free(machine_phys.dirty);
     return 0;
 }
 

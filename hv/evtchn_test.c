@@ -23,7 +23,7 @@
 
 static _Alignas(4096) uint8_t memory[4 * PAGE_SIZE];
 static struct frame frames[4];
-struct phys         machine_phys = { memory, 4, frames, NULL };
+struct phys         machine_phys = { memory, 4, frames, NULL, NULL };
 bool                trace_enabled;
 
 static struct domain dom[2];

@@ -5,6 +5,7 @@
  * that belongs on it, and the lists together must be as long as there are entries. So each
  * entry is on its list exactly once.
  */
+#include "dirty.h"
 #include "shadow.h"
 
 struct auditor {
@@ -260,6 +261,8 @@ static void audit_leaf(struct auditor *a, const struct frame *f, unsigned index,
         violation(a, "S3: a leaf maps another frame than the p2m says");
     if (p.type == P2M_ROM && pte_has(ours, PTE_W))
         violation(a, "S3: a leaf makes read-only memory writable");
+    if (pte_has(ours, PTE_W) && (level > 1 ? a->d->dirty.on : dirty_must_see(a->d, mfn)))
+        violation(a, "D1: log-dirty would miss the next write to a frame");
     if (level > 1)
         audit_large(a, level, gfn, ours);
 }

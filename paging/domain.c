@@ -1,4 +1,5 @@
 /* A domain's paging from the first table to the last, and changes of its p2m. */
+#include "dirty.h"
 #include "shadow.h"
 
 mfn_t direct_make_root(struct paging_domain *d)
@@ -94,6 +95,14 @@ static void leave_block(struct change *c, gfn_t gfn, unsigned order)
     root_detach_outside(c);
 }
 
+/* What is behind these guest frames from now on is as good as written. */
+static void enter_block(const struct paging_domain *d, const struct p2m_entry *entry)
+{
+    if (entry->type == P2M_RAM || entry->type == P2M_ROM)
+        for (uint64_t i = 0; i < UINT64_C(1) << entry->order; i++)
+            dirty_mark(d, mfn_of(entry->mfn.raw + i));
+}
+
 struct verdict paging_p2m_set(struct paging_locked p, gfn_t gfn, struct p2m_entry entry)
 {
     struct paging_domain *d = p.domain;
@@ -101,8 +110,10 @@ struct verdict paging_p2m_set(struct paging_locked p, gfn_t gfn, struct p2m_entr
 
     if (forget_block(&c, gfn, entry.order) && reserve(&c)) {
         leave_block(&c, gfn, entry.order);
-        if (p2m_set(&d->p2m, gfn, entry))
+        if (p2m_set(&d->p2m, gfn, entry)) {
+            enter_block(d, &entry);
             return verdict_of(&c, VERDICT_RETRY);
+        }
     }
     return verdict_unready(&c);
 }

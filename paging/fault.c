@@ -11,6 +11,7 @@
  *        │
  *   a write to a table? ──► emulate, else ──► retry
  */
+#include "dirty.h"
 #include "shadow.h"
 
 /* Where the path of one access stands. */
@@ -268,6 +269,10 @@ static struct verdict resolve(struct change *c, struct paging_vcpu *v, const str
     if (writes && !by_us && is_protected_table(c->d, p->mfn) &&
         unsync_wanted(v, p->mfn, (unsigned)(f->va.raw & PAGE_MASK)))
         unsync(c, p->mfn);
+    if (writes && dirty_must_see(c->d, p->mfn)) {
+        c->d->dirty.faults++;
+        dirty_mark(c->d, p->mfn);
+    }
     mfn_t    top = root->table[root->count == 1 ? 0 : f->va.raw >> 30 & 3];
     unsigned level = root->count == 1 ? (root->format == PT_LA57 ? 5 : 4) : 2;
 

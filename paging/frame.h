@@ -148,7 +148,13 @@ struct phys {
     uint64_t      frames;
     struct frame *frame;   /* [frames] */
     uint16_t     *watched; /* [phys_blocks]: shadowed tables and guards in an aligned 2 MiB block */
+    uint64_t     *dirty;   /* [phys_words]: a bit for each frame, see dirty.h */
 };
+
+static inline uint64_t phys_words(uint64_t frames)
+{
+    return (frames + 63) / 64;
+}
 
 static inline uint64_t phys_blocks(uint64_t frames)
 {

@@ -293,7 +293,7 @@ static void p2m(uint64_t gfn, uint64_t mfn, unsigned order)
 static void machine(enum paging_kind kind, bool gb1)
 {
     phys = (struct phys){ reserve(FRAMES * PAGE_SIZE), FRAMES, reserve(FRAMES * 64),
-                          reserve(phys_blocks(FRAMES) * 2) };
+                          reserve(phys_blocks(FRAMES) * 2), reserve(phys_words(FRAMES) * 8) };
     memset(&domain, 0, sizeof(domain));
     for (uint64_t i = 0; i < FRAMES; i++)
         phys.frame[i] = (struct frame){
@@ -328,6 +328,7 @@ static void machine_end(void)
     munmap(phys.base, FRAMES * PAGE_SIZE);
     munmap(phys.frame, FRAMES * 64);
     munmap(phys.watched, phys_blocks(FRAMES) * 2);
+    munmap(phys.dirty, phys_words(FRAMES) * 8);
 }
 
 static void fault(uint64_t va, unsigned acc)

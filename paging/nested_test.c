@@ -21,7 +21,8 @@
 static _Alignas(4096) uint8_t memory[FRAMES * PAGE_SIZE];
 static struct frame         frames[FRAMES];
 static uint16_t             watched[1];
-static const struct phys    phys = { memory, FRAMES, frames, watched };
+static uint64_t             dirty[(FRAMES + 63) / 64];
+static const struct phys    phys = { memory, FRAMES, frames, watched, dirty };
 static struct paging_domain domain;
 static struct paging_vcpu   vcpu;
 static struct paging_locked lock = { &domain };

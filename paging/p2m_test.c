@@ -13,7 +13,7 @@
 
 static _Alignas(4096) uint8_t memory[FRAMES * PAGE_SIZE];
 static struct frame      frames[FRAMES];
-static const struct phys phys = { memory, FRAMES, frames, NULL };
+static const struct phys phys = { memory, FRAMES, frames, NULL, NULL };
 static struct pool       pool;
 static struct p2m        p2m;
 

@@ -37,6 +37,12 @@ struct paging_stats {
     uint32_t shadows, leaves[LEAF_SIZES]; /* alive now: tables of ours, leaf entries in them */
 };
 
+/* Log-dirty, dirty.c. */
+struct paging_dirty {
+    bool     on;
+    uint64_t faults; /* by writes to frames that were not marked; whoever asks sets it to 0 */
+};
+
 /* Tables of ours on a list, by frame number; 0 ends it. */
 struct shadow_list {
     uint32_t head, tail, count;
@@ -60,6 +66,7 @@ struct paging_domain {
     uint32_t            blocked;    /* frames whose mappings are being removed */
     bool                all_dead;   /* being torn down */
     struct paging_stats stats;
+    struct paging_dirty dirty;
     struct pt_mode      mode[PT_FORMATS][2][2]; /* by format, NX and PSE; views are added */
 };
 
@@ -241,6 +248,36 @@ must_check struct verdict paging_blow(struct paging_locked p);
  * `again` are as for a blow. Takes as long as that; what was left goes in the background: kind.c.
  */
 must_check struct verdict paging_set_kind(struct paging_locked p, enum paging_kind kind);
+
+/* ---- log-dirty: which frames are written; see dirty.c ---- */
+
+/*
+ * Begins to log, with no frame marked. `*cursor` is 0 at first, and belongs to the core until it is
+ * done; `end` is beyond all of the guest's memory. `again`, the rest as for paging_blow.
+ */
+must_check struct verdict paging_dirty_on(struct paging_locked p, gfn_t *cursor, gfn_t end);
+
+/* Ends it; `again` and the rest as for paging_blow. */
+must_check struct verdict paging_dirty_off(struct paging_locked p);
+
+/* What is marked among the guest frames from `next` up to, but without, `end`. */
+struct dirty_fetch {
+    gfn_t     next; /* not looked at yet: moves with each call */
+    gfn_t     end;
+    bool      clean;  /* marks are taken: the next write to the frame marks it again */
+    gfn_t     first;  /* of which bit 0 of the bitmap is */
+    uint64_t *bitmap; /* zero at first; NULL: not wanted */
+    uint64_t  found;  /* bits so far */
+};
+
+/*
+ * Sets the bits of guest frames that are marked. `again`: not all of them yet. What the verdict
+ * asks for is flushed before somebody relies on a bit that was taken.
+ */
+must_check struct verdict paging_dirty_fetch(struct paging_locked p, struct dirty_fetch *f);
+
+/* A frame of this domain was written by somebody whom the core does not see: a device, a grant. */
+void paging_dirty_mark(struct paging_locked p, mfn_t mfn);
 
 /*
  * Background work: dead tables, and shadows left from before nested paging; about `budget` entries.

@@ -1,4 +1,5 @@
 /* How the hypervisor reads and writes guest memory. Every write to a table is followed by its shadows. */
+#include "dirty.h"
 #include "shadow.h"
 
 struct paging_reach paging_reach(struct paging_locked p, struct paging_vcpu *v, gva_t va,
@@ -69,6 +70,7 @@ static struct verdict written(struct paging_domain *d, mfn_t mfn, unsigned offse
 {
     struct change c = { .d = d };
 
+    dirty_mark(d, mfn);
     if (phys_frame(d->phys, mfn)->guest.shadows != 0) {
         d->stats.writes++;
         if (!is_abandoned(d, mfn) || !shadow_drop(&c, mfn))
@@ -183,8 +185,10 @@ struct verdict paging_cmpxchg(struct paging_locked p, mfn_t mfn, unsigned offset
     if (len == 0 || len > 16 || offset + len > PAGE_SIZE)
         return (struct verdict){ .kind = VERDICT_RETRY };
     *done = exchange((uint8_t *)phys_ptr(p.domain->phys, mfn) + offset, old, new, len);
-    if (!*done)
+    if (!*done) {
+        dirty_mark(p.domain, mfn); /* a processor writes what it has found, and sets D */
         return (struct verdict){ .kind = VERDICT_RETRY };
+    }
     return written(p.domain, mfn, offset, len);
 }
 

@@ -2,6 +2,7 @@
  * What one of our entries may say: never more than the guest's entry, the p2m and the
  * protection of tables allow. Everything that lowers rights is here.
  */
+#include "dirty.h"
 #include "shadow.h"
 
 /*
@@ -50,7 +51,7 @@ pte_t rules_leaf(const struct paging_domain *d, gfn_t gfn, uint64_t rights)
 
     if (f->guest.blocked)
         return PTE_EMPTY;
-    if (p.type == P2M_ROM || frame_is_protected(d, f))
+    if (p.type == P2M_ROM || frame_is_protected(d, f) || dirty_must_see(d, p.mfn))
         rights &= ~PTE_W;
     return pte_make(p.mfn, rights);
 }
@@ -84,7 +85,7 @@ pte_t rules_large(const struct paging_domain *d, gfn_t gfn, unsigned level, uint
     if (p.type == P2M_ROM)
         rights &= ~PTE_W;
     if ((first.raw & (level_frames(level) - 1)) != 0 ||
-        ((rights & PTE_W) && is_watched(d, first, level)))
+        ((rights & PTE_W) && (d->dirty.on || is_watched(d, first, level))))
         return PTE_EMPTY;
     return pte_make(first, rights | PTE_PS);
 }

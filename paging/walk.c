@@ -1,6 +1,8 @@
 /* One loop for all modes: what differs between them is numbers (mode.h). */
 #include "walk.h"
 
+#include "dirty.h"
+
 gfn_t walk_large_gfn(const struct pt_mode *mode, unsigned level, pte_t e)
 {
     uint64_t span = (UINT64_C(1) << (mode->level[level].shift - PAGE_SHIFT)) - 1;
@@ -142,6 +144,7 @@ bool walk_mark(const struct paging_vcpu *v, struct walk *w, unsigned acc, unsign
             continue;
         if (!mark_entry(v, s, flags))
             return false;
+        dirty_mark(v->domain, s->table);
         *changed |= 1u << l;
     }
     return true;

@@ -185,7 +185,8 @@ void mm_init_frames(void)
 {
     uint64_t frames = memmap_end() >> PAGE_SHIFT;
     uint64_t records = frames * sizeof(struct frame);
-    uint64_t bytes = records + phys_blocks(frames) * sizeof(*machine_phys.watched);
+    uint64_t bits = phys_words(frames) * sizeof(*machine_phys.dirty);
+    uint64_t bytes = records + bits + phys_blocks(frames) * sizeof(*machine_phys.watched);
     uint64_t table = memmap_take(bytes, PAGE_SIZE, UINT64_MAX);
 
     if (table == 0)
@@ -194,7 +195,8 @@ void mm_init_frames(void)
         .base = mm_direct(0),
         .frames = frames,
         .frame = mm_direct(table),
-        .watched = mm_direct(table + records),
+        .dirty = mm_direct(table + records),
+        .watched = mm_direct(table + records + bits),
     };
     memset(machine_phys.frame, 0, bytes);
     for (unsigned i = 0; i < memmap_ram_count(); i++)

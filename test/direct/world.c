@@ -13,7 +13,7 @@ void world_init(struct world *w, unsigned frames, unsigned vcpus, uint64_t l1tf_
     if (!w->memory)
         abort();
     memset(w->memory, 0, frames * PAGE_SIZE);
-    w->phys = (struct phys){ w->memory, frames, w->frame, NULL };
+    w->phys = (struct phys){ w->memory, frames, w->frame, NULL, NULL };
     direct_machine_init(&w->machine, &w->phys, vcpus, l1tf_limit, SLOTS);
     for (unsigned i = 0; i < WORLD_DOMAINS; i++)
         direct_domain_init(&w->domain[i], &w->machine, (uint16_t)(i + 1));

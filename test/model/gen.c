@@ -477,12 +477,23 @@ static void make_toggle(struct gen *g, const struct shape *s)
     }
 }
 
+/* A log is on for long, and looked at often. */
+static uint64_t some_dirty(struct gen *g)
+{
+    if (!g->world->logging)
+        return WORLD_DIRTY_ON;
+    if (gen_percent(g, 25))
+        return WORLD_DIRTY_OFF;
+    return gen_percent(g, 30) ? WORLD_DIRTY_PEEK : WORLD_DIRTY_CLEAN;
+}
+
 static void make_other(struct gen *g, const struct shape *s)
 {
     static const uint8_t kinds[] = { OP_INVLPG, OP_INVLPG, OP_INVLPG,   OP_UNSHADOW, OP_WORK,
                                      OP_WORK,   OP_POKE,   OP_REACH,    OP_REACH,    OP_VIEW,
                                      OP_P2M,    OP_POOL,   OP_IMPLICIT, OP_IMPLICIT, OP_GUARD,
-                                     OP_GUARD,  OP_BLOW,   OP_P2M,      OP_BLOCK,    OP_KIND };
+                                     OP_GUARD,  OP_BLOW,   OP_P2M,      OP_BLOCK,    OP_KIND,
+                                     OP_DIRTY,  OP_DIRTY };
     struct op            op = gen_op(g, kinds[gen_below(g, sizeof(kinds))]);
 
     switch (op.kind) {
@@ -505,6 +516,11 @@ static void make_other(struct gen *g, const struct shape *s)
         if (g->world->setup.pairs < 48) /* every vCPU may lose its root and need another */
             return;
         op.acc = gen_percent(g, 80) ? MMU_RAM : (uint8_t)gen_below(g, 4);
+        break;
+    case OP_DIRTY:
+        op.value = some_dirty(g);
+        op.va = gen_percent(g, 50) ? 0 : gen_below(g, (unsigned)g->world->memory.gfns);
+        op.old = gen_percent(g, 50) ? 0 : gen_below(g, 200);
         break;
     case OP_POOL:
         if (gen_percent(g, 70)) /* a pool of another size is to be used for a while */

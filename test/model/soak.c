@@ -70,12 +70,14 @@ static void print_counts(const struct world *w, FILE *to)
             s->unhooked, c->audits, c->tlb_checks, w->domain.pool.low, w->domain.pool.total,
             c->pairs_taken);
     fprintf(to,
+            "  log-dirty: %" PRIu64 " operations, %" PRIu64 " pages found written\n"
             "  blown %" PRIu64 " times, %" PRIu64 " tables used again\n"
             "  out of sync: %" PRIu64 " let go (%u at once) %" PRIu64 " synchronised %" PRIu64
             " entries changed; %" PRIu64 " stale accesses; idle after %" PRIu64 " flushes, %" PRIu64
             " took several calls; %" PRIu64 " INVLPG intercepted; %" PRIu64 " writes past guards\n",
-            c->ops[OP_BLOW], s->freshened, s->unsynced, c->most_unsynced, s->synced, s->changed,
-            c->stale, c->idle, c->again, c->invlpg_seen, c->guarded);
+            c->ops[OP_DIRTY], c->logged, c->ops[OP_BLOW], s->freshened, s->unsynced,
+            c->most_unsynced, s->synced, s->changed, c->stale, c->idle, c->again, c->invlpg_seen,
+            c->guarded);
     fprintf(to,
             "  kind of paging changed %" PRIu64 " times, %" PRIu64
             " accesses under nested, %" PRIu64 " nested faults\n",
@@ -117,6 +119,8 @@ static bool strong(const struct world *w, const struct options *o)
         { c->invlpg_seen, n / 2000, "INVLPGs intercepted" },
         { c->guarded, n / 40000, "writes past guards, all seen" },
         { c->ops[OP_BLOW], n / 2000, "blows" },
+        { c->ops[OP_DIRTY], n / 2000, "operations of log-dirty" },
+        { c->logged, n / 200, "pages that log-dirty found written" },
         { s->freshened, n / 2000, "tables used again after a blow" },
         { c->kinds, n / 5000, "changes of the kind of paging" },
         { c->nested, n / 100, "accesses under nested paging" },

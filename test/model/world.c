@@ -50,6 +50,7 @@ static void create_memory(struct world *w)
     m->gfns = w->setup.large ? WORLD_LARGE + 512u : w->setup.gfns;
     m->bytes = must(calloc(m->pages, 4096));
     m->touched = must(calloc(m->pages, sizeof(*m->touched)));
+    w->dirty = must(calloc(m->pages, sizeof(*w->dirty)));
     m->page_of = must(calloc(m->gfns, sizeof(*m->page_of)));
     m->behind = must(calloc(m->gfns, sizeof(*m->behind)));
     m->past = w->past = past_create(m->pages);
@@ -76,6 +77,7 @@ static void create_machine(struct world *w)
     w->phys.watched = must(calloc(phys_blocks(WORLD_FRAMES), sizeof(*w->phys.watched)));
     for (unsigned i = 0; i < WORLD_FRAMES; i++)
         w->phys.frame[i].kind = FRAME_HV;
+    w->phys.dirty = must(calloc(phys_words(WORLD_FRAMES), sizeof(*w->phys.dirty)));
     w->mfn_of_page = must(calloc(w->memory.pages, sizeof(uint64_t)));
     for (uint32_t page = 0; page < w->memory.pages; page++) {
         uint64_t mfn = page < small ? 2 + (uint64_t)page * 211 % 509 : 512 + (page - small);
@@ -170,6 +172,8 @@ void world_free(struct world *w)
     free(w->phys.base);
     free(w->phys.frame);
     free(w->phys.watched);
+    free(w->phys.dirty);
+    free(w->dirty);
     free(w);
 }
 
@@ -397,6 +401,7 @@ static bool p2m_change(struct world *w, struct world_vcpu *v, const struct op *o
         m->page_of[gfn] = page;
     }
     m->behind[gfn] = op->acc & 3;
+    world_dirty_entered(w, gfn);
     return set_p2m(w, v, gfn, entry);
 }
 
@@ -414,6 +419,7 @@ static bool p2m_block(struct world *w, struct world_vcpu *v, const struct op *op
     for (uint32_t i = 0; w->setup.large && i < 512; i++) {
         m->page_of[WORLD_LARGE + i] = memory ? first + i : m->page_of[WORLD_LARGE + i];
         m->behind[WORLD_LARGE + i] = op->acc & 3;
+        world_dirty_entered(w, WORLD_LARGE + i);
     }
     return !w->setup.large ||
            set_p2m(w, v, WORLD_LARGE,
@@ -558,6 +564,8 @@ static bool perform(struct world *w, struct world_vcpu *v, const struct op *op)
         return world_blow(w, v);
     case OP_KIND:
         return world_set_kind(w, v, op->value ? PAGING_NESTED : PAGING_SHADOW);
+    case OP_DIRTY:
+        return world_dirty(w, v, op);
     case OP_KINDS:
         break;
     }
@@ -577,6 +585,7 @@ bool world_do(struct world *w, const struct op *op)
     schedule(w, &w->vcpu[op->vcpu % w->vcpus]);
     if (!perform(w, &w->vcpu[op->vcpu % w->vcpus], op) || w->failure[0] != '\0')
         return false;
+    world_dirty_note(w);
     if (!compare_memory(w, w->step % 64 == 0))
         return false;
     if (s->tlbs != 0 && w->step % s->tlbs == 0 && !check_tlbs(w))

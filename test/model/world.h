@@ -57,8 +57,11 @@ enum op_kind {
     OP_BLOW,
     OP_KIND,  /* value: enum paging_kind that the domain has from now on */
     OP_BLOCK, /* behind in acc: the 2 MiB at gfn 512 are one piece of that again */
+    OP_DIRTY, /* WORLD_DIRTY_* in value; PEEK and CLEAN: from gfn va on, old of them (0: all) */
     OP_KINDS,
 };
+
+enum { WORLD_DIRTY_ON, WORLD_DIRTY_OFF, WORLD_DIRTY_PEEK, WORLD_DIRTY_CLEAN, WORLD_DIRTY_KINDS };
 
 struct op {
     uint8_t  kind; /* enum op_kind */
@@ -78,6 +81,7 @@ struct world_counts {
     uint64_t idle, again; /* register writes that left idle tables; that took several calls */
     uint64_t invlpg_seen, table_checks;
     uint64_t pairs_taken; /* out of the pool */
+    uint64_t logged;      /* pages that log-dirty said were written */
     uint64_t guarded;     /* writes to a page under guard, all of which were seen */
     uint64_t kinds, nested, nested_faults; /* changes of the kind; accesses under nested paging */
     unsigned most_unsynced;
@@ -107,6 +111,8 @@ struct world {
     unsigned             vcpus, last_vcpu;
     struct world_vcpu    vcpu[WORLD_VCPUS];
     uint64_t             step;
+    bool                 logging;
+    bool                *dirty;       /* [pages]: written since they were last cleaned */
     uint64_t             max_lowered; /* the counter must never go back */
     struct world_counts  counts;
     char                 failure[512]; /* empty while all is well */
@@ -162,6 +168,11 @@ bool world_resize_pool(struct world *w, struct world_vcpu *v, uint64_t pairs);
 bool world_blow(struct world *w, struct world_vcpu *v);
 /* Nothing of ours lets anybody reach memory, by a walk or by what a TLB holds. */
 bool world_nothing_reachable(struct world *w, struct world_vcpu *v);
+
+/* world_dirty.c: what was written. */
+bool world_dirty(struct world *w, struct world_vcpu *v, const struct op *op);
+void world_dirty_note(struct world *w);                  /* what this operation has touched */
+void world_dirty_entered(struct world *w, uint64_t gfn); /* something else is behind it now */
 
 /* world_justify.c: what may be used although the guest's tables do not say it now. */
 enum world_justified { WORLD_NEVER, WORLD_PAST, WORLD_NOW };
