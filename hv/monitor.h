@@ -52,6 +52,8 @@ bool monitor_blow(const struct monitor_words *w);
 bool monitor_audit(const struct monitor_words *w);
 /* monitor_kind.c: */
 bool monitor_paging(const struct monitor_words *w);
+/* monitor_dirty.c: */
+bool monitor_dirty(const struct monitor_words *w);
 /* monitor_control.c: */
 bool monitor_pause(const struct monitor_words *w);
 bool monitor_unpause(const struct monitor_words *w);

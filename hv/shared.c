@@ -46,6 +46,7 @@ bool shared_bit_set(struct domain *d, mfn_t mfn, unsigned offset, unsigned bit)
     uint64_t mask = UINT64_C(1) << bit;
     uint64_t old = __atomic_fetch_or(word_at(mfn, offset), mask, __ATOMIC_SEQ_CST);
 
+    paging_dirty_mark(domain_lock(d), mfn);
     follow(d, mfn, offset);
     return (old & mask) != 0;
 }
@@ -55,6 +56,7 @@ bool shared_bit_clear(struct domain *d, mfn_t mfn, unsigned offset, unsigned bit
     uint64_t mask = UINT64_C(1) << bit;
     uint64_t old = __atomic_fetch_and(word_at(mfn, offset), ~mask, __ATOMIC_SEQ_CST);
 
+    paging_dirty_mark(domain_lock(d), mfn);
     follow(d, mfn, offset);
     return (old & mask) != 0;
 }

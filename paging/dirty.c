@@ -114,8 +114,9 @@ struct verdict paging_dirty_fetch(struct paging_locked p, struct dirty_fetch *f)
 }
 
 /* Bits that a former log has left behind go before this one begins: nobody sets any meanwhile. */
-static bool forget_all(struct change *c, gfn_t *cursor, gfn_t end)
+static bool forget_all(struct change *c)
 {
+    gfn_t   *cursor = &c->d->dirty.cursor, end = gfn_of(c->d->p2m.end);
     unsigned looks = 0;
 
     while (cursor->raw < end.raw && !must_stop(c)) {
@@ -134,7 +135,7 @@ static bool forget_all(struct change *c, gfn_t *cursor, gfn_t end)
     return !c->again;
 }
 
-struct verdict paging_dirty_on(struct paging_locked p, gfn_t *cursor, gfn_t end)
+struct verdict paging_dirty_on(struct paging_locked p)
 {
     struct paging_domain *d = p.domain;
     struct change         c = { .d = d };
@@ -142,7 +143,7 @@ struct verdict paging_dirty_on(struct paging_locked p, gfn_t *cursor, gfn_t end)
 
     if (d->dirty.on)
         return verdict_of(&c, VERDICT_RETRY);
-    if (!forget_all(&c, cursor, end))
+    if (!forget_all(&c))
         return verdict_of(&c, VERDICT_RETRY);
     verdict = paging_blow(p);
     if (verdict.kind == VERDICT_RETRY && !verdict.again)

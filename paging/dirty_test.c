@@ -93,11 +93,10 @@ static int tear_down(void **state)
 
 static void turn_on(void)
 {
-    gfn_t          cursor = gfn_of(0);
     struct verdict d;
 
     do
-        d = paging_dirty_on(lock, &cursor, gfn_of(END));
+        d = paging_dirty_on(lock);
     while (d.again);
     assert_int_equal(d.kind, VERDICT_RETRY);
     assert_int_equal(d.flush, FLUSH_ALL);

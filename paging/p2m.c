@@ -166,6 +166,8 @@ bool p2m_set(struct p2m *p2m, gfn_t gfn, struct p2m_entry entry)
 
     drop(p2m, *slot, target);
     *slot = new;
+    if (new != 0 && gfn.raw + (UINT64_C(1) << entry.order) > p2m->end)
+        p2m->end = gfn.raw + (UINT64_C(1) << entry.order);
     p2m->pages += pages_in(new, target);
     return true;
 }

@@ -36,6 +36,7 @@ struct p2m {
     mfn_t              cache_frame;
     struct p2m_cached *cache; /* [P2M_CACHED], by block number */
     uint64_t           pages; /* guest frames that have memory behind them */
+    uint64_t           end;   /* beyond all guest frames that ever had something behind them */
 };
 
 #define P2M_BITS 40 /* guest-physical addresses have at most this many bits */

@@ -41,6 +41,7 @@ struct paging_stats {
 struct paging_dirty {
     bool     on;
     uint64_t faults; /* by writes to frames that were not marked; whoever asks sets it to 0 */
+    gfn_t    cursor; /* before it is on: marks are cleared up to here */
 };
 
 /* Tables of ours on a list, by frame number; 0 ends it. */
@@ -252,10 +253,10 @@ must_check struct verdict paging_set_kind(struct paging_locked p, enum paging_ki
 /* ---- log-dirty: which frames are written; see dirty.c ---- */
 
 /*
- * Begins to log, with no frame marked. `*cursor` is 0 at first, and belongs to the core until it is
- * done; `end` is beyond all of the guest's memory. `again`, the rest as for paging_blow.
+ * Begins to log, with no frame marked. `again`: call again, and nothing is logged yet; the rest as
+ * for paging_blow.
  */
-must_check struct verdict paging_dirty_on(struct paging_locked p, gfn_t *cursor, gfn_t end);
+must_check struct verdict paging_dirty_on(struct paging_locked p);
 
 /* Ends it; `again` and the rest as for paging_blow. */
 must_check struct verdict paging_dirty_off(struct paging_locked p);

@@ -112,6 +112,60 @@ def guest(name, paging, has=(), **more):
                  has=(rf"{name}: ok$", r"audit: 0 violations", *has), has_not=("FAILED",), limit=60, **more)
 
 
+def frames_of(text):
+    """The set that a line of ranges of frames says, in hexadecimal."""
+    found = set()
+    for first, last in re.findall(r"(?:0x)?([0-9a-f]+)(?:-(?:0x)?([0-9a-f]+))?(?= |$)", text.strip(), re.MULTILINE):
+        found.update(range(int(first, 16), int(last or first, 16) + 1))
+    return found
+
+
+def logged(output, name):
+    """What each `dirty ... ranges` has printed, in order: sets of frames."""
+    looks, ranges = [], ""
+    for line in output.splitlines():
+        if line.startswith(f"dirty: {name}:"):
+            ranges += line.split(":", 2)[2]
+        elif re.match(rf"dirty: {name} wrote (\d+) of ", line):
+            looks.append(frames_of(ranges))
+            ranges = ""
+            if len(looks[-1]) != int(line.split()[3]):
+                raise Failure(f"{len(looks[-1])} frames are listed, but: {line}")
+    return looks
+
+
+def log_dirty(paging, rounds, writes, seed):
+    """The pages that a guest has written, round by round, are those that log-dirty tells; under nested paging it may
+    tell of page tables too. In each round it is peeked at, taken, and then empty."""
+    def run():
+        name = f"log-dirty-{paging}-{rounds}"
+        commands = [("0.5", f"dirty {name} on")]
+        for i in range(rounds):
+            looks = "; ".join(f"dirty {name} {what} ranges" for what in ("peek", "clean", "clean"))
+            commands.append((f"{i + 1}.5", looks))
+        commands.append((f"{rounds}.8", f"dirty {name} off"))
+        status, output = umbra(
+            ["run", "--batch", "--limit", "300", "--icount", *(word for at in commands for word in ("--at", *at)),
+             "--at-end", "stretch; audit", bare(name, "log-dirty", name=name, paging=paging,
+                                                extra=f"{rounds} {writes} {seed}")], 300)
+        judge(status, output, 0, (r"^log-dirty: ok$", r"^audit: 0 violations", r"longest stretch [a-z ]+: \d{1,5} ticks"),
+              ("FAILED", r"audit: [1-9]\d* violations"))
+        own, tables = (frames_of(re.search(rf"^log-dirty: {what} (.*)$", output, re.MULTILINE)[1])
+                       for what in ("own", "tables"))
+        wrote = [frames_of(text) for text in re.findall(r"^log-dirty: round 0x[0-9a-f]+ wrote(.*)$", output, re.MULTILINE)]
+        looks = logged(output, name)
+        if len(wrote) != rounds or len(looks) != 3 * rounds:
+            raise Failure(f"{len(wrote)} rounds, {len(looks)} looks\n{tail(output)}")
+        for i, pages in enumerate(wrote):
+            peeked, taken, again = looks[3 * i:3 * i + 3]
+            more = taken - own - pages - (tables if paging == "nested" else set())
+            less = pages - own - taken
+            if len(pages) < writes / 3 or more or less or peeked != taken or again:
+                raise Failure(f"round {i}: {len(pages)} pages were written; {sorted(map(hex, less))} are missing, "
+                              f"{sorted(map(hex, more))} too many; {len(peeked)} peeked at, {len(again)} after cleaning")
+    return run
+
+
 MODULE = b"Is here: 12\n"
 COLOUR = "colour=green"
 CPU = "EPYC,-monitor,check=off"
@@ -471,6 +525,13 @@ TESTS = (
      batch(lambda: [linux("blow-nested", memory=128, paging="nested")], end="audit", limit=240,
            options=("--every", "400", "blow 1", "--every", "6000", "audit"),
            has=(*WORKED, r"^blow: linux begins generation \d\d+ of its tables"))),
+    *((f"log-dirty tells the pages that a guest has written under {paging} paging", log_dirty(paging, 3, 200, 1))
+      for paging in ("shadow", "nested")),
+    *((f"Debian works its memory while what it writes is logged and taken every 100 ms under {paging} paging",
+       batch(lambda paging=paging: [linux(f"logged-{paging}", memory=128, paging=paging)], limit=240, end="shadow; audit",
+             options=("--at", "0.01", "dirty linux on", "--every", "100", "dirty linux clean", "--every", "3000", "audit"),
+             has=(*WORKED, r"^dirty: linux wrote [1-9]\d\d+ of \d+ frames, [1-9]\d* faults")))
+      for paging in ("shadow", "nested")),
     ("a pool below the least is named with its file and line, and what was expected",
      command(lambda: ["run", linux("small-pool", memory=512, shadow_memory=1)], 2,
              (r'small-pool-linux\.cfg:\d+: "shadow_memory" must be at least 2 MiB for 512 MiB of memory, not 1',))),
@@ -582,6 +643,9 @@ TESTS = (
 
 # Only by name, and in `make test-long`: each is a slice, so that one can go on where one stopped.
 LONG_TESTS = (
+    *((f"log-dirty tells the pages that a guest has written in {rounds} rounds of {writes} under {paging} paging",
+       log_dirty(paging, rounds, writes, seed))
+      for paging in ("shadow", "nested") for rounds, writes, seed in ((25, 1000, 2), (8, 20000, 3))),
     *((f"all bits of an entry in {mode} mode, {step}, under shadow paging",
        toggles("shadow", f"modes={mode} steps={step}", NO_TOGGLE_QUIRK, limit=400))
       for mode in ("2-level", "2-level-pse", "pae", "4-level") for step in ("entry", "reserved", "rights", "marks")),

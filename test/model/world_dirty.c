@@ -21,12 +21,9 @@ void world_dirty_entered(struct world *w, uint64_t gfn)
 
 static bool turn(struct world *w, struct world_vcpu *v, bool on)
 {
-    gfn_t cursor = gfn_of(0);
-
     for (unsigned calls = 0; calls < WORLD_AGAIN; calls++) {
         struct paging_locked p = { &w->domain };
-        struct verdict       d =
-            on ? paging_dirty_on(p, &cursor, gfn_of(2 * w->memory.gfns)) : paging_dirty_off(p);
+        struct verdict       d = on ? paging_dirty_on(p) : paging_dirty_off(p);
 
         if (d.kind != VERDICT_RETRY)
             return world_fail(w, "log-dirty %s: verdict %d (%s)", on ? "on" : "off", (int)d.kind,
