@@ -51,6 +51,7 @@ static void create_memory(struct world *w)
     m->bytes = must(calloc(m->pages, 4096));
     m->touched = must(calloc(m->pages, sizeof(*m->touched)));
     w->dirty = must(calloc(m->pages, sizeof(*w->dirty)));
+    w->walked = must(calloc(m->pages, sizeof(*w->walked)));
     m->page_of = must(calloc(m->gfns, sizeof(*m->page_of)));
     m->behind = must(calloc(m->gfns, sizeof(*m->behind)));
     m->past = w->past = past_create(m->pages);
@@ -174,6 +175,7 @@ void world_free(struct world *w)
     free(w->phys.watched);
     free(w->phys.dirty);
     free(w->dirty);
+    free(w->walked);
     free(w);
 }
 

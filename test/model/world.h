@@ -112,7 +112,8 @@ struct world {
     struct world_vcpu    vcpu[WORLD_VCPUS];
     uint64_t             step;
     bool                 logging;
-    bool                *dirty;       /* [pages]: written since they were last cleaned */
+    bool                *dirty;  /* [pages]: written since they were last cleaned */
+    bool                *walked; /* [pages]: a table for a processor that walks nested tables */
     uint64_t             max_lowered; /* the counter must never go back */
     struct world_counts  counts;
     char                 failure[512]; /* empty while all is well */
@@ -171,7 +172,9 @@ bool world_nothing_reachable(struct world *w, struct world_vcpu *v);
 
 /* world_dirty.c: what was written. */
 bool world_dirty(struct world *w, struct world_vcpu *v, const struct op *op);
-void world_dirty_note(struct world *w);                  /* what this operation has touched */
+void world_dirty_note(struct world *w); /* what this operation has touched */
+/* Nobody needs to see the next write to this guest frame: no log, or it is told of already. */
+bool world_dirty_told(const struct world *w, uint64_t gfn);
 void world_dirty_entered(struct world *w, uint64_t gfn); /* something else is behind it now */
 
 /* world_justify.c: what may be used although the guest's tables do not say it now. */

@@ -119,7 +119,7 @@ static bool check_translation(struct world *w, const struct world_vcpu *v, const
         if ((acc & ACC_WRITE) && f->guest.shadows != 0 && !f->guest.unsynced)
             return world_fail(w, "S1: %s allows writes at %#" PRIx64 " to a shadowed table", where,
                               va);
-        if ((acc & ACC_WRITE) && w->logging && !w->dirty[w->memory.page_of[gpa >> 12]])
+        if ((acc & ACC_WRITE) && !world_dirty_told(w, gpa >> 12))
             return world_fail(w, "D1: %s allows writes at %#" PRIx64 " that log-dirty would miss",
                               where, va);
     }

@@ -41,8 +41,13 @@ static uint8_t *through_ours(void *context, uint64_t gpa, unsigned acc)
     return NULL;
 }
 
+/* It counts as a write, whatever it is: log-dirty may tell of it. */
 static uint8_t *reach_table(void *context, uint64_t gpa)
 {
+    const struct reached *r = context;
+
+    if (mmu_behind(&r->w->memory, gpa) == MMU_RAM)
+        r->w->walked[r->w->memory.page_of[gpa >> 12]] = true;
     return through_ours(context, gpa, ACC_WRITE);
 }
 
@@ -119,6 +124,9 @@ static bool check_nested(struct world *w, const char *where, const struct hardwa
     uint64_t        gpa = t->page << 12;
     enum mmu_behind behind = mmu_behind(&w->memory, gpa);
 
+    if (t->writable && behind == MMU_RAM && !world_dirty_told(w, t->page))
+        return world_fail(w, "D1: %s allows writes at gpa %#" PRIx64 " that log-dirty would miss",
+                          where, gpa);
     if ((behind == MMU_RAM || (behind == MMU_ROM && !t->writable)) &&
         t->mfn == w->mfn_of_page[w->memory.page_of[t->page]])
         return true;
