@@ -34,17 +34,13 @@ static void show(const struct domain *d)
 static bool change(struct domain *d, enum kind kind)
 {
     const char *why = kind_refused(d, kind);
-    bool        done;
 
     if (why) {
         print("paging: %s cannot have %s paging: %s\n", d->name, kind_name(kind), why);
         return false;
     }
     preemption_ignore(this_cpu());
-    done = kind_change(d, kind);
-    if (done)
-        print("paging: %s has %s paging, change %lu\n", d->name, kind_name(kind), d->kind_changes);
-    return done;
+    return kind_change(d, kind);
 }
 
 bool monitor_paging(const struct monitor_words *w)

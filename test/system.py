@@ -12,6 +12,7 @@ import subprocess
 import time
 
 from outcome import Failure, Skip
+from system_kind import kind_tests
 from system_pv import pv_tests
 
 WORK = "build/test/system"
@@ -481,6 +482,8 @@ WORKED = (VERSION, r"memwork: ok \(\d+ rounds\)$", r"/work\.sh ended with status
           r"^audit: 0 violations .* after destruction$")
 UNKNOWN_KEY = 'name = "a"\ntype = "pvh"\ncolour = 3\n'
 
+KIND_TESTS, LONG_KIND_TESTS = kind_tests(batch, umbra, judge, Failure, linux, bare, multiboot, WORKED)
+
 TESTS = (
     ("the command explains itself", command(["--help"], 0, ("usage: umbra", "exit status:"))),
     ("a wrong option is a wrong command line", command(["run", "--colour"], 2, ("--colour", "usage: umbra"))),
@@ -631,6 +634,7 @@ TESTS = (
     ("the first task switch of all without LTR, of each kind, under nested paging", first_tasks("nested")),
 
     *pv_tests(batch, config, linux, bare, WORKED),
+    *KIND_TESTS,
 
     ("a panic prints registers and functions and ends the machine",
      selftest("panic", 1, ("the hypervisor panicked", r"(?i)rip", r"test_panic"))),
@@ -657,4 +661,5 @@ LONG_TESTS = (
     ("all bits of an entry: every instruction writes one under shadow paging",
      promises("table-writes", "shadow", HALVES, limit=300)),
     ("all bits of an entry in all modes under nested paging", toggles("nested", "", SOME_TOGGLE_QUIRK, limit=300)),
+    *LONG_KIND_TESTS,
 )
