@@ -222,7 +222,7 @@ static bool is_protected_table(const struct paging_domain *d, mfn_t mfn)
 {
     const struct frame *f = phys_frame(d->phys, mfn);
 
-    return d->kind == PAGING_SHADOW && f->guest.shadows != 0 && !f->guest.unsynced;
+    return f->guest.shadows != 0 && !f->guest.unsynced;
 }
 
 static bool is_protected(const struct paging_domain *d, mfn_t mfn)

@@ -206,6 +206,7 @@ static void guards_end_with_shadow_paging(void **state)
     touch(w, address(0, 80), ACC_WRITE);
     assert_true(w->counts.guarded > 0);
     kind(w, PAGING_NESTED);
+    assert_false(phys_frame(&w->phys, mfn_of(w->mfn_of_page[80]))->guest.guarded);
     touch(w, address(0, 80), ACC_WRITE);
     kind(w, PAGING_SHADOW);
     touch(w, address(0, 80), ACC_WRITE);

@@ -73,7 +73,7 @@ def kind_tests(batch, umbra, judge, failure, linux, bare, multiboot, worked):
          switched("kinds", memory=128, options=("--every", "3000", "audit"))),
         ("the longest stretch of work is bounded while the kind of paging changes, with 256 MiB",
          switched("kinds-stretch", memory=256, end="stretch; ", has=(STRETCH,), options=("--icount",), limit=300,
-                  least=20)),
+                  ms=20)),
         *((f"{name} is right while its kind of paging changes every {ms} ms", kernel(name, words, ms, least, quirks))
           for name, words, ms, least, quirks in KERNELS if name != "toggles"),
         *((f"{name} sees the same under shadow paging, nested paging, and changes between them", same(name, words, ms))
@@ -98,7 +98,7 @@ def kind_tests(batch, umbra, judge, failure, linux, bare, multiboot, worked):
                   options=("--every", "2000", "audit"))),
         ("the longest stretch of work is bounded while the kind of paging changes, with 8192 MiB",
          switched("kinds-stretch-8192", memory=8192, end="stretch; ", has=(STRETCH,), options=("--icount",), limit=500,
-                  least=20)),
+                  ms=20)),
         *((f"{name} is right from end to end while its kind of paging changes every {ms} ms",
            kernel(name, "", ms, least, quirks))
           for name, _, ms, least, quirks in KERNELS if name in ("toggles", "table-writes")),
