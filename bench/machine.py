@@ -48,12 +48,12 @@ def counter(record, kind, profile=None):
     return ",".join(words)
 
 
-def config(name, kind, kernel, ramdisk=None):
+def config(name, kind, kernel, ramdisk=None, words=""):
     """Writes a domain's file and gives its name."""
     lines = [f'name = "{name}"', f'type = "{"pv" if kind == "pv" else "pvh"}"', f'kernel = "{kernel}"',
              "memory = 512", "vcpus = 1"]
     if ramdisk:
-        lines += [f'ramdisk = "{ramdisk}"', f'extra = "console=hvc0 {WORDS}"']
+        lines += [f'ramdisk = "{ramdisk}"', f'extra = "console=hvc0 {WORDS}{words}"']
     if kind != "pv":
         lines.append(f'paging = "{kind}"')
     path = os.path.join(OUT, f"{name}-{kind}.cfg")
@@ -87,7 +87,9 @@ class Run:
         if kind == "bare":
             command = on_the_processor(plugin)
         else:
-            command = under_umbra(kind, config("bench", kind, KERNEL, RAMDISK), plugin)
+            # Region 11 is the second half of a part.
+            only = f" bench.only={10 if profile[1] == 11 else profile[1]}" if profile else ""
+            command = under_umbra(kind, config(name if profile else "bench", kind, KERNEL, RAMDISK, only), plugin)
         self.started = time.monotonic()
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,

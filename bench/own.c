@@ -91,9 +91,52 @@ struct own own_read(void)
         read_kind(&own, i, pv_names_at, pv->stat[i].count, pv->stat[i].ticks);
     for (unsigned i = 0; m && i < KINDS; i++)
         read_kind(&own, i, svm_names_at, m->stat[i].count, m->stat[i].ticks);
+    own.paging = d->paging.stats;
     read_frames(&own);
     own.valid = true;
     return own;
+}
+
+/* What the core did, but for what there was none of. */
+static void print_paging(FILE *out, unsigned region, const struct paging_stats *before,
+                         const struct paging_stats *after)
+{
+    static const struct {
+        const char *name;
+        size_t      offset;
+    } rows[] = {
+        { "faults", offsetof(struct paging_stats, faults) },
+        { "reflected", offsetof(struct paging_stats, reflected) },
+        { "fixed", offsetof(struct paging_stats, fixed) },
+        { "emulated", offsetof(struct paging_stats, emulated) },
+        { "spurious", offsetof(struct paging_stats, spurious) },
+        { "root_hits", offsetof(struct paging_stats, root_hits) },
+        { "root_misses", offsetof(struct paging_stats, root_misses) },
+        { "made", offsetof(struct paging_stats, made) },
+        { "freed", offsetof(struct paging_stats, freed) },
+        { "writes", offsetof(struct paging_stats, writes) },
+        { "protected", offsetof(struct paging_stats, protected_frames) },
+        { "withdrawn", offsetof(struct paging_stats, withdrawn) },
+        { "unshadowed", offsetof(struct paging_stats, unshadowed) },
+        { "evicted", offsetof(struct paging_stats, evicted) },
+        { "reclaimed", offsetof(struct paging_stats, reclaimed) },
+        { "unhooked", offsetof(struct paging_stats, unhooked) },
+        { "unsynced", offsetof(struct paging_stats, unsynced) },
+        { "synced", offsetof(struct paging_stats, synced) },
+        { "changed", offsetof(struct paging_stats, changed) },
+        { "merged", offsetof(struct paging_stats, merged) },
+        { "split", offsetof(struct paging_stats, split) },
+    };
+
+    fprintf(out, "paging id=%u", region);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        uint64_t was = *(const uint64_t *)((const char *)before + rows[i].offset);
+        uint64_t is = *(const uint64_t *)((const char *)after + rows[i].offset);
+
+        if (is != was)
+            fprintf(out, " %s=%" PRIu64, rows[i].name, is - was);
+    }
+    fputc('\n', out);
 }
 
 void own_print(FILE *out, unsigned region, const struct own *before, const struct own *after)
@@ -107,6 +150,7 @@ void own_print(FILE *out, unsigned region, const struct own *before, const struc
             fprintf(out, "exit id=%u count=%" PRIu64 " ticks=%" PRIu64 " kind=%s\n", region, count,
                     after->ticks[i] - before->ticks[i], after->name[i]);
     }
+    print_paging(out, region, &before->paging, &after->paging);
     fprintf(out,
             "memory id=%u shadow=%" PRIu64 " links=%" PRIu64 " snapshot=%" PRIu64 " p2m=%" PRIu64
             " pool=%" PRIu64 "\n",

@@ -26,9 +26,8 @@ def functions():
     return sorted((int(w[0], 16), w[2]) for w in found if len(w) == 3 and w[1] in "tT")
 
 
-def by_function(path, wanted):
-    """(all, instructions and entries by name, counts by address within `wanted`)."""
-    names = functions()
+def by_function(path, names, wanted):
+    """Instructions and entries by name, and counts by address within `wanted`."""
     starts = [address for address, _ in names]
     counts, entered, inside = {}, {}, []
     with open(path, encoding="ascii") as f:
@@ -49,16 +48,20 @@ def main():
         return 2
     region, kind = records.SHORT[sys.argv[1]], sys.argv[2]
     wanted = sys.argv[3] if len(sys.argv) == 4 else None
-    profile = os.path.join(machine.OUT, f"{kind}.profile")
-    run = machine.Run(f"profile-{kind}", kind, (profile, region))
+    profile = os.path.join(machine.OUT, f"{kind}-{sys.argv[1]}.profile")
+    names = functions()  # the image may be built anew meanwhile
+    run = machine.Run(f"profile-{kind}-{sys.argv[1]}", kind, (profile, region))
     try:
         machine.wait([run], lambda message: print(f"profile: {message}", file=sys.stderr, flush=True))
     except machine.Failed as e:
         print(f"profile: {e}", file=sys.stderr)
         return 1
-    counts, entered, inside = by_function(profile, wanted)
+    counts, entered, inside = by_function(profile, names, wanted)
     whole, operations = sum(counts.values()), records.REGIONS[region][1]
-    print(table.exits(records.read(run.record), region), "\n")
+    regions = records.read(run.record)
+    print(table.exits(regions, region), "\n")
+    print("the core:", " ".join(f"{name} {value / operations:,.2f}" for name, value in regions[region].paging.items()
+                                if name != "id"), "for each operation\n")
     print(f"{'instructions':>14}    all   per operation {'times':>12}   {'each':>10}  function")
     for name, count in sorted(counts.items(), key=lambda item: -item[1])[:SHOWN]:
         times = entered.get(name, 0)

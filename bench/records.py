@@ -44,6 +44,7 @@ class Region:
     counts: dict  # as in the record
     exits: list   # Umbra's own: (kind, count, instructions)
     memory: dict  # Umbra's own: frames by use
+    paging: dict  # Umbra's own: what the core did
 
     def total(self, modes, classes, event):
         return sum(self.counts.get(f"{m}.{c}.{event}", 0) for m in modes for c in classes)
@@ -62,11 +63,11 @@ def read(path):
             kind, found = line.split(" ", 1)[0], words_of(line)
             if kind == "region" and found["vcpu"] == "0":
                 counts = {k: int(v) for k, v in found.items()}
-                regions[counts["id"]] = Region(counts, [], {})
+                regions[counts["id"]] = Region(counts, [], {}, {})
             elif kind == "exit":
                 regions[int(found["id"])].exits.append((found["kind"], int(found["count"]), int(found["ticks"])))
-            elif kind == "memory":
-                regions[int(found["id"])].memory = {k: int(v) for k, v in found.items()}
+            elif kind in ("memory", "paging"):
+                getattr(regions[int(found["id"])], kind).update({k: int(v) for k, v in found.items()})
     return regions
 
 

@@ -3,8 +3,8 @@
  * two markers (marker.h), and reads the TSC around it. Nothing is printed before the last part has
  * ended; then the machine is powered off.
  *
- * Words on the kernel's command line: bench.scale=N divides the amounts by N; bench.end=reboot ends
- * with a reboot. The ramdisk has /nop (nop.S) and /bin/busybox.
+ * Words on the kernel's command line: bench.scale=N divides the amounts by N; bench.only=N does that
+ * part alone; bench.end=reboot ends with a reboot. The ramdisk has /nop (nop.S) and /bin/busybox.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -50,7 +50,7 @@ struct result {
     uint64_t operations, ticks, tables; /* KiB of page tables, as Linux counts them */
 };
 
-static unsigned      scale = 1;
+static unsigned      scale = 1, only;
 static struct result results[REGIONS];
 
 static uint64_t ticks_now(void)
@@ -351,17 +351,32 @@ static void work_copy(void)
 
 /* ---- all of it ---- */
 
+static const struct {
+    enum region region;
+    void (*work)(void);
+} parts[] = {
+    { REGION_LOOP, work_loop }, { REGION_SPIN, work_spin },       { REGION_GETPID, work_getpid },
+    { REGION_FORK, work_fork }, { REGION_EXEC, work_exec },       { REGION_TOUCH, work_touch },
+    { REGION_FILE, work_file }, { REGION_PROTECT, work_protect }, { REGION_PIPE, work_pipe },
+    { REGION_FILL, work_walk }, { REGION_SHELL, work_shell },     { REGION_COPY, work_copy },
+};
+
+static unsigned word_number(const char *text, const char *word, unsigned otherwise)
+{
+    const char *found = strstr(text, word);
+
+    return found ? (unsigned)strtoul(found + strlen(word), NULL, 10) : otherwise;
+}
+
 static void read_command_line(char *text, size_t size)
 {
-    int         fd = open("/proc/cmdline", O_RDONLY);
-    ssize_t     length = read(fd, text, size - 1);
-    const char *word;
+    int     fd = open("/proc/cmdline", O_RDONLY);
+    ssize_t length = read(fd, text, size - 1);
 
     text[length > 0 ? length : 0] = '\0';
     close(fd);
-    word = strstr(text, "bench.scale=");
-    if (word)
-        scale = (unsigned)strtoul(word + strlen("bench.scale="), NULL, 10);
+    scale = word_number(text, "bench.scale=", 1);
+    only = word_number(text, "bench.only=", 0);
     if (scale == 0)
         scale = 1;
 }
@@ -374,18 +389,9 @@ int main(void)
     read_command_line(command_line, sizeof(command_line));
     prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
     mount("tmpfs", "/tmp", "tmpfs", 0, NULL);
-    work_loop();
-    work_spin();
-    work_getpid();
-    work_fork();
-    work_exec();
-    work_touch();
-    work_file();
-    work_protect();
-    work_pipe();
-    work_walk();
-    work_shell();
-    work_copy();
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        if (only == 0 || only == parts[i].region)
+            parts[i].work();
     for (int i = 1; i < REGIONS; i++)
         printf("BENCH id=%d operations=%lu ticks=%lu tables=%lu\n", i, results[i].operations,
                results[i].ticks, results[i].tables);
