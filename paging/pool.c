@@ -116,7 +116,8 @@ mfn_t pool_single(struct pool *pool, enum frame_kind kind)
     list_remove(pool, &pool->singles, mfn);
     pool->free_singles--;
     frame_set(pool, mfn, kind, 0);
-    clear(pool, mfn, 1);
+    if (kind != FRAME_SNAPSHOT)
+        clear(pool, mfn, 1);
     note_low(pool);
     return mfn_of(mfn);
 }

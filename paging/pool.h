@@ -49,7 +49,10 @@ void pool_add(struct pool *pool, mfn_t even);
  */
 must_check mfn_t pool_remove(struct pool *pool);
 
-/* Allocates; contents are zero. Whoever calls has reserved: MFN_NONE means a bug or reserve first. */
+/*
+ * Allocates; contents are zero, but for a snapshot, which is written at once. Whoever calls has
+ * reserved: MFN_NONE means a bug or reserve first.
+ */
 must_check mfn_t pool_pair(struct pool *pool);
 must_check mfn_t pool_single(struct pool *pool, enum frame_kind kind);
 
