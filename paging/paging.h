@@ -224,6 +224,13 @@ must_check struct verdict paging_cmpxchg(struct paging_locked p, mfn_t mfn, unsi
 /* What the emulator cannot execute: forget the shadows of the table in this frame. */
 must_check struct verdict paging_unshadow(struct paging_locked p, mfn_t mfn);
 
+/*
+ * The guest is about to write over much of this frame: it is no table any more, or will be
+ * another. *forgotten: its shadows go, and the guest runs the instruction itself, at which the
+ * fault comes again if that was not all; false: it must be emulated.
+ */
+must_check struct verdict paging_overwrite(struct paging_locked p, mfn_t mfn, bool *forgotten);
+
 /* Changes the p2m, and takes away what our tables and shadows said of the block before. */
 must_check struct verdict paging_p2m_set(struct paging_locked p, gfn_t gfn, struct p2m_entry entry);
 

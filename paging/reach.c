@@ -213,3 +213,14 @@ struct verdict paging_unshadow(struct paging_locked p, mfn_t mfn)
     (void)!shadow_drop(&c, mfn); /* the write comes again, and so do we if this was not all */
     return verdict_of(&c, VERDICT_RETRY);
 }
+
+struct verdict paging_overwrite(struct paging_locked p, mfn_t mfn, bool *forgotten)
+{
+    const struct frame *f = phys_frame(p.domain->phys, mfn);
+    struct change       c = { .d = p.domain };
+
+    *forgotten = f->guest.shadows != 0 && !f->guest.guarded && !root_in_use(p.domain, mfn);
+    if (*forgotten)
+        (void)!shadow_drop(&c, mfn);
+    return verdict_of(&c, VERDICT_RETRY);
+}

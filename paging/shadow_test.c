@@ -153,6 +153,25 @@ static void a_table_that_was_unshadowed_can_be_written_without_exits(void **stat
     end(w);
 }
 
+static void a_page_that_is_written_over_is_no_table_any_more(void **state)
+{
+    struct world *w = four_levels(&setup);
+    uint64_t      emulated;
+
+    (void)state;
+    poke(w, 4, 1, 7 << 12 | FLAGS);
+    poke(w, 7, 0, 0x22 << 12 | FLAGS);
+    touch(w, 0x200000, 0);
+    step(w, (struct op){ .kind = OP_UNSHADOW, .length = 8, .va = 7 });
+    store(w, 0x7000, 0x23 << 12 | FLAGS);
+    emulated = w->domain.stats.emulated;
+    for (unsigned i = 1; i < 20; i++)
+        store(w, 0x7000 + i * 8, 0x23 << 12 | FLAGS);
+    assert_int_equal(w->domain.stats.emulated, emulated);
+    touch(w, 0x200000, ACC_WRITE);
+    end(w);
+}
+
 static void roots_share_the_shadows_of_what_their_tables_share(void **state)
 {
     struct world *w = four_levels(&setup);
@@ -478,6 +497,7 @@ int main(void)
         cmocka_unit_test(a_write_to_a_table_is_emulated_once_and_followed_at_once),
         cmocka_unit_test(a_frame_that_becomes_a_table_loses_its_writable_mappings),
         cmocka_unit_test(a_table_that_was_unshadowed_can_be_written_without_exits),
+        cmocka_unit_test(a_page_that_is_written_over_is_no_table_any_more),
         cmocka_unit_test(roots_share_the_shadows_of_what_their_tables_share),
         cmocka_unit_test(going_back_to_a_root_builds_nothing_and_keeps_its_tlb),
         cmocka_unit_test(toggling_wp_switches_between_two_cached_roots),

@@ -465,11 +465,29 @@ static bool runs_on(const struct world *w, mfn_t mfn)
     return false;
 }
 
+/* As a guest begins to write over the whole frame. */
+static bool overwrite(struct world *w, struct world_vcpu *v, mfn_t mfn)
+{
+    const struct frame *f = &w->phys.frame[mfn.raw];
+    bool           may = f->guest.shadows != 0 && !runs_on(w, mfn) && !f->guest.guarded, forgotten;
+    struct verdict d = paging_overwrite((struct paging_locked){ &w->domain }, mfn, &forgotten);
+
+    if (forgotten != may || d.kind != VERDICT_RETRY)
+        return world_fail(w, "paging_overwrite: verdict %d, forgotten %d, should be %d",
+                          (int)d.kind, forgotten, may);
+    return world_flush(w, v, d);
+}
+
+/* Frames with an odd number are overwritten instead. */
 static bool unshadow(struct world *w, struct world_vcpu *v, const struct op *op)
 {
     if (!is_memory(w, op->va << 12))
         return true;
-    mfn_t          mfn = mfn_of(w->mfn_of_page[w->memory.page_of[op->va]]);
+    mfn_t mfn = mfn_of(w->mfn_of_page[w->memory.page_of[op->va]]);
+
+    if (op->va & 1)
+        return overwrite(w, v, mfn);
+
     struct verdict d = paging_unshadow((struct paging_locked){ &w->domain }, mfn);
 
     if (runs_on(w, mfn) || w->phys.frame[mfn.raw].guest.guarded)

@@ -11,8 +11,9 @@
 #include "x86/ioport.h"
 #include "x86/mmio.h"
 
-#define STRING_BUDGET 64  /* iterations: each may write a table */
-#define FXSAVE_XMM    160 /* offset of XMM0: APM vol. 2, 11.4.4 */
+#define STRING_BUDGET 64   /* iterations: each may write a table */
+#define OVERWRITE_MIN 2048 /* bytes: half a table */
+#define FXSAVE_XMM    160  /* offset of XMM0: APM vol. 2, 11.4.4 */
 #define DR6_BS        (1u << 14)
 
 static unsigned user_access(const struct machine_vcpu *m)
@@ -349,6 +350,26 @@ static bool store_quickly(struct machine_vcpu *m, const struct insn *insn,
     return true;
 }
 
+/*
+ * A page that is cleared or copied to as a whole is a table no more, or none yet: no iteration of
+ * it has to be followed. True: the guest does it by itself.
+ */
+static bool overwrites(struct machine_vcpu *m, const struct insn *insn, mfn_t mfn)
+{
+    struct domain *d = m->vcpu->domain;
+    struct verdict verdict;
+    bool           forgotten;
+
+    if ((insn->kind != INSN_STOS && insn->kind != INSN_MOVS) || insn->rep == INSN_REP_NONE)
+        return false;
+    if (emu_get_register(&m->cpu, REG_RCX, insn->address_bytes) <
+        OVERWRITE_MIN / insn->operand_bytes)
+        return false;
+    verdict = paging_overwrite(domain_lock(d), mfn, &forgotten);
+    verdict_flush(d, &verdict);
+    return forgotten;
+}
+
 static void emulate_slowly(struct machine_vcpu *m, const struct insn *insn, struct reach *reach,
                            const struct fault *f, const struct verdict *verdict)
 {
@@ -395,7 +416,7 @@ void insn_emulate(struct machine_vcpu *m, const struct fault *f, const struct ve
         (f->acc & (ACC_USER | ACC_AC)) == explicit_access(m)) {
         reach.page = f->va.raw & ~PAGE_MASK;
         reach.mfn = verdict->mfn;
-        if (store_quickly(m, insn, &reach))
+        if (store_quickly(m, insn, &reach) || overwrites(m, insn, verdict->mfn))
             return;
     }
     emulate_slowly(m, insn, &reach, f, verdict);
