@@ -222,12 +222,18 @@ static bool is_protected_table(const struct paging_domain *d, mfn_t mfn)
 {
     const struct frame *f = phys_frame(d->phys, mfn);
 
-    return f->guest.shadows != 0 && !f->guest.unsynced;
+    return d->kind == PAGING_SHADOW && f->guest.shadows != 0 && !f->guest.unsynced;
 }
 
 static bool is_protected(const struct paging_domain *d, mfn_t mfn)
 {
     return frame_is_protected(d, phys_frame(d->phys, mfn));
+}
+
+/* The table that this access writes is to go out of sync. */
+static bool lets_go(const struct paging_vcpu *v, const struct fault *f, mfn_t mfn)
+{
+    return unsync_wanted(v, mfn, (unsigned)(f->va.raw & PAGE_MASK));
 }
 
 /* A write to a table: executed for the guest, and remembered. */
@@ -262,12 +268,15 @@ static struct verdict resolve(struct change *c, struct paging_vcpu *v, const str
     bool writes = f->acc & ACC_WRITE;
     bool by_us = c->d->kind == PAGING_SHADOW && needs_emulation(v, w, f->acc);
 
+    /* The processor has found our entry, which forbids the write, as it should. */
+    if (f->present && writes && !by_us && is_protected_table(c->d, p->mfn) &&
+        !lets_go(v, f, p->mfn))
+        return emulate(c, v, f, w, p->mfn);
     if (by_us)
         path.demand &= ~(unsigned)ACC_WRITE;
     if (!shadow_reserve(c, FAULT_PAIRS))
         return verdict_unready(c);
-    if (writes && !by_us && is_protected_table(c->d, p->mfn) &&
-        unsync_wanted(v, p->mfn, (unsigned)(f->va.raw & PAGE_MASK)))
+    if (writes && !by_us && is_protected_table(c->d, p->mfn) && lets_go(v, f, p->mfn))
         unsync(c, p->mfn);
     if (writes && dirty_must_see(c->d, p->mfn)) {
         c->d->dirty.faults++;
