@@ -61,6 +61,10 @@ uint64_t machine_ticks(void)
 {
     return now * 2;
 }
+uint64_t machine_ticks_per_ms(void)
+{
+    return 2000000;
+}
 uint64_t machine_now(void)
 {
     return now;

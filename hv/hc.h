@@ -24,10 +24,22 @@ hypercall_handler hc_set_trap_table, hc_mmu_update, hc_set_gdt, hc_stack_switch,
 /* Runs a call by its number and counts it; what nobody knows is -ENOSYS. */
 int64_t hc_dispatch(struct vcpu *v, struct hypercall *h);
 
-/* A long operation should make room for others now. */
+#define HC_STRETCHES_PER_MS 20 /* a hypercall goes on for 50 us at most, and then one step more */
+
+/* What has been done since the last preemption point was long enough. */
+static inline bool hc_long(void)
+{
+    return machine_ticks() - this_cpu()->stretch_start >=
+           machine_ticks_per_ms() / HC_STRETCHES_PER_MS;
+}
+
+/*
+ * A long operation should make room for others now. Asked before each step but the first: so there is
+ * always progress, and no step by itself may be long.
+ */
 static inline bool hc_preempt(void)
 {
-    return __atomic_load_n(&this_cpu()->pending, __ATOMIC_RELAXED) != 0;
+    return __atomic_load_n(&this_cpu()->pending, __ATOMIC_RELAXED) != 0 || hc_long();
 }
 
 /* 0 if `id` is the caller's own domain; -EPERM for another's, -ESRCH if there is none. */

@@ -2,8 +2,7 @@
 #include "hv/console.h"
 #include "hv/hc.h"
 
-#define CHUNK          128
-#define CHUNKS_PER_RUN 8
+#define CHUNK 128
 
 /* arg[0]: command, arg[1]: bytes, arg[2]: where. */
 int64_t hc_console_io(struct vcpu *v, struct hypercall *h)
@@ -15,10 +14,10 @@ int64_t hc_console_io(struct vcpu *v, struct hypercall *h)
     if (h->arg[0] != CONSOLEIO_write)
         return -XEN_ENOSYS;
     h->arg[1] = (uint32_t)h->arg[1];
-    for (unsigned done = 0; h->arg[1] != 0; done++) {
+    for (bool first = true; h->arg[1] != 0; first = false) {
         size_t count = h->arg[1] < CHUNK ? (size_t)h->arg[1] : CHUNK;
 
-        if (done == CHUNKS_PER_RUN || (done != 0 && hc_preempt()))
+        if (!first && hc_preempt())
             return HC_AGAIN;
         if (!guest_copy_in(v, buffer, h->arg[2], count))
             return -XEN_EFAULT;

@@ -7,8 +7,6 @@
 #include "hv/hc.h"
 #include "hv/pv.h"
 
-#define OPS_PER_RUN 16
-
 bool grant_grow(struct domain *d, unsigned frames)
 {
     if (frames > DOMAIN_GRANT_FRAMES)
@@ -116,10 +114,10 @@ int64_t hc_grant_table_op(struct vcpu *v, struct hypercall *h)
     h->arg[2] = (uint32_t)h->arg[2];
     if (op->single && h->arg[2] != 1)
         return -XEN_EINVAL;
-    for (unsigned done = 0; h->arg[2] != 0; done++) {
+    for (bool first = true; h->arg[2] != 0; first = false) {
         int64_t result;
 
-        if (done == OPS_PER_RUN || (done != 0 && hc_preempt()))
+        if (!first && hc_preempt())
             return HC_AGAIN;
         result = op->run(v, h->arg[1]);
         if (result != 0)

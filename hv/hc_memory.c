@@ -13,8 +13,6 @@
 #include "hv/pvh.h"
 #include "hv/shared.h"
 
-#define EXTENTS_PER_RUN 64
-
 static const struct p2m_entry hole = { .type = P2M_HOLE };
 
 /* ---- taking frames back ---- */
@@ -251,7 +249,7 @@ int64_t hc_reservation(struct vcpu *v, struct hypercall *h, hc_extent *one, bool
     for (i = start; i < arg.nr_extents; i++) {
         uint64_t va = hc_address(arg.extent_start.p) + i * sizeof(uint64_t), word;
 
-        if (i - start == EXTENTS_PER_RUN || (i != start && hc_preempt()))
+        if (i != start && hc_preempt())
             return goes_on(h, i);
         if (!guest_copy_in(v, &word, va, sizeof(word)))
             break;

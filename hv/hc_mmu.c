@@ -8,10 +8,9 @@
 
 #include <string.h>
 
-#define OPS_PER_RUN 128
-#define PREEMPTED   (UINT32_C(1) << 31) /* of the count: it goes on, and *pdone says since when */
-#define CMD_MASK    UINT64_C(3)
-#define ENTRY_MASK  UINT64_C(7) /* of an entry's address: not the address's */
+#define PREEMPTED  (UINT32_C(1) << 31) /* of the count: it goes on, and *pdone says since when */
+#define CMD_MASK   UINT64_C(3)
+#define ENTRY_MASK UINT64_C(7) /* of an entry's address: not the address's */
 
 /* One operation of a batch: 0, HC_AGAIN or an error. */
 typedef int64_t operation(struct vcpu *v, const void *op);
@@ -52,7 +51,7 @@ static int64_t batch(struct vcpu *v, struct hypercall *h, size_t size, operation
     for (i = 0; i < left && result == 0; i += result == 0) {
         uint8_t op[sizeof(struct mmuext_op)];
 
-        if (i != 0 && (i == OPS_PER_RUN || hc_preempt() || v->pv->work >= PV_WORK))
+        if (i != 0 && hc_preempt())
             result = HC_AGAIN;
         else if (!guest_copy_in(v, op, h->arg[0] + i * size, size))
             result = -XEN_EFAULT;

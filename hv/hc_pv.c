@@ -24,17 +24,16 @@ static bool canonical(uint64_t address)
 /* arg[0]: a list that ends with address 0; 0: no traps at all. */
 int64_t hc_set_trap_table(struct vcpu *v, struct hypercall *h)
 {
-    uint64_t va = h->arg[0];
-
-    if (va == 0) {
+    if (h->arg[0] == 0) {
         memset(v->pv->trap, 0, sizeof(v->pv->trap));
         return 0;
     }
-    /* Each vector once is enough for everybody. */
-    for (unsigned i = 0; i <= PV_VECTORS; i++, va += sizeof(struct trap_info)) {
+    for (bool first = true;; first = false, h->arg[0] += sizeof(struct trap_info)) {
         struct trap_info t;
 
-        if (!guest_copy_in(v, &t, va, sizeof(t)))
+        if (!first && hc_preempt())
+            return HC_AGAIN;
+        if (!guest_copy_in(v, &t, h->arg[0], sizeof(t)))
             return -XEN_EFAULT;
         if (t.address == 0)
             return 0;
@@ -46,7 +45,6 @@ int64_t hc_set_trap_table(struct vcpu *v, struct hypercall *h)
             .masks = (t.flags & 4) != 0,
         };
     }
-    return -XEN_EINVAL;
 }
 
 /* The place of a kind of callback; NULL: unknown. */
@@ -124,35 +122,80 @@ int64_t hc_set_callbacks(struct vcpu *v, struct hypercall *h)
 
 /* ---- descriptors ---- */
 
-/* arg[0]: frames, arg[1]: entries. The new frames are all held before the old ones are let go. */
+static bool same_frames(const mfn_t *a, const mfn_t *b, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (!mfn_eq(a[i], b[i]))
+            return false;
+    return true;
+}
+
+/* Lets go of what calls before this one have got ready. */
+static void forget_next(struct pv_vcpu *pv)
+{
+    while (pv->gdt_ready > 0)
+        pv_put(pv, pv->gdt_next[--pv->gdt_ready], TYPE_SEGMENTS);
+}
+
+/* One frame more of the next GDT: 0, HC_AGAIN, or an error. */
+static int64_t get_ready(struct pv_vcpu *pv, mfn_t mfn)
+{
+    const struct direct_request request = {
+        .op = DIRECT_GET,
+        .owner = &pv->vcpu->domain->pv->direct,
+        .from = pv->vcpu->domain->id,
+        .mfn = mfn,
+        .kind = TYPE_SEGMENTS,
+    };
+    enum pv_result result = pv_request(&pv->direct, &request, NULL);
+
+    if (result == PV_DONE)
+        pv->gdt_next[pv->gdt_ready++] = mfn;
+    return result == PV_DONE ? 0 : result == PV_AGAIN ? HC_AGAIN : -XEN_EINVAL;
+}
+
+/* The frames that are ready, and no others, become the GDT. */
+static void exchange_gdt(struct pv_vcpu *pv, unsigned entries)
+{
+    for (unsigned i = 0; i < PV_GDT_FRAMES; i++) {
+        mfn_t old = pv->gdt[i];
+
+        pv->gdt[i] = i < pv->gdt_ready ? pv->gdt_next[i] : MFN_NONE;
+        pv->gdt_next[i] = old;
+    }
+    pv->gdt_ready = 0;
+    pv->gdt_entries = entries;
+    pv_edge_load_tables(pv);
+    for (unsigned i = 0; i < PV_GDT_FRAMES; i++)
+        if (mfn_valid(pv->gdt_next[i]))
+            pv_put(pv, pv->gdt_next[i], TYPE_SEGMENTS);
+}
+
+/*
+ * arg[0]: frames, arg[1]: entries. The new frames are all held before the old ones are let go; a call
+ * that goes on finds those that it holds already, unless the guest has changed its mind.
+ */
 int64_t hc_set_gdt(struct vcpu *v, struct hypercall *h)
 {
     struct pv_vcpu *pv = v->pv;
-    unsigned        entries = (unsigned)h->arg[1], frames, got;
-    mfn_t new[PV_GDT_FRAMES], old[PV_GDT_FRAMES];
+    unsigned        entries = (unsigned)h->arg[1], frames;
+    mfn_t           wanted[PV_GDT_FRAMES];
+    int64_t         result = 0;
 
     if (h->arg[1] > PV_GDT_FRAMES * GDT_PER_FRAME)
         return -XEN_EINVAL;
     frames = (entries + GDT_PER_FRAME - 1) / GDT_PER_FRAME;
-    if (!guest_copy_in(v, new, h->arg[0], frames * sizeof(new[0])))
+    if (!guest_copy_in(v, wanted, h->arg[0], frames * sizeof(wanted[0])))
         return -XEN_EFAULT;
-    for (got = 0; got < frames && pv_get(pv, new[got], TYPE_SEGMENTS); got++)
-        continue;
-    if (got != frames) {
-        while (got-- > 0)
-            pv_put(pv, new[got], TYPE_SEGMENTS);
-        return -XEN_EINVAL;
-    }
-    for (unsigned i = 0; i < PV_GDT_FRAMES; i++) {
-        old[i] = pv->gdt[i];
-        pv->gdt[i] = i < frames ? new[i] : MFN_NONE;
-    }
-    pv->gdt_entries = entries;
-    pv_edge_load_tables(pv);
-    for (unsigned i = 0; i < PV_GDT_FRAMES; i++)
-        if (mfn_valid(old[i]))
-            pv_put(pv, old[i], TYPE_SEGMENTS);
-    return 0;
+    if (pv->gdt_ready > frames || !same_frames(pv->gdt_next, wanted, pv->gdt_ready))
+        forget_next(pv);
+    for (bool first = true; pv->gdt_ready < frames && result == 0; first = false)
+        result = first || !hc_preempt() ? get_ready(pv, wanted[pv->gdt_ready]) : HC_AGAIN;
+    if (result == 0)
+        exchange_gdt(pv, entries);
+    else if (result != HC_AGAIN)
+        forget_next(pv);
+    return result;
 }
 
 /* arg[0]: machine address of a descriptor, arg[1]: what it becomes. */

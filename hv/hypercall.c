@@ -5,8 +5,6 @@
 #include "hv/pv.h"
 #include "hv/trace.h"
 
-#define MULTICALL_PER_RUN 64
-
 static hypercall_handler *const hvm_table[DOMAIN_HYPERCALLS] = {
     [__HYPERVISOR_memory_op] = hc_memory_op,
     [__HYPERVISOR_multicall] = hc_multicall,
@@ -119,20 +117,14 @@ static int64_t multicall_one(struct vcpu *v, uint64_t va)
                : -XEN_EFAULT;
 }
 
-/* The calls made so far were long enough for one run. */
-static bool worked(const struct vcpu *v)
-{
-    return v->pv != NULL && v->pv->work >= PV_WORK;
-}
-
 /* arg[0]: the next entry, arg[1]: how many are left. */
 int64_t hc_multicall(struct vcpu *v, struct hypercall *h)
 {
     h->arg[1] = (uint32_t)h->arg[1];
-    for (unsigned done = 0; h->arg[1] != 0; done++) {
+    for (bool first = true; h->arg[1] != 0; first = false) {
         int64_t result;
 
-        if (done == MULTICALL_PER_RUN || (done != 0 && (hc_preempt() || worked(v))))
+        if (!first && hc_preempt())
             return HC_AGAIN;
         result = multicall_one(v, h->arg[0]);
         if (result != 0)

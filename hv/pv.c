@@ -5,6 +5,7 @@
 
 #include "hv/alloc.h"
 #include "hv/build.h"
+#include "hv/hc.h"
 #include "hv/print.h"
 
 #define CPUS             1 /* that run the hypervisor */
@@ -55,18 +56,16 @@ static void obey(struct direct_vcpu *v, const struct direct_ask *ask)
     }
 }
 
-enum pv_result pv_request(struct direct_vcpu *v, const struct direct_request *request,
-                          enum direct_error *error)
+/* One call of the machine's, and what it asks for on the way. */
+static enum pv_result call(struct direct_vcpu *v, const struct direct_request *request,
+                           unsigned budget, enum direct_error *error)
 {
-    struct direct_verdict verdict = direct_do(v, request, PV_BUDGET);
-    struct pv_vcpu       *pv = vcpu_of(v);
+    struct direct_verdict verdict = direct_do(v, request, budget);
 
     while (verdict.status == DIRECT_ASK) {
         obey(v, &verdict.ask);
-        verdict = direct_do(v, request, PV_BUDGET);
+        verdict = direct_do(v, request, budget);
     }
-    if (pv != NULL)
-        pv->work += PV_REQUEST + PV_BUDGET - v->budget;
     if (error != NULL)
         *error = verdict.error;
     switch (verdict.status) {
@@ -85,12 +84,23 @@ enum pv_result pv_request(struct direct_vcpu *v, const struct direct_request *re
     panic("page types: %s", verdict.why != NULL ? verdict.why : "no answer");
 }
 
+enum pv_result pv_request(struct direct_vcpu *v, const struct direct_request *request,
+                          enum direct_error *error)
+{
+    enum pv_result result;
+
+    do
+        result = call(v, request, PV_BUDGET, error);
+    while (result == PV_AGAIN && !hc_preempt());
+    return result;
+}
+
 bool pv_request_now(struct direct_vcpu *v, const struct direct_request *request)
 {
     enum pv_result result;
 
     do
-        result = pv_request(v, request, NULL);
+        result = call(v, request, PV_BUDGET_NOW, NULL);
     while (result == PV_AGAIN);
     while (!pv_drain(v))
         continue;
@@ -251,6 +261,8 @@ static void drop_references(struct domain *d)
         if (v == NULL)
             continue;
         drop_list(v, v->gdt, PV_GDT_FRAMES);
+        drop_list(v, v->gdt_next, v->gdt_ready);
+        v->gdt_ready = 0;
         drop_list(v, v->ldt_frame, PV_LDT_FRAMES);
     }
     while (pv->helds > 0) {
@@ -275,7 +287,9 @@ bool pv_domain_release_step(struct domain *d)
     }
     if (!pv_collect())
         return false;
-    result = pv_request(&pv->keeper, &request, NULL);
+    do
+        result = pv_request(&pv->keeper, &request, NULL);
+    while (result == PV_AGAIN && !hc_long());
     BUG_ON(result == PV_REFUSED);
     return result == PV_DONE && pv_collect();
 }

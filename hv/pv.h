@@ -15,9 +15,8 @@
 #define PV_GDT_FRAMES 14 /* pages of a GDT that are the guest's: FIRST_RESERVED_GDT_PAGE */
 #define PV_LDT_FRAMES 16 /* 8192 descriptors */
 #define PV_VECTORS    256
-#define PV_BUDGET     64  /* entries that one call into the page-type machine looks at */
-#define PV_REQUEST    16  /* what a request costs besides, in entries                 */
-#define PV_WORK       256 /* entries after which a batch of requests makes room for others */
+#define PV_BUDGET     16   /* entries that one call into the page-type machine looks at */
+#define PV_BUDGET_NOW 1024 /* of a request that does not stop: a page of descriptors, twice */
 
 #define PV_PFN_NONE UINT64_MAX /* in the M2P */
 
@@ -76,7 +75,6 @@ struct pv_vcpu {
 
     struct vcpu       *vcpu;
     struct direct_vcpu direct;
-    unsigned           work; /* entries looked at since it was entered last */
     struct pv_trap     trap[PV_VECTORS];
     struct pv_trap     callback[PV_CALLBACKS];
     uint64_t           kernel_sp;                   /* where bounces from programs begin */
@@ -87,6 +85,8 @@ struct pv_vcpu {
     uint64_t           fault_address;               /* CR2 of the exit                     */
     mfn_t              gdt[PV_GDT_FRAMES];          /* each with a reference; MFN_NONE: none */
     unsigned           gdt_entries;
+    mfn_t              gdt_next[PV_GDT_FRAMES]; /* of a set_gdt that goes on: its frames...  */
+    unsigned           gdt_ready;               /* ...of which so many have a reference each */
     gva_t              ldt;
     unsigned           ldt_entries;
     mfn_t              ldt_frame[PV_LDT_FRAMES]; /* the same, when used */
@@ -117,7 +117,7 @@ enum pv_result {
 
 /*
  * Carries out a request for `v` (a vCPU of the domain, or its keeper), with all that it asks of the
- * processor; *error says why it was refused, if that is not NULL.
+ * processor, as far as it comes until others should have their turn (hc_preempt); *error says why it was refused, if that is not NULL.
  */
 must_check enum pv_result pv_request(struct direct_vcpu *v, const struct direct_request *request,
                                      enum direct_error *error);

@@ -208,6 +208,68 @@ static void a_batch_goes_on_where_it_stopped(void **state)
         assert_int_equal(got[i], 100 + i);
 }
 
+/* The frames of some pages of the guest's, which are mapped nowhere then. */
+static void unmapped_frames(struct domain *d, uint64_t first, uint64_t *mfn, unsigned count)
+{
+    struct start_info info;
+
+    look(d, started.rsi, &info, sizeof(info));
+    look(d, info.mfn_list + first * 8, mfn, count * 8);
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(call(d, __HYPERVISOR_update_va_mapping, (first + i) * PAGE_SIZE, 0, 0), 0);
+}
+
+static enum hypercall_outcome set_gdt_once(struct domain *d, const uint64_t *mfn, unsigned frames,
+                                           struct hypercall *h)
+{
+    *h = (struct hypercall){ .nr = __HYPERVISOR_set_gdt, .arg = { 0x2000, frames * 512 } };
+    store(d, 0x2000, mfn, frames * 8);
+    return hypercall_run(d->vcpu[0], h);
+}
+
+static uint64_t map_writable(struct domain *d, uint64_t va, uint64_t mfn)
+{
+    return (uint64_t)call(d, __HYPERVISOR_update_va_mapping, va, mfn << PAGE_SHIFT | FLAGS, 0);
+}
+
+static void a_gdt_of_which_some_frames_are_ready_may_become_another(void **state)
+{
+    struct domain   *d = create();
+    struct hypercall h;
+    uint64_t         mfn[3], swapped[2];
+    unsigned         stops = 0;
+
+    (void)state;
+    unmapped_frames(d, 0x10, mfn, 3);
+    cpu.pending = PENDING_TIMER; /* others want their turn after each step */
+    while (d->vcpu[0]->pv->gdt_ready == 0)
+        assert_int_equal(set_gdt_once(d, mfn, 2, &h), HYPERCALL_AGAIN);
+    audit();
+    assert_int_equal(map_writable(d, 0x10000, mfn[0]), (uint64_t)-XEN_EINVAL);
+    swapped[0] = mfn[2];
+    swapped[1] = mfn[1];
+    while (set_gdt_once(d, swapped, 2, &h) == HYPERCALL_AGAIN)
+        stops++;
+    assert_int_equal(h.result, 0);
+    assert_true(stops > 2);
+    assert_int_equal(map_writable(d, 0x10000, mfn[0]), 0);
+    assert_int_equal(map_writable(d, 0x11000, mfn[1]), (uint64_t)-XEN_EINVAL);
+    assert_int_equal(d->vcpu[0]->pv->gdt[0].raw, mfn[2]);
+    assert_int_equal(d->vcpu[0]->pv->gdt[1].raw, mfn[1]);
+    while (set_gdt_once(d, mfn, 2, &h) == HYPERCALL_AGAIN && d->vcpu[0]->pv->gdt_ready < 1)
+        continue;
+    swapped[0] = mfn[0];
+    swapped[1] = FRAMES; /* a frame that is not there */
+    while (set_gdt_once(d, swapped, 2, &h) == HYPERCALL_AGAIN)
+        continue;
+    assert_int_equal(h.result, -XEN_EINVAL);
+    assert_int_equal(d->vcpu[0]->pv->gdt_ready, 0);
+    assert_int_equal(d->vcpu[0]->pv->gdt[0].raw, mfn[2]);
+    audit();
+    while (set_gdt_once(d, mfn, 2, &h) == HYPERCALL_AGAIN && d->vcpu[0]->pv->gdt_ready < 1)
+        continue; /* and the domain ends in the middle */
+}
+
 static void iret_loads_any_value_of_rax(void **state)
 {
     struct domain            *d = create();
@@ -415,7 +477,6 @@ static void one_call(struct domain *d)
     out_count = 0;
     for (unsigned i = 0; i < 1000 && hypercall_run(d->vcpu[0], &h) == HYPERCALL_AGAIN; i++) {
         cpu.pending = (uint32_t)roll(2);
-        d->vcpu[0]->pv->work = 0;
     }
     called[h.nr]++;
     succeeded[h.nr] += h.result >= 0;
@@ -471,6 +532,7 @@ int main(void)
         TEST_PV(a_guest_without_notes_has_its_list_and_ramdisk_mapped),
         TEST_PV(notes_that_cannot_be_are_refused),
         TEST_PV(a_batch_goes_on_where_it_stopped),
+        TEST_PV(a_gdt_of_which_some_frames_are_ready_may_become_another),
         TEST_PV(iret_loads_any_value_of_rax),
         TEST_PV(a_page_that_we_write_is_never_a_table),
         TEST_PV(calls_at_random_break_nothing),

@@ -29,6 +29,8 @@ static void tally_domain(const struct direct_window *w, const struct domain *d)
 
         for (unsigned i = 0; v != NULL && i < PV_GDT_FRAMES; i++)
             tally(w, v->gdt[i]);
+        for (unsigned i = 0; v != NULL && i < v->gdt_ready; i++)
+            tally(w, v->gdt_next[i]);
         for (unsigned i = 0; v != NULL && i < PV_LDT_FRAMES; i++)
             tally(w, v->ldt_frame[i]);
     }

@@ -180,7 +180,6 @@ void pv_vcpu_run(struct vcpu *v)
             break;
         end_exit(c, pv, stat);
         c->entries++;
-        pv->work = 0;
         pv_enter(pv);
         c->stretch_start = rdtsc();
         pv->fault_address = read_cr2();
