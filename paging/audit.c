@@ -332,6 +332,11 @@ static void audit_table(struct auditor *a, mfn_t table)
     for (unsigned i = 0; i < 512; i++) {
         pte_t e = entry_get(a->d, table, i);
 
+        if (is_slot(a->d, f, i)) {
+            if (((e.raw ^ a->d->slots[i - DIRECT_SLOT_FIRST].raw) & ~(PTE_A | PTE_D)) != 0)
+                violation(a, "P3: the hypervisor's entries of a root of ours are not its own");
+            continue;
+        }
         if (!pte_has(e, PTE_P)) {
             if (e.raw != 0)
                 violation(a, "S4: an absent entry is not empty");

@@ -127,7 +127,7 @@ static void update_entry(struct direct_vcpu *v)
         v->new.raw |= v->old.raw &(PTE_A | PTE_D);
     v->fresh = !entry_is_alike(v->old, v->new);
     v->stage = STAGE_STORE;
-    if (need.error != DIRECT_OK) {
+    if (entry_error(v, &need) != DIRECT_OK) {
         request_decide(v, need.error);
     } else if ((r->flags & DIRECT_EXPECT) != 0 && v->old.raw != r->expect) {
         request_decide(v, DIRECT_CHANGED);

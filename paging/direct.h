@@ -15,9 +15,11 @@ struct direct_domain {
     struct direct_machine *machine;
     struct direct_vcpu    *vcpus; /* list */
     uint16_t               id;
-    bool                   dying; /* set once, atomically, before its teardown */
-    uint64_t               scan;  /* where the teardown stands */
-    bool                   found; /* it found something in this pass */
+    bool                   dying;    /* set once, atomically, before its teardown */
+    bool                   shadowed; /* it runs on shadows: what is not present may say anything */
+    bool                   leaky;    /* and it did: no processor may walk its tables any more */
+    uint64_t               scan;     /* where the teardown stands */
+    bool                   found;    /* it found something in this pass */
 };
 
 enum direct_op {

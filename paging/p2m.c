@@ -77,11 +77,23 @@ static uint64_t block_of(uint64_t e, gfn_t gfn, unsigned level)
     return type == P2M_RAM || type == P2M_ROM ? e + (first << PAGE_SHIFT) : e;
 }
 
+/* Direct paging: the guest knows its frames by the machine's numbers. */
+static struct p2m_entry own_frame(const struct pool *pool, gfn_t gfn)
+{
+    const struct frame *f = &pool->phys->frame[gfn.raw];
+
+    if (gfn.raw >= pool->phys->frames || f->kind != FRAME_GUEST || f->owner != pool->owner)
+        return (struct p2m_entry){ MFN_NONE, P2M_HOLE, 0 };
+    return (struct p2m_entry){ mfn_of(gfn.raw), P2M_RAM, 0 };
+}
+
 struct p2m_entry p2m_find(const struct p2m *p2m, gfn_t gfn)
 {
     struct p2m_cached *c = &p2m->cache[gfn.raw >> 9 & (P2M_CACHED - 1)];
     uint64_t           node = p2m->root.raw;
 
+    if (p2m->identity)
+        return own_frame(p2m->pool, gfn);
     if (gfn.raw >= P2M_GFNS)
         return (struct p2m_entry){ MFN_NONE, P2M_HOLE, 0 };
     for (unsigned level = P2M_LEVELS; level > 1; level--) {

@@ -57,6 +57,7 @@ struct paging_domain {
     struct pool         pool;
     struct p2m          p2m;
     mfn_t               direct;     /* root of the tree of direct tables, MFN_NONE if none */
+    const pte_t        *slots;      /* a PV domain: the hypervisor's entries of each root: pv.c */
     uint64_t            generation; /* of our tables in use; older ones allow nothing: blow.c */
     uint64_t            lowered;    /* counts every loss of rights in our tables */
     struct shadow_list  roots;      /* kept, newest first */
@@ -125,6 +126,13 @@ struct paging_locked {
 must_check bool paging_domain_init(struct paging_domain *d, const struct phys *phys, uint16_t id,
                                    enum paging_kind kind, struct pt_features features);
 
+/*
+ * The same for a domain under direct paging (direct.h), whose tables are shadowed from now on. Its
+ * guest frames are the machine's. `slots` are DIRECT_SLOTS entries, and stay where they are.
+ */
+must_check bool paging_pv_init(struct paging_domain *d, const struct phys *phys, uint16_t id,
+                               struct pt_features features, const pte_t *slots);
+
 /* `pae` is a frame of the hypervisor's below 4 GiB; contents are the core's from now on. */
 void paging_vcpu_init(struct paging_domain *d, struct paging_vcpu *v, mfn_t pae);
 
@@ -148,6 +156,20 @@ must_check struct verdict paging_fault(struct paging_locked p, struct paging_vcp
                                        const struct fault *f);
 
 must_check struct verdict paging_invlpg(struct paging_locked p, struct paging_vcpu *v, gva_t va);
+
+/* ---- what the types of a PV domain's frames ask for: direct.h ---- */
+
+/*
+ * DIRECT_ASK_UNSHADOW: the table in this frame is about to be none any more, and no table that is
+ * in use leads to it. Takes a time that does not depend on the guest.
+ */
+must_check struct verdict paging_pv_unshadow(struct paging_locked p, mfn_t mfn);
+
+/* DIRECT_ASK_FOLLOW: entry `index` of the table in this frame has changed. */
+must_check struct verdict paging_pv_follow(struct paging_locked p, mfn_t mfn, unsigned index);
+
+/* True if the vCPU's current root stands for the top table in this frame. */
+must_check bool paging_runs_on(const struct paging_vcpu *v, mfn_t guest);
 
 /* ---- guards: pages that a vCPU must not write unseen; see guard.c ---- */
 

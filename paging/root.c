@@ -77,6 +77,14 @@ void root_forget(struct change *c, mfn_t table)
                 slot_release(c, &v->root[i]);
 }
 
+void root_leave(struct change *c, mfn_t table)
+{
+    for (struct paging_vcpu *v = c->d->vcpus; v; v = v->next)
+        for (unsigned i = 0; i < PAGING_ROOTS; i++)
+            if (slot_names(&v->root[i], table))
+                slot_release(c, &v->root[i]);
+}
+
 /* Empties a table in use, as far as it may now; true if there was something in it. */
 static bool unhook(struct change *c, mfn_t table)
 {
@@ -397,7 +405,7 @@ struct verdict paging_set_regs(struct paging_locked p, struct paging_vcpu *v,
     return verdict_of(&c, VERDICT_RETRY);
 }
 
-static bool runs_on(const struct paging_vcpu *v, mfn_t guest)
+bool paging_runs_on(const struct paging_vcpu *v, mfn_t guest)
 {
     const struct paging_root *r = &v->root[v->current];
 
@@ -410,7 +418,7 @@ static bool runs_on(const struct paging_vcpu *v, mfn_t guest)
 bool root_in_use(const struct paging_domain *d, mfn_t guest)
 {
     for (const struct paging_vcpu *v = d->vcpus; v; v = v->next)
-        if (runs_on(v, guest))
+        if (paging_runs_on(v, guest))
             return true;
     return false;
 }
@@ -476,7 +484,7 @@ void root_begin(struct change *c, struct paging_vcpu *v)
 void root_detach(struct change *c, mfn_t guest)
 {
     for (struct paging_vcpu *v = c->d->vcpus; v; v = v->next)
-        if (runs_on(v, guest))
+        if (paging_runs_on(v, guest))
             root_empty(c, v);
 }
 

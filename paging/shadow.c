@@ -170,7 +170,8 @@ static void chain_remove(const struct paging_domain *d, mfn_t table)
     *link = f->shadow.next;
     if (guest->guest.shadows == 0)
         d->phys->watched[f->shadow.key / level_frames(2)]--;
-    guest->refs--;
+    if (!d->slots) /* a PV domain's table is held by its type */
+        guest->refs--;
 }
 
 void shadow_put(struct change *c, mfn_t table)
@@ -203,6 +204,9 @@ static mfn_t make(struct change *c, uint64_t key, struct role role)
     f->shadow.view = role.view;
     f->shadow.part = role.part;
     f->shadow.generation = d->generation;
+    if (has_slots(d, f))
+        __builtin_memcpy((pte_t *)phys_ptr(d->phys, table) + DIRECT_SLOT_FIRST, d->slots,
+                         DIRECT_SLOTS * sizeof(pte_t));
     d->stats.made++;
     d->stats.shadows++;
     return table;
@@ -238,6 +242,22 @@ static unsigned roles(const struct paging_domain *d, mfn_t guest)
     return n;
 }
 
+/*
+ * A PV domain's table may become none any more while a shadow of it is made: who makes one enters
+ * it first and looks then, and the type machine looks at what is entered after it has changed the
+ * type. So one of them sees the other.
+ */
+static bool still_table(struct change *c, mfn_t guest, mfn_t table)
+{
+    const uint64_t *word = &phys_frame(c->d->phys, guest)->guest.type;
+
+    if (!c->d->slots || type_is_live(type_unpack(__atomic_load_n(word, __ATOMIC_SEQ_CST))))
+        return true;
+    shadow_orphan(c, table);
+    c->again = true;
+    return false;
+}
+
 mfn_t shadow_get(struct change *c, mfn_t guest, struct role role)
 {
     struct paging_domain *d = c->d;
@@ -258,9 +278,10 @@ mfn_t shadow_get(struct change *c, mfn_t guest, struct role role)
         shadow_protect(c, guest);
         d->phys->watched[guest.raw / level_frames(2)]++;
     }
-    f->guest.shadows = (uint32_t)table.raw;
-    f->refs++;
-    return table;
+    __atomic_store_n(&f->guest.shadows, (uint32_t)table.raw, __ATOMIC_SEQ_CST);
+    if (!d->slots)
+        f->refs++;
+    return still_table(c, guest, table) ? table : MFN_NONE;
 }
 
 mfn_t shadow_get_empty(struct change *c, enum pt_format format, unsigned level)
@@ -454,6 +475,19 @@ static bool drop_one(struct change *c, mfn_t table)
     shadow_unpin(c, table);
     root_forget(c, table);
     return true;
+}
+
+void shadow_orphan(struct change *c, mfn_t table)
+{
+    struct frame *f = shadow_of(c->d, table);
+
+    f->shadow.refs++; /* it dies at the end, and only if nothing leads to it */
+    shadow_unpin(c, table);
+    root_leave(c, table);
+    chain_remove(c->d, table);
+    f->shadow.key = SHADOW_KEY_NONE;
+    f->shadow.generation = c->d->generation - 1; /* stale: it allows nothing, and follows nothing */
+    shadow_put(c, table);
 }
 
 /* All shadows of a guest table; those of one format and view stay if `keep` is given. */

@@ -16,6 +16,7 @@
 
 #include "paging.h"
 #include "rmap.h"
+#include "types.h"
 #include "walk.h"
 
 enum shadow_state { SHADOW_LIVE, SHADOW_DEAD };
@@ -83,14 +84,28 @@ static inline bool frame_is_protected(const struct paging_domain *d, const struc
            ((f->guest.shadows != 0 && !f->guest.unsynced) || f->guest.guarded);
 }
 
-/* The first entry from `index` on that is not empty; 512 if there is none. */
+/* A root of a PV domain holds the hypervisor's own entries too: they are none of ours. */
+static inline bool has_slots(const struct paging_domain *d, const struct frame *shadow)
+{
+    return d->slots != NULL && shadow->shadow.level == 4 && shadow->shadow.format == PT_64;
+}
+
+static inline bool is_slot(const struct paging_domain *d, const struct frame *shadow,
+                           unsigned index)
+{
+    return index - DIRECT_SLOT_FIRST < DIRECT_SLOTS && has_slots(d, shadow);
+}
+
+/* The first entry from `index` on that is ours and not empty; 512 if there is none. */
 static inline unsigned entry_next(const struct paging_domain *d, mfn_t table, unsigned index)
 {
     const pte_t *e = phys_ptr(d->phys, table);
 
     while (index < 512) {
-        if (index % 4 == 0 &&
-            (e[index].raw | e[index + 1].raw | e[index + 2].raw | e[index + 3].raw) == 0)
+        if (index == DIRECT_SLOT_FIRST && has_slots(d, shadow_of(d, table)))
+            index += DIRECT_SLOTS;
+        else if (index % 4 == 0 &&
+                 (e[index].raw | e[index + 1].raw | e[index + 2].raw | e[index + 3].raw) == 0)
             index += 4;
         else if (pte_eq(e[index], PTE_EMPTY))
             index++;
@@ -177,6 +192,12 @@ must_check bool shadow_unlink(struct change *c, mfn_t table);
 
 /* Lets go of all shadows of the table in a frame, wherever they are linked. */
 must_check bool shadow_drop(struct change *c, mfn_t mfn);
+
+/*
+ * A shadow that no table in use leads to, of a PV domain: it stands for no table any more. Dead
+ * tables may still lead to it; it dies with the last of them.
+ */
+void shadow_orphan(struct change *c, mfn_t table);
 
 /* ---- rules.c: what one of our entries may say ---- */
 
@@ -279,6 +300,8 @@ must_check struct verdict root_restore(struct change *c, struct paging_vcpu *v);
 
 /* Forgets every root slot that names this table and is not in use. */
 void root_forget(struct change *c, mfn_t table);
+/* The same, those in use too: a PV vCPU outside of the guest runs on no table of ours. */
+void root_leave(struct change *c, mfn_t table);
 /* Empties roots in use, so that what hangs below them can be reaped; true if it found work. */
 must_check bool root_unhook(struct change *c);
 

@@ -63,7 +63,7 @@ void sync_entry(struct change *c, mfn_t shadow, unsigned index)
     unsigned              level = f->shadow.level;
     struct span           span = span_of(f, index);
 
-    if (span.count == 0 || is_stale(c->d, f))
+    if (span.count == 0 || is_stale(c->d, f) || is_slot(c->d, f, index))
         return;
     pte_t    e = walk_read(c->d->phys, mode, mfn_of(f->shadow.key), index);
     uint64_t rights = rules_rights(mode, f->shadow.view, level, e, 0);

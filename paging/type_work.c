@@ -134,6 +134,16 @@ void accept_entry(struct direct_vcpu *v, struct type_level *t)
     t->cursor++;
 }
 
+enum direct_error entry_error(const struct direct_vcpu *v, const struct entry_need *need)
+{
+    struct direct_domain *d = v->request.owner;
+
+    if (need->error != DIRECT_L1TF || !d->shadowed)
+        return need->error;
+    __atomic_store_n(&d->leaky, true, __ATOMIC_SEQ_CST);
+    return DIRECT_OK;
+}
+
 /* Upwards: the next entry that needs a reference. */
 static void visit_up(struct direct_vcpu *v, struct type_level *t)
 {
@@ -152,7 +162,7 @@ static void visit_up(struct direct_vcpu *v, struct type_level *t)
         /* To come back to where it stood is no progress, or small budgets would get nowhere. */
         if (!t->half)
             count_entry(v);
-        if (need.error != DIRECT_OK) {
+        if (entry_error(v, &need) != DIRECT_OK) {
             v->error = need.error;
             t->down = true;
             return;

@@ -23,6 +23,12 @@ void accept_entry(struct direct_vcpu *v, struct type_level *t);
 void pending_push(struct direct_vcpu *v, mfn_t mfn, enum pending_mode mode, mfn_t parent,
                   uint8_t level);
 
+/*
+ * What is wrong with an entry of a table of the request's owner. Where shadows are walked, no
+ * processor sees what is not present.
+ */
+enum direct_error entry_error(const struct direct_vcpu *v, const struct entry_need *need);
+
 /* ---- type_job.c: one reference ---- */
 
 /* Begins a job: `job` says what is wanted, and what is held already. */
