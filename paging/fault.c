@@ -44,6 +44,16 @@ static struct role child_role(const struct path *p, unsigned level)
 }
 
 /*
+ * Tables of a PV domain change under no lock of ours: another vCPU's update may be stored, and its
+ * shadows be about to follow.
+ */
+static bool leads_there(const struct path *p, unsigned level, pte_t ours)
+{
+    return !p->c->d->slots || shadow_of(p->c->d, mfn_of(pte_frame(ours)))->shadow.key ==
+                                  p->walk->step[level - 1].table.raw;
+}
+
+/*
  * What is linked is right, since our entries follow the guest's; only without WP, what a
  * user access needs and what a supervisor write needs differ. The guest's large page is
  * looked at again: the access may have set its D.
@@ -51,7 +61,7 @@ static struct role child_role(const struct path *p, unsigned level)
 static bool may_trust(const struct path *p, unsigned level, pte_t ours)
 {
     return pte_has(ours, PTE_P) && !entry_is_leaf(level, ours) && level != p->walk->level &&
-           ((p->view & PT_VIEW_WP) || p->mode->format == PT_DIRECT);
+           ((p->view & PT_VIEW_WP) || p->mode->format == PT_DIRECT) && leads_there(p, level, ours);
 }
 
 /*

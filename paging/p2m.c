@@ -80,11 +80,12 @@ static uint64_t block_of(uint64_t e, gfn_t gfn, unsigned level)
 /* Direct paging: the guest knows its frames by the machine's numbers. */
 static struct p2m_entry own_frame(const struct pool *pool, gfn_t gfn)
 {
-    const struct frame *f = &pool->phys->frame[gfn.raw];
+    mfn_t mfn = mfn_of(gfn.raw);
 
-    if (gfn.raw >= pool->phys->frames || f->kind != FRAME_GUEST || f->owner != pool->owner)
+    if (mfn.raw >= pool->phys->frames || phys_frame(pool->phys, mfn)->kind != FRAME_GUEST ||
+        phys_frame(pool->phys, mfn)->owner != pool->owner)
         return (struct p2m_entry){ MFN_NONE, P2M_HOLE, 0 };
-    return (struct p2m_entry){ mfn_of(gfn.raw), P2M_RAM, 0 };
+    return (struct p2m_entry){ mfn, P2M_RAM, 0 };
 }
 
 struct p2m_entry p2m_find(const struct p2m *p2m, gfn_t gfn)

@@ -34,10 +34,10 @@ struct p2m {
     struct pool       *pool;
     mfn_t              root;
     mfn_t              cache_frame;
-    struct p2m_cached *cache; /* [P2M_CACHED], by block number */
-    uint64_t           pages; /* guest frames that have memory behind them */
-    uint64_t           end;   /* beyond all guest frames that ever had something behind them */
-    bool identity; /* a guest's frame is the machine's, if it is its owner's: the tree is not used */
+    struct p2m_cached *cache;    /* [P2M_CACHED], by block number */
+    uint64_t           pages;    /* guest frames that have memory behind them */
+    uint64_t           end;      /* beyond all guest frames that ever had something behind them */
+    bool               identity; /* gfn and mfn of what its owner has are the same: no tree */
 };
 
 #define P2M_BITS 40 /* guest-physical addresses have at most this many bits */

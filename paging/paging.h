@@ -165,6 +165,13 @@ must_check struct verdict paging_invlpg(struct paging_locked p, struct paging_vc
  */
 must_check struct verdict paging_pv_unshadow(struct paging_locked p, mfn_t mfn);
 
+/*
+ * The domain goes back to its own tables: no vCPU has a root of ours any more, and nothing that is
+ * left allows anything. paging_domain_reap takes it away, while the guest may run and the two calls
+ * here may come.
+ */
+void paging_pv_leave(struct paging_locked p);
+
 /* DIRECT_ASK_FOLLOW: entry `index` of the table in this frame has changed. */
 must_check struct verdict paging_pv_follow(struct paging_locked p, mfn_t mfn, unsigned index);
 

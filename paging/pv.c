@@ -31,6 +31,15 @@ struct verdict paging_pv_unshadow(struct paging_locked p, mfn_t mfn)
     return verdict_of(&c, VERDICT_RETRY);
 }
 
+void paging_pv_leave(struct paging_locked p)
+{
+    struct change c = { .d = p.domain };
+
+    for (; p.domain->vcpus; p.domain->vcpus = p.domain->vcpus->next)
+        root_release_all(&c, p.domain->vcpus);
+    p.domain->generation++;
+}
+
 struct verdict paging_pv_follow(struct paging_locked p, mfn_t mfn, unsigned index)
 {
     struct change c = { .d = p.domain };

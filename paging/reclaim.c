@@ -109,18 +109,6 @@ struct verdict paging_pool_spare(struct paging_locked p, unsigned pairs, bool *r
 
 /* ---- the end ---- */
 
-static void release_roots(struct change *c, struct paging_vcpu *v)
-{
-    for (unsigned i = 0; i < PAGING_ROOTS; i++) {
-        struct paging_root *r = &v->root[i];
-
-        for (unsigned t = 0; r->used && t < r->count; t++)
-            if (mfn_valid(r->table[t]))
-                shadow_put(c, r->table[t]);
-        r->used = false;
-    }
-}
-
 /* Nobody runs any more: every table loses what keeps it, the rest is the reaper's. */
 static bool let_go(struct paging_domain *d)
 {
@@ -128,7 +116,7 @@ static bool let_go(struct paging_domain *d)
 
     for (; d->vcpus; d->vcpus = d->vcpus->next) {
         paging_guard_set((struct paging_locked){ d }, d->vcpus, NULL);
-        release_roots(&c, d->vcpus);
+        root_release_all(&c, d->vcpus);
     }
     while (d->unsynced.tail != 0)
         if (!drop_last(&c, &d->unsynced))

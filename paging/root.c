@@ -77,6 +77,13 @@ void root_forget(struct change *c, mfn_t table)
                 slot_release(c, &v->root[i]);
 }
 
+void root_release_all(struct change *c, struct paging_vcpu *v)
+{
+    for (unsigned i = 0; i < PAGING_ROOTS; i++)
+        if (v->root[i].used)
+            slot_release(c, &v->root[i]);
+}
+
 void root_leave(struct change *c, mfn_t table)
 {
     for (struct paging_vcpu *v = c->d->vcpus; v; v = v->next)

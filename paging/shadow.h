@@ -302,6 +302,8 @@ must_check struct verdict root_restore(struct change *c, struct paging_vcpu *v);
 void root_forget(struct change *c, mfn_t table);
 /* The same, those in use too: a PV vCPU outside of the guest runs on no table of ours. */
 void root_leave(struct change *c, mfn_t table);
+/* All that a vCPU has, which will not run on any of them again. */
+void root_release_all(struct change *c, struct paging_vcpu *v);
 /* Empties roots in use, so that what hangs below them can be reaped; true if it found work. */
 must_check bool root_unhook(struct change *c);
 

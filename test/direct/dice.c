@@ -1,7 +1,7 @@
 #include "dice.h"
 
 static _Thread_local uint64_t state = 1;
-static bool                   gives = true;
+static bool                   gives = true, builds;
 
 void dice_seed(uint64_t seed)
 {
@@ -22,6 +22,11 @@ void dice_gives(bool does)
     gives = does;
 }
 
+void dice_builds(bool does)
+{
+    builds = does;
+}
+
 unsigned dice_index(void)
 {
     static const unsigned indexes[] = { 0, 1, 2, 255, 256, 511 };
@@ -39,8 +44,7 @@ static uint8_t meant(unsigned frame)
 
 static unsigned any_frame(const struct world *w)
 {
-    return dice(50) == 0 ? (unsigned)w->phys.frames + dice(2)
-                         : 1 + dice((unsigned)w->phys.frames - 1);
+    return dice(50) == 0 ? (unsigned)w->frames + dice(2) : 1 + dice((unsigned)w->frames - 1);
 }
 
 static uint64_t odd_bits(void)
@@ -113,15 +117,39 @@ static struct direct_request update(struct world *w)
     r.flags = dice(4) == 0 ? DIRECT_PRESERVE : 0;
     r.value = entry_for(w, meant((unsigned)r.mfn.raw));
     /* The same with other flags: the quick way. */
-    if (dice(4) == 0 && r.mfn.raw < w->phys.frames && r.index < DIRECT_ENTRIES)
+    if (dice(4) == 0 && r.mfn.raw < w->frames && r.index < DIRECT_ENTRIES)
         r.value = table_read(&w->machine, r.mfn, r.index).raw ^
                   (dice(2) ? harmless_bits() : odd_bits() | (dice(2) ? PTE_W : 0));
+    return r;
+}
+
+/* A table of the next level, or memory, below a table that is meant to be one; or a root. */
+static struct direct_request build(struct world *w)
+{
+    unsigned              frame = 1 + 2 * dice(4) + (dice(4) == 0), level = meant(frame);
+    struct direct_request r = world_request(w, DIRECT_UPDATE, frame);
+
+    if (dice(8) == 0) {
+        r = world_request(w, DIRECT_ROOT, 1 + dice(2));
+        r.user = dice(2) != 0;
+        return r;
+    }
+    r.index = dice(2);
+    if (dice(3) == 0)
+        r.value = 0;
+    else if (level == TYPE_L1)
+        r.value = ENTRY(9 + dice(2), dice(4) ? RW : RO);
+    else
+        r.value = ENTRY(3 + 2 * (TYPE_L4 - level) + (dice(4) == 0), RW);
     return r;
 }
 
 struct direct_request dice_request(struct world *w, const unsigned *given)
 {
     struct direct_request r;
+
+    if (builds && dice(2) != 0)
+        return build(w);
 
     switch (dice(16)) {
     case 0:
@@ -148,7 +176,7 @@ struct direct_request dice_request(struct world *w, const unsigned *given)
         return r;
     case 6:
     case 7:
-        for (unsigned i = 1; gives && i < w->phys.frames; i++) {
+        for (unsigned i = 1; gives && i < w->frames; i++) {
             if (given[i] > 0) {
                 r = world_request(w, DIRECT_PUT, i);
                 r.kind = TYPE_SEGMENTS; /* whichever it was: the frame knows */

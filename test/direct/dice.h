@@ -11,6 +11,8 @@ unsigned dice_index(void);
 uint64_t dice_entry(const struct world *w);
 /* If not, no DIRECT_GET and DIRECT_PUT: the audit does not know of them. */
 void dice_gives(bool gives);
+/* If so, half of what is asked builds tables that lead to memory. */
+void dice_builds(bool builds);
 /* `given`: for each frame, how many references of DIRECT_GET are out. */
 struct direct_request dice_request(struct world *w, const unsigned *given);
 void                  dice_answered(const struct direct_request *r, bool done, unsigned *given);

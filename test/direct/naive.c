@@ -278,3 +278,31 @@ bool naive_put(struct naive *n, int frame)
     }
     return false;
 }
+
+int naive_access(struct naive *n, int root, uint64_t va, bool write, bool fetch, unsigned *code)
+{
+    const uint64_t nx = 1ull << 63;
+    uint64_t      *way[4];
+    int            frame = root;
+
+    *code = 4u + (write ? 2u : 0u) + (fetch ? 16u : 0u);
+    for (int i = 0; i < 4; i++) {
+        if (frame <= 0 || frame >= n->frames || n->foreign[frame]) {
+            *code += 9; /* what is not the guest's reads as all ones: reserved bits */
+            return 0;
+        }
+        way[i] = &n->memory[frame][va >> (39 - 9 * i) & 511];
+        if ((*way[i] & P) == 0)
+            return 0;
+        frame = FRAME(*way[i]);
+    }
+    for (int i = 0; i < 4; i++) {
+        if ((*way[i] & U) == 0 || (write && (*way[i] & W) == 0) || (fetch && (*way[i] & nx) != 0)) {
+            *code += 1;
+            return 0;
+        }
+    }
+    for (int i = 0; i < 4; i++)
+        *way[i] |= i == 3 && write ? A | D : A;
+    return frame;
+}

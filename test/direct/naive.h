@@ -47,4 +47,10 @@ bool naive_root(struct naive *n, int vcpu, int user, int frame);
 bool naive_get(struct naive *n, int frame, int type);
 bool naive_put(struct naive *n, int frame);
 
+/*
+ * A program's access through a root: the frame that it reaches, or 0 and the error code of its
+ * fault. A and D are set.
+ */
+int naive_access(struct naive *n, int root, uint64_t va, bool write, bool fetch, unsigned *code);
+
 #endif

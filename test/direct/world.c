@@ -14,6 +14,7 @@ void world_init(struct world *w, unsigned frames, unsigned vcpus, uint64_t l1tf_
         abort();
     memset(w->memory, 0, frames * PAGE_SIZE);
     w->phys = (struct phys){ w->memory, frames, w->frame, NULL, NULL };
+    w->frames = frames;
     direct_machine_init(&w->machine, &w->phys, vcpus, l1tf_limit, SLOTS);
     for (unsigned i = 0; i < WORLD_DOMAINS; i++)
         direct_domain_init(&w->domain[i], &w->machine, (uint16_t)(i + 1));
@@ -86,6 +87,8 @@ void world_carry_out(struct world *w, const struct direct_vcpu *v)
 {
     unsigned self = (unsigned)(v - w->vcpu);
 
+    if (w->shadowed)
+        w->obey(w->shadowed, self, &v->ask);
     switch (v->ask.kind) {
     case DIRECT_ASK_FLUSH:
         for (unsigned i = 0; i < w->vcpus; i++)
@@ -93,9 +96,9 @@ void world_carry_out(struct world *w, const struct direct_vcpu *v)
                 flush(w, i);
         return;
     case DIRECT_ASK_UNSHADOW:
-        w->frame[v->ask.mfn.raw].guest.shadows = 0;
-        return;
     case DIRECT_ASK_FOLLOW:
+        if (!w->shadowed && v->ask.kind == DIRECT_ASK_UNSHADOW)
+            w->frame[v->ask.mfn.raw].guest.shadows = 0;
         return;
     case DIRECT_ASK_LOAD:
         w->loaded[self][v->request.user] = v->ask.mfn;
@@ -157,7 +160,7 @@ bool world_load_leaf(struct world *w, unsigned cpu, unsigned frame, bool writabl
 {
     uint16_t *has = writable ? &w->tlb[cpu].writable : &w->tlb[cpu].read;
 
-    for (unsigned t = 1; (*has >> frame & 1) == 0 && t < w->phys.frames; t++) {
+    for (unsigned t = 1; (*has >> frame & 1) == 0 && t < w->frames; t++) {
         if (!walks(w, cpu, t, TYPE_L1) || !has_entry(w, t, frame, writable ? PTE_P | PTE_W : PTE_P))
             continue;
         *has = (uint16_t)(*has | 1u << frame);
@@ -176,7 +179,7 @@ static bool leads(const struct world *w, unsigned cpu, unsigned frame, unsigned 
 
     if (type.kind == level && type_is_live(type))
         return true;
-    for (unsigned t = 1; level < TYPE_L4 && type.kind != level + 1 && t < w->phys.frames; t++)
+    for (unsigned t = 1; level < TYPE_L4 && type.kind != level + 1 && t < w->frames; t++)
         if ((w->tlb[cpu].table[level + 1] >> t & 1) != 0 && has_entry(w, t, frame, PTE_P))
             return true;
     return false;
@@ -225,7 +228,7 @@ static bool entry_sound(const struct world *w, unsigned table, unsigned level, u
 
     if ((e & p) == 0)
         return true;
-    if ((e & us) == 0 || (e & (pwt | pcd | ps_or_pat)) != 0 || frame >= w->phys.frames)
+    if ((e & us) == 0 || (e & (pwt | pcd | ps_or_pat)) != 0 || frame >= w->frames)
         return false;
     to = type_read(&w->machine, mfn_of(frame));
     if (level == 1)
@@ -271,7 +274,7 @@ bool world_sound(struct world *w)
 {
     struct direct_domain *domains[WORLD_DOMAINS] = { &w->domain[0], &w->domain[1] };
     struct direct_tally   tally[WORLD_FRAMES] = { { 0 } };
-    struct direct_window  window = { mfn_of(0), w->phys.frames, tally };
+    struct direct_window  window = { mfn_of(0), w->frames, tally };
     struct direct_audit   audit = { 0 };
 
     for (unsigned i = 0; i < w->vcpus; i++) {
@@ -293,11 +296,11 @@ bool world_sound(struct world *w)
         snprintf(w->why, sizeof(w->why), "%s", audit.first);
         return false;
     }
-    for (unsigned frame = 1; frame < w->phys.frames; frame++)
+    for (unsigned frame = 1; frame < w->frames; frame++)
         if (!table_sound(w, frame))
             return false;
     for (unsigned cpu = 0; cpu < w->vcpus; cpu++)
-        for (unsigned frame = 1; frame < w->phys.frames; frame++)
+        for (unsigned frame = 1; frame < w->frames; frame++)
             if (!tlb_sound(w, cpu, frame))
                 return false;
     return true;

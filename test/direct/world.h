@@ -7,7 +7,8 @@
 
 #include "paging/type_work.h"
 
-#define WORLD_FRAMES  16
+#define WORLD_FRAMES  16  /* of guests, at most */
+#define WORLD_POOL    160 /* behind them, where tables are shadowed: shadowed.h */
 #define WORLD_VCPUS   4
 #define WORLD_DOMAINS 2
 
@@ -19,7 +20,8 @@ struct tlb {
 
 struct world {
     uint8_t              *memory; /* frames of 4096 bytes */
-    struct frame          frame[WORLD_FRAMES];
+    struct frame          frame[WORLD_FRAMES + WORLD_POOL];
+    unsigned              frames; /* the guests' */
     struct phys           phys;
     struct direct_machine machine;
     struct direct_domain  domain[WORLD_DOMAINS];
@@ -30,6 +32,9 @@ struct world {
     bool                  ticking[WORLD_VCPUS]; /* a flush has begun */
     uint32_t              tick[WORLD_VCPUS];
     char                  why[200]; /* what was wrong first */
+    struct shadowed      *shadowed; /* NULL: never */
+    /* Carries out what is asked for by this vCPU as far as shadows are concerned. */
+    void (*obey)(struct shadowed *s, unsigned vcpu, const struct direct_ask *ask);
 };
 
 #define ENTRY(frame, flags) ((uint64_t)(frame) << PAGE_SHIFT | (flags))
