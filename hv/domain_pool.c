@@ -31,8 +31,11 @@ uint64_t domain_pool_minimum(const struct config *config)
 
 uint64_t domain_pool_wanted(const struct config *config)
 {
-    if (config->type == CONFIG_PV)
-        return 0;
+    return config->type == CONFIG_PV ? 0 : domain_pool_of_shadows(config);
+}
+
+uint64_t domain_pool_of_shadows(const struct config *config)
+{
     if (config->shadow_memory != 0)
         return (uint64_t)config->shadow_memory * FRAMES_PER_MB;
     return even((uint64_t)config->memory * FRAMES_PER_MB / 32 + 1024 +
@@ -65,7 +68,7 @@ static bool take_pair(struct domain *d)
     return true;
 }
 
-static enum domain_pool_result grow(struct domain *d, uint64_t frames)
+enum domain_pool_result domain_pool_grow(struct domain *d, uint64_t frames)
 {
     for (unsigned i = 0; i < PAIRS_GIVEN && d->paging.pool.total < frames; i++)
         if (!give_pair(d))
@@ -90,11 +93,14 @@ static enum domain_pool_result shrink(struct domain *d, uint64_t frames)
 
 enum domain_pool_result domain_pool_set(struct domain *d, uint64_t frames)
 {
+    /* A PV domain that is shadowed needs none for a p2m. */
+    uint64_t least = d->config.type == CONFIG_PV ? even(pool_minimum(0, d->config.vcpus))
+                                                 : domain_pool_minimum(&d->config);
+
     frames = even(frames);
-    if (d->config.type == CONFIG_PV || frames < domain_pool_minimum(&d->config) ||
-        frames > DOMAIN_POOL_MB_MAX * FRAMES_PER_MB)
+    if (!d->paging_ready || frames < least || frames > DOMAIN_POOL_MB_MAX * FRAMES_PER_MB)
         return DOMAIN_POOL_REFUSED;
-    return d->paging.pool.total < frames ? grow(d, frames) : shrink(d, frames);
+    return d->paging.pool.total < frames ? domain_pool_grow(d, frames) : shrink(d, frames);
 }
 
 enum domain_pool_result domain_pool_resize(struct domain *d, uint64_t mb)

@@ -7,6 +7,9 @@
 /* Frames that the file asks for, or the default; even. */
 must_check uint64_t domain_pool_wanted(const struct config *config);
 
+/* What tables of ours take, of any domain like this, a PV domain's shadows too; even. */
+must_check uint64_t domain_pool_of_shadows(const struct config *config);
+
 /* The least that a domain like this must have, in frames; even. */
 must_check uint64_t domain_pool_minimum(const struct config *config);
 
@@ -25,6 +28,9 @@ enum domain_pool_result {
  * between two steps; each leaves less to be done. Not for a domain that is being built or dies.
  */
 must_check enum domain_pool_result domain_pool_set(struct domain *d, uint64_t frames);
+
+/* The same towards a larger pool, whatever is in it now: what the domain must have is not asked. */
+must_check enum domain_pool_result domain_pool_grow(struct domain *d, uint64_t frames);
 
 /* All steps, for so many MiB, with a preemption point after each; never AGAIN. */
 must_check enum domain_pool_result domain_pool_resize(struct domain *d, uint64_t mb);

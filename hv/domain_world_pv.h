@@ -28,6 +28,15 @@ void pv_edge_flush_address(gva_t va)
     (void)va;
     flushes++;
 }
+uint64_t pv_edge_l1tf_limit(void)
+{
+    return 0;
+}
+void pv_edge_mode_changed(const struct domain *d)
+{
+    (void)d;
+    flushes++;
+}
 void pv_edge_load_root(struct pv_vcpu *v)
 {
     (void)v;

@@ -4,6 +4,7 @@
 #include "hv/guest.h"
 #include "hv/monitor_parse.h"
 #include "hv/preempt.h"
+#include "hv/pv.h"
 
 #define EXIT_KINDS 4096 /* more an edge cannot have */
 
@@ -32,7 +33,7 @@ bool kind_parse(const char *word, enum kind *kind)
 enum kind kind_of(const struct domain *d)
 {
     if (d->pv != NULL)
-        return PAGED_DIRECT;
+        return pv_is_shadowed(d) ? PAGED_SHADOW : PAGED_DIRECT;
     return d->paging.kind == PAGING_SHADOW ? PAGED_SHADOW : PAGED_NESTED;
 }
 
@@ -47,8 +48,12 @@ const char *kind_refused(const struct domain *d, enum kind kind)
 {
     if (d->state == DOMAIN_DYING || d->state == DOMAIN_BUILDING)
         return "it is not there any more, or not yet";
+    if (d->pv != NULL && kind == PAGED_NESTED)
+        return "a PV guest runs on its own tables or on shadows of them";
     if (d->pv != NULL)
-        return kind == PAGED_DIRECT ? NULL : "a PV guest runs on its own tables";
+        return kind == PAGED_DIRECT && pv_is_leaky(d)
+                   ? "its tables name memory where nothing is present, which could leak (L1TF)"
+                   : NULL;
     if (kind == PAGED_DIRECT)
         return "only a PV guest can run on its own tables";
     if (kind == PAGED_NESTED && !machine_offers_nested())
@@ -138,6 +143,21 @@ static enum kind_result change(struct domain *d, enum paging_kind kind)
     return KIND_DONE;
 }
 
+/* What shadows of a PV domain take is there while they are. */
+static enum kind_result change_pv(struct domain *d, enum kind kind)
+{
+    enum pv_shadow_result result;
+
+    if (kind == PAGED_DIRECT) {
+        pv_shadow_off(d);
+        return KIND_DONE;
+    }
+    result = pv_shadow_on_step(d);
+    if (result == PV_SHADOW_NO_MEMORY)
+        return KIND_NO_MEMORY;
+    return result == PV_SHADOW_DONE ? KIND_DONE : KIND_AGAIN;
+}
+
 /* The guest was left for this: each processor does so before it can ask for such a change. */
 enum kind_result kind_change_step(struct domain *d, enum kind kind)
 {
@@ -146,13 +166,16 @@ enum kind_result kind_change_step(struct domain *d, enum kind kind)
     if (kind_of(d) == kind)
         return KIND_DONE;
     close_account(d);
-    result = change(d, kind == PAGED_SHADOW ? PAGING_SHADOW : PAGING_NESTED);
+    if (d->pv != NULL)
+        result = change_pv(d, kind);
+    else
+        result = change(d, kind == PAGED_SHADOW ? PAGING_SHADOW : PAGING_NESTED);
     if (result == KIND_DONE)
         d->kind_changes++;
     return result;
 }
 
-bool kind_change(struct domain *d, enum kind kind)
+enum kind_result kind_change(struct domain *d, enum kind kind)
 {
     enum kind_result result;
 
@@ -160,5 +183,5 @@ bool kind_change(struct domain *d, enum kind kind)
         result = kind_change_step(d, kind);
         preemption_point(this_cpu(), "a change of the kind of paging");
     } while (result == KIND_AGAIN); /* each time less is left to be let go of */
-    return result == KIND_DONE;
+    return result;
 }

@@ -33,8 +33,9 @@ const char *kind_refused(const struct domain *d, enum kind kind);
 
 enum kind_result {
     KIND_DONE,
-    KIND_AGAIN,  /* memory was made free for it: call again                         */
-    KIND_CRASHED /* there is not memory enough for it, and the domain has been told */
+    KIND_AGAIN,     /* a step towards the memory that it takes was made: call again    */
+    KIND_NO_MEMORY, /* the machine has none for it, and nothing has changed            */
+    KIND_CRASHED    /* there is not memory enough for it, and the domain has been told */
 };
 
 /*
@@ -43,8 +44,8 @@ enum kind_result {
  */
 must_check enum kind_result kind_change_step(struct domain *d, enum kind kind);
 
-/* All steps, with preemption points between them. False: it crashed. */
-must_check bool kind_change(struct domain *d, enum kind kind);
+/* All steps, with preemption points between them; never AGAIN. */
+must_check enum kind_result kind_change(struct domain *d, enum kind kind);
 
 /* What was counted under a kind, up to now. */
 struct kind_account kind_account(const struct domain *d, enum kind kind);

@@ -40,7 +40,17 @@ static bool change(struct domain *d, enum kind kind)
         return false;
     }
     preemption_ignore(this_cpu());
-    return kind_change(d, kind);
+    switch (kind_change(d, kind)) {
+    case KIND_NO_MEMORY:
+        print("paging: the machine has no memory for shadows of %s's tables\n", d->name);
+        return false;
+    case KIND_CRASHED:
+    case KIND_AGAIN:
+        return false;
+    case KIND_DONE:
+        break;
+    }
+    return true;
 }
 
 bool monitor_paging(const struct monitor_words *w)

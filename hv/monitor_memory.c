@@ -95,7 +95,7 @@ bool monitor_walk(const struct monitor_words *w)
         print("walk: %s has no tables\n", d->name);
         return false;
     }
-    if (v->pv)
+    if (v->pv && !pv_is_shadowed(d))
         pv_view(v, gva_of(address), &view);
     else
         paging_view(domain_lock(d), &v->paging, gva_of(address), &view);
@@ -224,7 +224,7 @@ bool monitor_blow(const struct monitor_words *w)
         print("blow: %s is %s\n", d->name, monitor_state_name(d));
         return false;
     }
-    if (d->pv) {
+    if (d->pv && !pv_is_shadowed(d)) {
         print("blow: %s runs on its own tables\n", d->name);
         return false;
     }
@@ -247,7 +247,7 @@ static void audit_domain(struct domain *d, struct audit *sum)
 {
     struct audit one = { 0 };
 
-    if (d->state == DOMAIN_DYING || d->state == DOMAIN_BUILDING || d->pv)
+    if (d->state == DOMAIN_DYING || d->state == DOMAIN_BUILDING || (d->pv && !pv_is_shadowed(d)))
         return;
     paging_audit(domain_lock(d), &one);
     if (one.violations > 0 && sum->violations == 0)

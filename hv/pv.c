@@ -6,6 +6,7 @@
 #include "hv/alloc.h"
 #include "hv/build.h"
 #include "hv/hc.h"
+#include "hv/kind.h"
 #include "hv/print.h"
 
 #define CPUS             1 /* that run the hypervisor */
@@ -37,6 +38,14 @@ static struct pv_vcpu *vcpu_of(struct direct_vcpu *v)
     return (struct pv_vcpu *)((uint8_t *)v - offsetof(struct pv_vcpu, direct));
 }
 
+static struct domain *domain_of(const struct direct_vcpu *v)
+{
+    struct domain *d = domain_by_id(v->domain->id);
+
+    BUG_ON(d == NULL);
+    return d;
+}
+
 static void obey(struct direct_vcpu *v, const struct direct_ask *ask)
 {
     struct pv_vcpu *pv = vcpu_of(v);
@@ -52,8 +61,23 @@ static void obey(struct direct_vcpu *v, const struct direct_ask *ask)
         return;
     case DIRECT_ASK_UNSHADOW:
     case DIRECT_ASK_FOLLOW:
-        panic("a table of a domain under direct paging has shadows");
+        pv_shadow_obey(domain_of(v), ask);
+        return;
     }
+}
+
+/* Its own tables cannot say what is wanted, but shadows of them could. */
+static enum pv_result refused(struct direct_vcpu *v, enum direct_error error)
+{
+    struct domain *d = domain_of(v);
+
+    if (error != DIRECT_L1TF)
+        return PV_REFUSED;
+    if (kind_change_step(d, PAGED_SHADOW) == KIND_NO_MEMORY) {
+        domain_crash(d, "it needs shadows of its tables, and the machine has no memory for them");
+        return PV_REFUSED;
+    }
+    return PV_AGAIN;
 }
 
 /* One call of the machine's, and what it asks for on the way. */
@@ -76,7 +100,7 @@ static enum pv_result call(struct direct_vcpu *v, const struct direct_request *r
     case DIRECT_AGAIN:
         return PV_AGAIN;
     case DIRECT_REFUSED:
-        return PV_REFUSED;
+        return refused(v, verdict.error);
     case DIRECT_ASK:
     case DIRECT_BROKEN:
         break;
@@ -161,6 +185,10 @@ void pv_m2p_set(mfn_t mfn, uint64_t pfn)
 
 bool pv_collect(void)
 {
+    /* No dead table may know a frame that is given away. */
+    for (struct domain *d = domains; d != NULL; d = d->next)
+        if (d->pv != NULL && !pv_shadow_work(d))
+            return false;
     for (unsigned i = 0; i < COLLECT_AT_ONCE; i++) {
         mfn_t          mfn = direct_freed(&pv_machine);
         struct domain *owner;
@@ -217,7 +245,8 @@ bool pv_domain_create(struct domain *d)
     if (pv == NULL)
         return false;
     if (pv_machine.phys == NULL)
-        direct_machine_init(&pv_machine, &machine_phys, CPUS, 0, pv_edge_slots());
+        direct_machine_init(&pv_machine, &machine_phys, CPUS, pv_edge_l1tf_limit(),
+                            pv_edge_slots());
     direct_domain_init(&pv->direct, &pv_machine, d->id);
     direct_vcpu_init(&pv->keeper, &pv->direct);
     d->pv = pv;
@@ -279,6 +308,8 @@ bool pv_domain_release_step(struct domain *d)
     enum pv_result        result;
 
     if (!pv->direct.dying) {
+        if (!pv_shadow_release_step(d))
+            return false;
         for (unsigned i = 0; i < d->nr_vcpus; i++)
             machine_vcpu_destroy(d->vcpu[i]); /* its descriptors leave the processor */
         drop_references(d);

@@ -56,6 +56,7 @@ enum pv_kind {
     PV_KIND_HYPERCALL,
     PV_KIND_SYSCALL, /* of a program, to the guest's kernel */
     PV_KIND_PAGE_FAULT,
+    PV_KIND_SHADOW_FAULT, /* of ours, not of the guest's */
     PV_KIND_TABLE_WRITE,
     PV_KIND_PRIVILEGED,
     PV_KIND_EXCEPTION,
@@ -96,6 +97,9 @@ struct pv_vcpu {
 _Static_assert(sizeof(struct pv_regs) == 22 * 8, "x86/pv/entry.S");
 _Static_assert(offsetof(struct pv_vcpu, host_rsp) == 22 * 8, "x86/pv/entry.S");
 
+/* Where a PV domain stands between its own tables and shadows of them: pv_shadow.c. */
+enum pv_mode { PV_ON_ITS_OWN, PV_FILLING, PV_SHADOWED, PV_EMPTYING };
+
 #define PV_HELD_MAX (DOMAIN_VCPUS_MAX + DOMAIN_GRANT_FRAMES + 3)
 
 struct pv_domain {
@@ -103,6 +107,7 @@ struct pv_domain {
     struct direct_vcpu   keeper;            /* for what no vCPU of the domain asks for */
     mfn_t                held[PV_HELD_MAX]; /* kept writable for us */
     unsigned             helds;
+    uint8_t              mode; /* enum pv_mode */
 };
 
 /* ---- the page-type machine ---- */
@@ -169,6 +174,40 @@ static inline bool pv_address_ok(uint64_t va, uint64_t bytes)
     return last < UINT64_C(0x800000000000) || va >= PV_RESERVED_END;
 }
 
+/* ---- shadow mode: pv_shadow.c ---- */
+
+/* Its vCPUs run on tables of ours. */
+static inline bool pv_is_shadowed(const struct domain *d)
+{
+    return d->pv->mode == PV_SHADOWED;
+}
+
+/* Its tables say what no processor may see: it stays shadowed. */
+static inline bool pv_is_leaky(const struct domain *d)
+{
+    return d->pv->direct.leaky;
+}
+
+enum pv_shadow_result { PV_SHADOW_DONE, PV_SHADOW_AGAIN, PV_SHADOW_NO_MEMORY };
+
+/*
+ * One bounded step towards shadows. The domain may run between two steps. No memory: what was taken
+ * for it goes back in the background.
+ */
+must_check enum pv_shadow_result pv_shadow_on_step(struct domain *d);
+
+/* Back to its own tables, at once; what is left of ours goes in the background. */
+void pv_shadow_off(struct domain *d);
+
+/* One bounded step of background work; false: there was something to do. */
+must_check bool pv_shadow_work(struct domain *d);
+
+/* The same when no vCPU will run again: true when no table of ours is left. */
+must_check bool pv_shadow_release_step(struct domain *d);
+
+/* What the page-type machine asks for about a table's shadows. */
+void pv_shadow_obey(struct domain *d, const struct direct_ask *ask);
+
 /* ---- looking at it: pv_view.c ---- */
 
 /* Recomputes what doc/direct.md promises, for all PV domains at once; adds to `sum`. */
@@ -194,6 +233,12 @@ uint64_t    *pv_edge_m2p(void);
 /* The whole TLB of this CPU; one address of it. */
 void pv_edge_flush(void);
 void pv_edge_flush_address(gva_t va);
+
+/* First frame number that an entry which is not present may say where processors see it; 0: any. */
+uint64_t pv_edge_l1tf_limit(void);
+
+/* The domain has just begun or ceased to be shadowed: the processor leaves what it has of it. */
+void pv_edge_mode_changed(const struct domain *d);
 
 /* The roots of the vCPU have changed: loads the one to be used, if it is the one that runs. */
 void pv_edge_load_root(struct pv_vcpu *v);

@@ -128,7 +128,8 @@ must_check bool paging_domain_init(struct paging_domain *d, const struct phys *p
 
 /*
  * The same for a domain under direct paging (direct.h), whose tables are shadowed from now on. Its
- * guest frames are the machine's. `slots` are DIRECT_SLOTS entries, and stay where they are.
+ * guest frames are the machine's. `slots` are DIRECT_SLOTS entries, and stay where they are. May be
+ * called again after paging_domain_reap; the counters go on.
  */
 must_check bool paging_pv_init(struct paging_domain *d, const struct phys *phys, uint16_t id,
                                struct pt_features features, const pte_t *slots);

@@ -12,6 +12,10 @@
 bool paging_pv_init(struct paging_domain *d, const struct phys *phys, uint16_t id,
                     struct pt_features features, const pte_t *slots)
 {
+    const struct pool         pool = d->pool;
+    const struct paging_stats stats = d->stats;
+
+    *d = (struct paging_domain){ .pool = pool, .stats = stats };
     if (!paging_domain_init(d, phys, id, PAGING_SHADOW, features))
         return false;
     d->p2m.identity = true;

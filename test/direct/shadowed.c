@@ -82,10 +82,6 @@ void shadowed_init(struct shadowed *s, struct world *w)
 
 static void begin(struct shadowed *s)
 {
-    struct pool pool = s->paging.pool;
-
-    memset(&s->paging, 0, sizeof(s->paging));
-    s->paging.pool = pool;
     if (!paging_pv_init(&s->paging, &s->w->phys, s->w->domain[0].id, FEATURES, s->w->machine.slots))
         abort();
     for (unsigned i = 0; i < s->w->vcpus; i++) {

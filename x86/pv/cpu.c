@@ -48,10 +48,19 @@ static uint64_t root_of(const struct pv_vcpu *pv, bool kernel)
     return pv->direct.root[!kernel].raw << PAGE_SHIFT;
 }
 
+/* Of ours one is loaded for each entry. */
 void pv_edge_load_root(struct pv_vcpu *pv)
 {
-    if (cpu.running == pv)
+    if (cpu.running == pv && !pv_is_shadowed(pv->vcpu->domain))
         write_cr3(root_of(pv, pv->kernel));
+}
+
+void pv_edge_mode_changed(const struct domain *d)
+{
+    if (cpu.running == NULL || cpu.running->vcpu->domain != d)
+        return;
+    mm_load_root();
+    pv_edge_load_root(cpu.running);
 }
 
 /* Without CR4.PGE a load of CR3 takes everything out. */
@@ -362,13 +371,11 @@ static size_t copy(void *to, const void *from, size_t len)
 }
 
 /* The kernel's root is in CR3 for the copy, though a program of the guest runs. */
-static bool copy_as_kernel(struct vcpu *v, void *to, const void *from, uint64_t va, size_t len)
+static bool copy_as_kernel(const struct vcpu *v, void *to, const void *from, size_t len)
 {
-    struct pv_vcpu *pv = v->pv;
-    bool            done;
+    const struct pv_vcpu *pv = v->pv;
+    bool                  done;
 
-    if (cpu.running != pv || !pv_address_ok(va, len))
-        return false;
     if (!pv->kernel)
         write_cr3(root_of(pv, true));
     done = copy(to, from, len) == 0;
@@ -377,12 +384,25 @@ static bool copy_as_kernel(struct vcpu *v, void *to, const void *from, uint64_t 
     return done;
 }
 
+static bool may_copy(const struct vcpu *v, uint64_t va, size_t len)
+{
+    return cpu.running == v->pv && pv_address_ok(va, len);
+}
+
 bool pv_edge_copy_in(struct vcpu *v, void *to, uint64_t va, size_t len)
 {
-    return copy_as_kernel(v, to, (const void *)va, va, len); /* NOLINT: the guest's address */
+    if (!may_copy(v, va, len))
+        return false;
+    if (pv_is_shadowed(v->domain))
+        return pv_shadow_copy(v, to, NULL, va, len);
+    return copy_as_kernel(v, to, (const void *)va, len); /* NOLINT: the guest's address */
 }
 
 bool pv_edge_copy_out(struct vcpu *v, uint64_t va, const void *from, size_t len)
 {
-    return copy_as_kernel(v, (void *)va, from, va, len); /* NOLINT: the guest's address */
+    if (!may_copy(v, va, len))
+        return false;
+    if (pv_is_shadowed(v->domain))
+        return pv_shadow_copy(v, NULL, from, va, len);
+    return copy_as_kernel(v, (void *)va, from, len); /* NOLINT: the guest's address */
 }

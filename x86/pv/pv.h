@@ -64,6 +64,17 @@ const struct insn *pv_instruction(const uint8_t *bytes, unsigned length);
 /* The guest's write to `address` was refused: true if it was one update of a table, done or to be tried again. */
 must_check bool pv_table_write(struct pv_vcpu *pv, uint64_t address);
 
+/* ---- shadow.c: of a domain that is shadowed ---- */
+
+/* The core has the root that the vCPU needs now; false: it must let others run and come again. */
+must_check bool pv_shadow_ready(struct pv_vcpu *pv);
+/* pv_enter, on a root of ours. */
+void pv_shadow_enter(struct pv_vcpu *pv);
+/* A page fault in the guest: true if it was ours. Else it is the guest's, with this error code. */
+must_check bool pv_shadow_fault(struct pv_vcpu *pv, uint64_t address, uint64_t *error);
+/* Copies what its kernel has at these addresses, none of them ours, to `to`; or, if NULL, there from `from`. */
+must_check bool pv_shadow_copy(struct vcpu *v, void *to, const void *from, uint64_t va, size_t len);
+
 /* ---- vcpu.c ---- */
 must_check bool pv_vcpu_start(struct vcpu *v, const struct machine_start *start);
 void            pv_vcpu_stop(struct vcpu *v);

@@ -18,10 +18,15 @@
 #define PFEC_P_W       UINT64_C(3)
 
 static const char *const pv_kind_names[PV_KINDS] = {
-    [PV_KIND_INTERRUPT] = "interrupt",          [PV_KIND_HYPERCALL] = "hypercall",
-    [PV_KIND_SYSCALL] = "system call",          [PV_KIND_PAGE_FAULT] = "page fault",
-    [PV_KIND_TABLE_WRITE] = "write to a table", [PV_KIND_PRIVILEGED] = "privileged instruction",
-    [PV_KIND_EXCEPTION] = "exception",          [PV_KIND_REFUSED] = "refused entry",
+    [PV_KIND_INTERRUPT] = "interrupt",
+    [PV_KIND_HYPERCALL] = "hypercall",
+    [PV_KIND_SYSCALL] = "system call",
+    [PV_KIND_PAGE_FAULT] = "page fault",
+    [PV_KIND_SHADOW_FAULT] = "page fault of ours",
+    [PV_KIND_TABLE_WRITE] = "write to a table",
+    [PV_KIND_PRIVILEGED] = "privileged instruction",
+    [PV_KIND_EXCEPTION] = "exception",
+    [PV_KIND_REFUSED] = "refused entry",
 };
 
 bool pv_vcpu_start(struct vcpu *v, const struct machine_start *start)
@@ -72,6 +77,8 @@ static enum pv_kind page_fault(struct pv_vcpu *pv)
         if (pv_cpu_ldt_fault(address))
             return PV_KIND_PAGE_FAULT;
         address = pv->ldt.raw + offset;
+    } else if (pv_is_shadowed(pv->vcpu->domain) && pv_shadow_fault(pv, address, &error)) {
+        return PV_KIND_SHADOW_FAULT;
     } else if ((error & PFEC_P_W) == PFEC_P_W && pv_table_write(pv, address)) {
         return PV_KIND_TABLE_WRITE;
     }
@@ -178,9 +185,16 @@ void pv_vcpu_run(struct vcpu *v)
         before_entry(v);
         if (v->domain->state != DOMAIN_RUNNING)
             break;
+        if (pv_is_shadowed(v->domain) && !pv_shadow_ready(pv)) {
+            end_exit(c, pv, stat);
+            continue;
+        }
         end_exit(c, pv, stat);
         c->entries++;
-        pv_enter(pv);
+        if (pv_is_shadowed(v->domain))
+            pv_shadow_enter(pv);
+        else
+            pv_enter(pv);
         c->stretch_start = rdtsc();
         pv->fault_address = read_cr2();
         stat = &pv->stat[leave(pv)];
