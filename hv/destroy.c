@@ -169,7 +169,7 @@ static bool work_step(struct domain *d)
     if (d->state == DOMAIN_DYING)
         return domain_destroy_step(d);
     if (d->pv != NULL)
-        return pv_collect();
+        return pv_shadow_work(d) && pv_collect();
     if (!d->paging_ready)
         return true;
     (void)hc_memory_settle(d);

@@ -185,10 +185,8 @@ void pv_m2p_set(mfn_t mfn, uint64_t pfn)
 
 bool pv_collect(void)
 {
-    /* No dead table may know a frame that is given away. */
-    for (struct domain *d = domains; d != NULL; d = d->next)
-        if (d->pv != NULL && !pv_shadow_work(d))
-            return false;
+    if (!pv_shadows_are_reaped())
+        return false;
     for (unsigned i = 0; i < COLLECT_AT_ONCE; i++) {
         mfn_t          mfn = direct_freed(&pv_machine);
         struct domain *owner;

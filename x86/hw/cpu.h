@@ -88,6 +88,7 @@ enum {
 #define MSR_APIC_BASE      0x0000001b
 #define MSR_BIOS_SIGN_ID   0x0000008b
 #define MSR_MTRRCAP        0x000000fe
+#define MSR_ARCH_CAPS      0x0000010a /* Intel SDM vol. 4, 2.1 */
 #define MSR_SYSENTER_CS    0x00000174
 #define MSR_SYSENTER_ESP   0x00000175
 #define MSR_SYSENTER_EIP   0x00000176

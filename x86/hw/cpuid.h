@@ -60,6 +60,7 @@
 #define F7B_CLWB       (1u << 24)
 #define F7B_SHA        (1u << 29)
 #define F7C_LA57       (1u << 16)
+#define F7D_ARCH_CAPS  (1u << 29) /* Intel SDM vol. 2: MSR_ARCH_CAPS is there */
 #define F7D_FSRM       (1u << 4)
 
 /* 80000001h, ECX and EDX */

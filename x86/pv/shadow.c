@@ -10,6 +10,7 @@
 
 #include "hv/guest.h"
 #include "x86/cpu.h"
+#include "x86/hw/cpuid.h"
 #include "x86/mm.h"
 
 /* As a guest's processor would have it: four levels, with W and NX obeyed. Ring 3 is the user. */
@@ -119,7 +120,36 @@ bool pv_shadow_copy(struct vcpu *v, void *to, const void *from, uint64_t va, siz
     return true;
 }
 
+/* ---- L1TF ---- */
+
+#define VENDOR_INTEL 0x756e6547u /* "Genu" in EBX of leaf 0 */
+#define RDCL_NO      UINT64_C(1) /* of MSR_ARCH_CAPS: not affected */
+
+/* The word `l1tf` on the hypervisor's command line. */
+static bool is_asked_for(void)
+{
+    static const char name[] = "l1tf";
+
+    for (const char *at = machine_command_line(); *at != '\0';) {
+        size_t n = 0;
+
+        while (at[n] != '\0' && at[n] != ' ')
+            n++;
+        if (n == sizeof(name) - 1 && __builtin_memcmp(at, name, n) == 0)
+            return true;
+        at += n + (at[n] == ' ');
+    }
+    return false;
+}
+
+static bool is_affected(void)
+{
+    if (cpuid(LEAF_VENDOR, 0).ebx != VENDOR_INTEL)
+        return false;
+    return !(cpuid(LEAF_STRUCTURED, 0).edx & F7D_ARCH_CAPS) || !(rdmsr(MSR_ARCH_CAPS) & RDCL_NO);
+}
+
 uint64_t pv_edge_l1tf_limit(void)
 {
-    return 0;
+    return is_asked_for() || is_affected() ? machine_phys.frames : 0;
 }
