@@ -164,6 +164,10 @@ void world_enter(struct world *w, struct world_vcpu *v);
 bool world_reach(struct world *w, struct world_vcpu *v, const struct op *op);
 struct mmu_access world_naive_access(unsigned acc);
 
+/* world_memory.c */
+bool world_poke(struct world *w, struct world_vcpu *v, const struct op *op);
+bool world_unshadow(struct world *w, struct world_vcpu *v, const struct op *op);
+
 /* world_tables.c: what an operator does to our tables. */
 bool world_resize_pool(struct world *w, struct world_vcpu *v, uint64_t pairs);
 bool world_blow(struct world *w, struct world_vcpu *v);
