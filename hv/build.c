@@ -32,25 +32,35 @@ struct failure {
 
 /* ---- memory ---- */
 
-/* Makes frames fresh from the allocator the domain's: zero, and each a block of its own. */
+/* Makes frames fresh from the allocator the domain's, each a block of its own. */
 static void own(struct domain *d, mfn_t first, unsigned order)
 {
-    for (uint64_t i = 0; i < UINT64_C(1) << order; i++) {
-        mfn_t         mfn = mfn_of(first.raw + i);
-        struct frame *frame = phys_frame(&machine_phys, mfn);
-
-        memset(phys_ptr(&machine_phys, mfn), 0, PAGE_SIZE);
-        *frame = (struct frame){ .kind = FRAME_GUEST, .owner = d->id };
-    }
+    for (uint64_t i = 0; i < UINT64_C(1) << order; i++)
+        *phys_frame(&machine_phys, mfn_of(first.raw + i)) =
+            (struct frame){ .kind = FRAME_GUEST, .owner = d->id };
     d->pages += UINT64_C(1) << order;
+}
+
+static void clear(mfn_t first, unsigned order)
+{
+    memset(phys_ptr(&machine_phys, first), 0, PAGE_SIZE << order);
+}
+
+mfn_t domain_alloc_block(struct domain *d, unsigned order)
+{
+    mfn_t mfn = alloc_frames(order, ALLOC_ANY);
+
+    if (mfn_valid(mfn))
+        own(d, mfn, order);
+    return mfn;
 }
 
 mfn_t domain_alloc_frame(struct domain *d)
 {
-    mfn_t mfn = alloc_frames(0, ALLOC_ANY);
+    mfn_t mfn = domain_alloc_block(d, 0);
 
     if (mfn_valid(mfn))
-        own(d, mfn, 0);
+        clear(mfn, 0);
     return mfn;
 }
 
@@ -59,10 +69,10 @@ static bool populate_block(struct domain *d, gfn_t gfn, unsigned order)
 {
     struct p2m_entry entry = { .type = P2M_RAM, .order = (uint8_t)order };
 
-    entry.mfn = alloc_frames(order, ALLOC_ANY);
+    entry.mfn = domain_alloc_block(d, order);
     if (!mfn_valid(entry.mfn))
         return false;
-    own(d, entry.mfn, order);
+    clear(entry.mfn, order);
     return p2m_set(&d->paging.p2m, gfn, entry);
 }
 
@@ -278,6 +288,7 @@ static struct domain *new_domain(const struct config *config, uint64_t free_befo
     }
     for (unsigned i = 0; i < DOMAIN_LIMBO_MAX; i++)
         d->limbo[i] = MFN_NONE;
+    d->block = MFN_NONE;
     while (*link != NULL && (*link)->id < d->id)
         link = &(*link)->next;
     d->next = *link;

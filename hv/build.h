@@ -38,6 +38,9 @@ must_check bool domains_work_step(void);
 /* Gives one guest frame back to the machine; nothing refers to it any more. */
 void domain_free_frame(struct domain *d, mfn_t mfn);
 
+/* Allocates 2^order frames in one piece that the domain owns, whatever is in them; or MFN_NONE. */
+must_check mfn_t domain_alloc_block(struct domain *d, unsigned order);
+
 /* Allocates one zeroed frame that the domain owns; MFN_NONE if there is none. */
 must_check mfn_t domain_alloc_frame(struct domain *d);
 

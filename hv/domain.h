@@ -125,6 +125,8 @@ struct domain {
     uint32_t                 exit_status; /* when it stopped by domain_exit, else 0 */
 
     mfn_t    console_frame, store_frame; /* special pages; they stay while the domain lives */
+    mfn_t    block;                      /* 2 MiB that are being made ready, MFN_NONE: none */
+    uint64_t block_cleared;              /* frames of it */
     mfn_t    limbo[DOMAIN_LIMBO_MAX];    /* MFN_NONE: unused */
     uint32_t vm_assist;                  /* bit per VMASST_TYPE_* that is on */
     uint64_t hypercalls[DOMAIN_HYPERCALLS];

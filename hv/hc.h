@@ -53,16 +53,23 @@ static inline uint64_t hc_address(const void *handle)
 
 /* ---- hc_memory.c ---- */
 
-#define HC_EXTENT_SHIFT 6 /* memory_op: command bits 63:6 say how many extents are done */
+#define HC_EXTENT_SHIFT 6 /* memory_op: command bits 63:6 say how much is done */
 
-/* What is done with one extent, a single frame: 0, an error, or HC_AGAIN. `word` is the guest's. */
+/* What is done with a piece of an extent: 0, an error, or HC_AGAIN. `word` is the guest's. */
 typedef int64_t hc_extent(struct domain *d, uint64_t *word);
 
+struct hc_reservation_way {
+    hc_extent *one;       /* a single frame: `word` is its number */
+    hc_extent *block;     /* 2 MiB in one piece; -ENOMEM: frame by frame then. NULL: always so */
+    unsigned   order_max; /* of extents; larger ones are not done */
+    bool       answers;   /* the words go back to the guest */
+};
+
 /*
- * An operation on the extents of struct xen_memory_reservation at arg[1]; `answers`: the words go
- * back to the guest. Returns how many were done: fewer than asked for says that one could not be.
+ * An operation on the extents of struct xen_memory_reservation at arg[1]. Returns how many were done:
+ * fewer than asked for says that one could not be.
  */
-int64_t hc_reservation(struct vcpu *v, struct hypercall *h, hc_extent *one, bool answers);
+int64_t hc_reservation(struct vcpu *v, struct hypercall *h, const struct hc_reservation_way *way);
 
 /* Frees frames in limbo that nobody names any more. True when none is left. */
 bool hc_memory_settle(struct domain *d);

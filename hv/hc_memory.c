@@ -111,6 +111,42 @@ static int64_t replace(struct domain *d, gfn_t gfn, struct p2m_entry entry)
 
 /* ---- the map ---- */
 
+/* Where the guest sees a frame of ours; NULL: it is none of those that have a place. */
+static gfn_t *place_of(struct domain *d, mfn_t mfn)
+{
+    if (mfn_eq(mfn, d->shared_mfn))
+        return &d->shared_gfn;
+    for (unsigned i = 0; i < d->grant_frames; i++)
+        if (mfn_eq(mfn, d->grant_mfn[i]))
+            return &d->grant_gfn[i];
+    return NULL;
+}
+
+/* What is behind `from` is behind `to` instead, and what was there is given up first. */
+static int64_t move(struct domain *d, gfn_t from, gfn_t to)
+{
+    struct p2m_entry source = p2m_get(&d->paging.p2m, from);
+    struct verdict   verdict;
+    gfn_t           *place = place_of(d, source.mfn);
+    int64_t          result = 0;
+
+    if (source.type != P2M_RAM && source.type != P2M_ROM)
+        return -XEN_EINVAL;
+    if (gfn_eq(from, to))
+        return 0;
+    if (p2m_get(&d->paging.p2m, to).type != P2M_HOLE)
+        result = replace(d, to, hole);
+    if (result != 0 || d->state == DOMAIN_CRASHED)
+        return result;
+    verdict = paging_p2m_move(domain_lock(d), from, to);
+    shared_apply(d, &verdict);
+    if (verdict.again)
+        return HC_AGAIN;
+    if (d->state != DOMAIN_CRASHED && place != NULL)
+        *place = to;
+    return 0;
+}
+
 /* Puts a frame of ours where the guest wants to see it, and only there. */
 static int64_t place(struct domain *d, mfn_t mfn, gfn_t *where, gfn_t gfn)
 {
@@ -130,26 +166,103 @@ static int64_t place(struct domain *d, mfn_t mfn, gfn_t *where, gfn_t gfn)
     return result;
 }
 
-static int64_t add_to_physmap(struct vcpu *v, uint64_t va)
+/* One page of a mapping space. */
+static int64_t add_page(struct domain *d, unsigned space, uint64_t index, uint64_t gfn)
+{
+    if (!gfn_in_range(gfn))
+        return -XEN_EINVAL;
+    switch (space) {
+    case XENMAPSPACE_shared_info:
+        return index == 0 ? place(d, d->shared_mfn, &d->shared_gfn, gfn_of(gfn)) : -XEN_EINVAL;
+    case XENMAPSPACE_grant_table:
+        if (index >= DOMAIN_GRANT_FRAMES)
+            return -XEN_EINVAL;
+        if (!grant_grow(d, (unsigned)index + 1))
+            return -XEN_ENOMEM;
+        return place(d, d->grant_mfn[index], &d->grant_gfn[index], gfn_of(gfn));
+    case XENMAPSPACE_gmfn:
+    case XENMAPSPACE_gmfn_range:
+        return gfn_in_range(index) ? move(d, gfn_of(index), gfn_of(gfn)) : -XEN_EINVAL;
+    default:
+        return -XEN_EINVAL;
+    }
+}
+
+/* The hypercall is made again, for what comes from `done` on. */
+static int64_t goes_on(struct hypercall *h, uint64_t done)
+{
+    h->arg[0] = (h->arg[0] & ((1u << HC_EXTENT_SHIFT) - 1)) | done << HC_EXTENT_SHIFT;
+    return HC_AGAIN;
+}
+
+static int64_t add_to_physmap(struct vcpu *v, struct hypercall *h)
 {
     struct xen_add_to_physmap arg;
-    struct domain            *d = v->domain;
+    uint64_t                  start = h->arg[0] >> HC_EXTENT_SHIFT;
     int64_t                   result;
 
-    if (!guest_copy_in(v, &arg, va, sizeof(arg)))
+    if (!guest_copy_in(v, &arg, h->arg[1], sizeof(arg)))
         return -XEN_EFAULT;
     result = hc_own_domain(v, arg.domid);
     if (result != 0)
         return result;
-    if (!gfn_in_range(arg.gpfn))
-        return -XEN_EINVAL;
-    if (arg.space == XENMAPSPACE_shared_info && arg.idx == 0)
-        return place(d, d->shared_mfn, &d->shared_gfn, gfn_of(arg.gpfn));
-    if (arg.space != XENMAPSPACE_grant_table || arg.idx >= DOMAIN_GRANT_FRAMES)
-        return -XEN_EINVAL;
-    if (!grant_grow(d, (unsigned)arg.idx + 1))
-        return -XEN_ENOMEM;
-    return place(d, d->grant_mfn[arg.idx], &d->grant_gfn[arg.idx], gfn_of(arg.gpfn));
+    if (arg.space != XENMAPSPACE_gmfn_range)
+        return add_page(v->domain, arg.space, arg.idx, arg.gpfn);
+    for (uint64_t i = start; i < arg.size; i++) {
+        if (i != start && hc_preempt())
+            return goes_on(h, i);
+        result = add_page(v->domain, arg.space, arg.idx + i, arg.gpfn + i);
+        if (result == HC_AGAIN)
+            return goes_on(h, i);
+        if (result != 0 || v->domain->state == DOMAIN_CRASHED)
+            return result;
+    }
+    return 0;
+}
+
+/* Others' memory is for those who may: nobody yet. */
+static int64_t check_batch(struct vcpu *v, const struct xen_add_to_physmap_batch *arg)
+{
+    int64_t result = hc_own_domain(v, arg->domid);
+
+    if (result != 0)
+        return result;
+    if (arg->space == XENMAPSPACE_gmfn_foreign) {
+        result = hc_own_domain(v, arg->u.foreign_domid);
+        return result != 0 ? result : -XEN_EINVAL;
+    }
+    return arg->space == XENMAPSPACE_gmfn_range || arg->u.res0 != 0 ? -XEN_EINVAL : 0;
+}
+
+/* Each page has an index, a place, and its own error. */
+static int64_t add_to_physmap_batch(struct vcpu *v, struct hypercall *h)
+{
+    struct xen_add_to_physmap_batch arg;
+    uint64_t                        start = h->arg[0] >> HC_EXTENT_SHIFT;
+    int64_t                         result;
+
+    if (!guest_copy_in(v, &arg, h->arg[1], sizeof(arg)))
+        return -XEN_EFAULT;
+    result = check_batch(v, &arg);
+    if (result != 0)
+        return result;
+    for (uint64_t i = start; i < arg.size; i++) {
+        uint64_t index, gfn;
+        int32_t  error;
+
+        if (i != start && hc_preempt())
+            return goes_on(h, i);
+        if (!guest_copy_in(v, &index, hc_address(arg.idxs.p) + i * sizeof(index), sizeof(index)) ||
+            !guest_copy_in(v, &gfn, hc_address(arg.gpfns.p) + i * sizeof(gfn), sizeof(gfn)))
+            return -XEN_EFAULT;
+        result = add_page(v->domain, arg.space, index, gfn);
+        if (result == HC_AGAIN)
+            return goes_on(h, i);
+        error = (int32_t)result;
+        if (!guest_copy_out(v, hc_address(arg.errs.p) + i * sizeof(error), &error, sizeof(error)))
+            return -XEN_EFAULT;
+    }
+    return 0;
 }
 
 static int64_t remove_from_physmap(struct vcpu *v, uint64_t va)
@@ -194,7 +307,20 @@ static int64_t memory_map(struct vcpu *v, uint64_t va)
     return guest_copy_out(v, va, &arg, sizeof(arg)) ? 0 : -XEN_EFAULT;
 }
 
-/* ---- more and less memory: single frames only ---- */
+/* ---- more and less memory ---- */
+
+#define BLOCK_ORDER     9
+#define BLOCK_FRAMES    (UINT64_C(1) << BLOCK_ORDER)
+#define CLEARED_AT_ONCE 16 /* frames */
+
+/* Extents of a guest may have 2 MiB; larger ones are refused. */
+static hc_extent                       take_away, bring, bring_block;
+static const struct hc_reservation_way taking = { .one = take_away, .order_max = BLOCK_ORDER };
+static const struct hc_reservation_way bringing = {
+    .one = bring,
+    .block = bring_block,
+    .order_max = BLOCK_ORDER,
+};
 
 static int64_t take_away(struct domain *d, uint64_t *word)
 {
@@ -205,14 +331,21 @@ static int64_t take_away(struct domain *d, uint64_t *word)
     return replace(d, gfn_of(gfn), hole);
 }
 
+/* It may have so many frames more. */
+static bool may_have(const struct domain *d, uint64_t frames)
+{
+    uint64_t spoken_for = DOMAIN_GRANT_FRAMES - d->grant_frames;
+
+    return d->pages + spoken_for + frames <= d->max_pages;
+}
+
 static int64_t bring(struct domain *d, uint64_t *word)
 {
     uint64_t         gfn = *word;
     struct p2m_entry entry = { .type = P2M_RAM };
-    uint64_t         spoken_for = DOMAIN_GRANT_FRAMES - d->grant_frames;
 
     if (!gfn_in_range(gfn) || p2m_get(&d->paging.p2m, gfn_of(gfn)).type != P2M_HOLE ||
-        d->pages + spoken_for >= d->max_pages)
+        !may_have(d, 1))
         return -XEN_EINVAL;
     entry.mfn = domain_alloc_frame(d);
     if (!mfn_valid(entry.mfn))
@@ -224,17 +357,61 @@ static int64_t bring(struct domain *d, uint64_t *word)
     return d->state == DOMAIN_CRASHED ? -XEN_EINVAL : 0;
 }
 
-/* The hypercall is made again, for the extents from `done` on. */
-static int64_t goes_on(struct hypercall *h, uint64_t done)
+/*
+ * 2 MiB in one piece, so that one leaf of ours can map them. They are the domain's from the start, and
+ * cleared in steps; what is left of them when nobody goes on serves the next who asks.
+ */
+static int64_t bring_block(struct domain *d, uint64_t *word)
 {
-    h->arg[0] = (h->arg[0] & ((1u << HC_EXTENT_SHIFT) - 1)) | done << HC_EXTENT_SHIFT;
-    return HC_AGAIN;
+    struct p2m_entry entry = { .type = P2M_RAM, .order = BLOCK_ORDER };
+    uint64_t         gfn = *word;
+
+    if (!gfn_in_range(gfn) || p2m_holes(&d->paging.p2m, gfn_of(gfn)) < BLOCK_FRAMES)
+        return -XEN_EINVAL;
+    if (!mfn_valid(d->block)) {
+        if (!may_have(d, BLOCK_FRAMES))
+            return -XEN_EINVAL;
+        d->block = domain_alloc_block(d, BLOCK_ORDER);
+        d->block_cleared = 0;
+        if (!mfn_valid(d->block))
+            return -XEN_ENOMEM;
+    }
+    for (uint64_t start = d->block_cleared; d->block_cleared < BLOCK_FRAMES;
+         d->block_cleared += CLEARED_AT_ONCE) {
+        if (d->block_cleared != start && hc_preempt())
+            return HC_AGAIN;
+        __builtin_memset(phys_ptr(&machine_phys, mfn_of(d->block.raw + d->block_cleared)), 0,
+                         CLEARED_AT_ONCE * PAGE_SIZE);
+    }
+    entry.mfn = d->block;
+    if (!set_entry(d, gfn_of(gfn), entry))
+        return HC_AGAIN;
+    d->block = MFN_NONE;
+    return d->state == DOMAIN_CRASHED ? -XEN_EINVAL : 0;
 }
 
-int64_t hc_reservation(struct vcpu *v, struct hypercall *h, hc_extent *one, bool answers)
+/* The way's 2 MiB at once, where that can be; else one frame. *frames: how many it was about. */
+static int64_t one_step(struct domain *d, const struct hc_reservation_way *way, unsigned order,
+                        uint64_t within, uint64_t *word, uint64_t *frames)
+{
+    int64_t result;
+
+    *frames = 1;
+    if (order == BLOCK_ORDER && way->block != NULL && within == 0 && *word % BLOCK_FRAMES == 0) {
+        result = way->block(d, word);
+        if (result != -XEN_ENOMEM) {
+            *frames = BLOCK_FRAMES;
+            return result;
+        }
+    }
+    *word += within;
+    return way->one(d, word);
+}
+
+int64_t hc_reservation(struct vcpu *v, struct hypercall *h, const struct hc_reservation_way *way)
 {
     struct xen_memory_reservation arg;
-    uint64_t                      start = h->arg[0] >> HC_EXTENT_SHIFT, i;
+    uint64_t                      start = h->arg[0] >> HC_EXTENT_SHIFT, frames, i;
     int64_t                       result;
 
     if (!guest_copy_in(v, &arg, h->arg[1], sizeof(arg)))
@@ -242,24 +419,26 @@ int64_t hc_reservation(struct vcpu *v, struct hypercall *h, hc_extent *one, bool
     result = hc_own_domain(v, arg.domid);
     if (result != 0)
         return result;
-    if (arg.nr_extents > UINT64_MAX >> (HC_EXTENT_SHIFT + 1))
+    if (arg.extent_order > way->order_max)
+        return 0;
+    if (arg.nr_extents > UINT64_MAX >> (HC_EXTENT_SHIFT + 1 + way->order_max))
         return -XEN_EINVAL;
-    if (arg.extent_order != 0)
-        return (int64_t)start;
-    for (i = start; i < arg.nr_extents; i++) {
-        uint64_t va = hc_address(arg.extent_start.p) + i * sizeof(uint64_t), word;
+    for (i = start; i < arg.nr_extents << arg.extent_order; i += frames) {
+        uint64_t extent = i >> arg.extent_order, word;
+        uint64_t va = hc_address(arg.extent_start.p) + extent * sizeof(word);
 
         if (i != start && hc_preempt())
             return goes_on(h, i);
         if (!guest_copy_in(v, &word, va, sizeof(word)))
             break;
-        result = one(v->domain, &word);
+        result = one_step(v->domain, way, arg.extent_order, i - (extent << arg.extent_order), &word,
+                          &frames);
         if (result == HC_AGAIN)
             return goes_on(h, i);
-        if (result != 0 || (answers && !guest_copy_out(v, va, &word, sizeof(word))))
+        if (result != 0 || (way->answers && !guest_copy_out(v, va, &word, sizeof(word))))
             break;
     }
-    return (int64_t)i;
+    return (int64_t)(i >> arg.extent_order);
 }
 
 static int64_t count_of(struct vcpu *v, uint64_t op, uint64_t va)
@@ -277,27 +456,38 @@ static int64_t count_of(struct vcpu *v, uint64_t op, uint64_t va)
         return (int64_t)d->pages;
     if (op == XENMEM_maximum_reservation)
         return (int64_t)d->max_pages;
-    return (int64_t)pvh_last_gfn(d).raw; /* XENMEM_maximum_gpfn */
+    return (int64_t)d->paging.p2m.end - 1; /* XENMEM_maximum_gpfn */
 }
 
-/* arg[0]: operation and extents done, arg[1]: its structure. */
+/* How far the call has come stands in the operation's word: only these take several runs. */
+static bool takes_several(uint64_t op)
+{
+    return op == XENMEM_decrease_reservation || op == XENMEM_populate_physmap ||
+           op == XENMEM_add_to_physmap || op == XENMEM_add_to_physmap_batch;
+}
+
+/* arg[0]: operation and what is done of it, arg[1]: its structure. */
 int64_t hc_memory_op(struct vcpu *v, struct hypercall *h)
 {
     uint64_t op = h->arg[0] & ((1u << HC_EXTENT_SHIFT) - 1);
 
-    if (op != XENMEM_decrease_reservation && op != XENMEM_populate_physmap && op != h->arg[0])
+    if (!takes_several(op) && op != h->arg[0])
         return -XEN_EINVAL;
     switch (op) {
     case XENMEM_add_to_physmap:
-        return add_to_physmap(v, h->arg[1]);
+        return add_to_physmap(v, h);
+    case XENMEM_add_to_physmap_batch:
+        return add_to_physmap_batch(v, h);
     case XENMEM_remove_from_physmap:
         return remove_from_physmap(v, h->arg[1]);
     case XENMEM_memory_map:
         return memory_map(v, h->arg[1]);
     case XENMEM_decrease_reservation:
-        return hc_reservation(v, h, take_away, false);
+        return hc_reservation(v, h, &taking);
     case XENMEM_populate_physmap:
-        return hc_reservation(v, h, bring, false);
+        return hc_reservation(v, h, &bringing);
+    case XENMEM_exchange: /* memory.h: "only PV guests can use this" */
+        return -XEN_EOPNOTSUPP;
     case XENMEM_maximum_ram_page:
         return (int64_t)machine_phys.frames - 1;
     case XENMEM_current_reservation:

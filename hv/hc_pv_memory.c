@@ -32,6 +32,9 @@ static int64_t bring(struct domain *d, uint64_t *word)
     return 0;
 }
 
+static const struct hc_reservation_way taking = { .one = take_away };
+static const struct hc_reservation_way bringing = { .one = bring, .answers = true };
+
 static int64_t machphys_mapping(struct vcpu *v, uint64_t va)
 {
     const struct xen_machphys_mapping arg = {
@@ -86,10 +89,10 @@ int64_t hc_pv_memory_op(struct vcpu *v, struct hypercall *h)
         return -XEN_EINVAL;
     switch (op) {
     case XENMEM_decrease_reservation:
-        return hc_reservation(v, h, take_away, false);
+        return hc_reservation(v, h, &taking);
     case XENMEM_populate_physmap:
     case XENMEM_increase_reservation:
-        return hc_reservation(v, h, bring, true);
+        return hc_reservation(v, h, &bringing);
     case XENMEM_machphys_mapping:
         return machphys_mapping(v, h->arg[1]);
     case XENMEM_memory_map:

@@ -59,12 +59,26 @@ static bool memory_of(const struct paging_domain *d, gfn_t gfn, uint64_t i, mfn_
     return old.type == P2M_RAM || old.type == P2M_ROM;
 }
 
+/* The first frame of the block from the i-th on that has something behind it; its end if none has. */
+static uint64_t next_there(const struct paging_domain *d, gfn_t gfn, unsigned order, uint64_t i)
+{
+    uint64_t end = UINT64_C(1) << order;
+
+    for (uint64_t holes; i < end; i += holes) {
+        holes = p2m_holes(&d->p2m, gfn_of(gfn.raw + i));
+        if (holes == 0)
+            return i;
+    }
+    return end;
+}
+
 /* Takes away what our tables and shadows say of the block. */
 static bool forget_block(struct change *c, gfn_t gfn, unsigned order)
 {
     mfn_t mfn;
 
-    for (uint64_t i = 0; i < UINT64_C(1) << order; i++) {
+    for (uint64_t i = next_there(c->d, gfn, order, 0); i < UINT64_C(1) << order;
+         i = next_there(c->d, gfn, order, i + 1)) {
         if (!memory_of(c->d, gfn, i, &mfn))
             continue;
         if (!shadow_drop(c, mfn) || !shadow_unmap(c, mfn))
@@ -74,10 +88,10 @@ static bool forget_block(struct change *c, gfn_t gfn, unsigned order)
     return true;
 }
 
-/* Nodes for the p2m, and an empty root for every vCPU. */
-static bool reserve(struct change *c)
+/* Nodes for so many changes of the p2m, and an empty root for every vCPU. */
+static bool reserve(struct change *c, unsigned changes)
 {
-    unsigned pairs = 2;
+    unsigned pairs = 2 * changes;
 
     for (const struct paging_vcpu *v = c->d->vcpus; v; v = v->next)
         pairs++;
@@ -89,7 +103,8 @@ static void leave_block(struct change *c, gfn_t gfn, unsigned order)
 {
     mfn_t mfn;
 
-    for (uint64_t i = 0; i < UINT64_C(1) << order; i++)
+    for (uint64_t i = next_there(c->d, gfn, order, 0); i < UINT64_C(1) << order;
+         i = next_there(c->d, gfn, order, i + 1))
         if (memory_of(c->d, gfn, i, &mfn))
             root_detach(c, mfn);
     root_detach_outside(c);
@@ -108,9 +123,27 @@ struct verdict paging_p2m_set(struct paging_locked p, gfn_t gfn, struct p2m_entr
     struct paging_domain *d = p.domain;
     struct change         c = { .d = d };
 
-    if (forget_block(&c, gfn, entry.order) && reserve(&c)) {
+    if (forget_block(&c, gfn, entry.order) && reserve(&c, 1)) {
         leave_block(&c, gfn, entry.order);
         if (p2m_set(&d->p2m, gfn, entry)) {
+            enter_block(d, &entry);
+            return verdict_of(&c, VERDICT_RETRY);
+        }
+    }
+    return verdict_unready(&c);
+}
+
+struct verdict paging_p2m_move(struct paging_locked p, gfn_t from, gfn_t to)
+{
+    const struct p2m_entry hole = { .type = P2M_HOLE };
+    struct paging_domain  *d = p.domain;
+    struct p2m_entry       entry = p2m_find(&d->p2m, from);
+    struct change          c = { .d = d };
+
+    entry.order = 0;
+    if (forget_block(&c, from, 0) && reserve(&c, 2)) {
+        leave_block(&c, from, 0);
+        if (p2m_set(&d->p2m, from, hole) && p2m_set(&d->p2m, to, entry)) {
             enter_block(d, &entry);
             return verdict_of(&c, VERDICT_RETRY);
         }

@@ -109,6 +109,27 @@ struct p2m_entry p2m_find(const struct p2m *p2m, gfn_t gfn)
     return found(node_at(p2m, node)[index_at(gfn, 1)], 0, 0);
 }
 
+uint64_t p2m_holes(const struct p2m *p2m, gfn_t gfn)
+{
+    uint64_t node = p2m->root.raw, count = 0;
+
+    if (gfn.raw >= P2M_GFNS)
+        return ~UINT64_C(0) - gfn.raw;
+    for (unsigned level = P2M_LEVELS; level > 1; level--) {
+        uint64_t e = node_at(p2m, node)[index_at(gfn, level)];
+        uint64_t size = UINT64_C(1) << order_at(level);
+
+        if (e == 0)
+            return size - (gfn.raw & (size - 1));
+        if (!(e & P2M_NODE))
+            return 0;
+        node = (e & PTE_FRAME) >> PAGE_SHIFT;
+    }
+    while (index_at(gfn, 1) + count < 512 && node_at(p2m, node)[index_at(gfn, 1) + count] == 0)
+        count++;
+    return count;
+}
+
 static void forget_cached(struct p2m *p2m, gfn_t gfn, unsigned order)
 {
     if (order <= 9)

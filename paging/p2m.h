@@ -69,6 +69,12 @@ must_check static inline struct p2m_entry p2m_get(const struct p2m *p2m, gfn_t g
 }
 
 /*
+ * Guest frames from this one on that have nothing behind them: as far as one node of the tree tells,
+ * which is the end of the 2 MiB at least. 0: there is something.
+ */
+must_check uint64_t p2m_holes(const struct p2m *p2m, gfn_t gfn);
+
+/*
  * Sets the aligned block of 2^order frames. Nodes for it are allocated: false if the pool
  * has none, and then nothing changed. What our tables still say about the block is the
  * caller's business (paging_p2m_set).

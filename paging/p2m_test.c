@@ -128,14 +128,28 @@ static void the_reaper_gives_every_frame_back_within_its_budget(void **state)
     assert_true(p2m_reap(&p2m, 1));
 }
 
+static struct {
+    uint64_t      mfn;
+    enum p2m_type type;
+} model[2048];
+
+/* As many holes as there are in a row, at most to the end of the 2 MiB, where one node ends. */
+static void assert_holes(uint64_t base, unsigned at)
+{
+    uint64_t holes = p2m_holes(&p2m, gfn_of(base + at)), count = 0;
+
+    while (at + count < 2048 && model[at + count].type == P2M_HOLE)
+        count++;
+    assert_true(holes <= count || at + count == 2048);
+    assert_true(holes >= count || (at + holes) % 512 == 0);
+    assert_true(holes != 0 || count == 0);
+}
+
 /* Pages of 4 KiB and blocks of 2 MiB over four of the latter. */
 static void it_agrees_with_an_array(void **state)
 {
-    static struct {
-        uint64_t      mfn;
-        enum p2m_type type;
-    } model[2048];
     const uint64_t base = UINT64_C(1) << 20;
+    uint64_t       end = 0;
 
     (void)state;
     fresh(32);
@@ -153,11 +167,13 @@ static void it_agrees_with_an_array(void **state)
         for (uint64_t i = 0; i < UINT64_C(1) << order; i++) {
             model[at + i].mfn = mfn + i;
             model[at + i].type = type;
+            end = type != P2M_HOLE && at + i >= end ? at + i + 1 : end;
         }
         for (unsigned i = 0; i < 2048; i++) {
             struct p2m_entry e = p2m_get(&p2m, gfn_of(base + i));
 
             pages += model[i].type == P2M_RAM;
+            assert_holes(base, i);
             assert_int_equal(e.type, model[i].type);
             if (e.type == P2M_RAM || e.type == P2M_ROM)
                 assert_int_equal(e.mfn.raw, model[i].mfn);
@@ -165,6 +181,7 @@ static void it_agrees_with_an_array(void **state)
                 assert_false(mfn_valid(e.mfn));
         }
         assert_int_equal(p2m.pages, pages);
+        assert_int_equal(p2m.end, end == 0 ? 0 : base + end);
     }
 }
 

@@ -265,6 +265,12 @@ must_check struct verdict paging_overwrite(struct paging_locked p, mfn_t mfn, bo
 must_check struct verdict paging_p2m_set(struct paging_locked p, gfn_t gfn, struct p2m_entry entry);
 
 /*
+ * What is behind `from`, memory, is behind `to` instead, where there is nothing. All or nothing: with
+ * `again` nothing has changed.
+ */
+must_check struct verdict paging_p2m_move(struct paging_locked p, gfn_t from, gfn_t to);
+
+/*
  * Makes so many pairs of the pool free that `pairs` can be taken out of it (pool_remove) and one
  * operation can still be done with the rest: reaps, reclaims the roots used longest ago, empties
  * the ones in use. What the verdict asks for must be flushed before the pairs are taken. *ready:

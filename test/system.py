@@ -137,19 +137,24 @@ def logged(output, name):
 
 def log_dirty(paging, rounds, writes, seed):
     """The pages that a guest has written, round by round, are those that log-dirty tells; under nested paging it may
-    tell of page tables too. In each round it is peeked at, taken, and then empty."""
+    tell of page tables too. In each round it is peeked at, taken, and then empty. Under "either" kind of paging, it
+    changes in the middle of them."""
     def run():
         name = f"log-dirty-{paging}-{rounds}"
+        change = [word for i in range(rounds) for ms in ("0003", "0008", "0015", "0030")
+                  for word in ("--at", f"{i + 1}.{ms}", f"paging {name} other")] if paging == "either" else []
         commands = [("0.5", f"dirty {name} on")]
         for i in range(rounds):
             looks = "; ".join(f"dirty {name} {what} ranges" for what in ("peek", "clean", "clean"))
             commands.append((f"{i + 1}.5", looks))
         commands.append((f"{rounds}.8", f"dirty {name} off"))
         status, output = umbra(
-            ["run", "--batch", "--limit", "300", "--icount", *(word for at in commands for word in ("--at", *at)),
-             "--at-end", "stretch; audit", bare(name, "log-dirty", name=name, paging=paging,
+            ["run", "--batch", "--limit", "300", "--icount", *change, *(word for at in commands for word in ("--at", *at)),
+             "--at-end", "stretch; audit", bare(name, "log-dirty", name=name,
+                                                paging="shadow" if change else paging,
                                                 extra=f"{rounds} {writes} {seed}")], 300)
-        judge(status, output, 0, (r"^log-dirty: ok$", r"^audit: 0 violations", r"longest stretch [a-z ]+: \d{1,5} ticks"),
+        judge(status, output, 0, (r"^log-dirty: ok$", r"^audit: 0 violations", r"longest stretch [a-z ]+: \d{1,5} ticks",
+                                  rf"{name} has nested paging, change {4 * rounds - 1}" if change else ""),
               ("FAILED", r"audit: [1-9]\d* violations"))
         own, tables = (frames_of(re.search(rf"^log-dirty: {what} (.*)$", output, re.MULTILINE)[1])
                        for what in ("own", "tables"))
@@ -159,12 +164,19 @@ def log_dirty(paging, rounds, writes, seed):
             raise Failure(f"{len(wrote)} rounds, {len(looks)} looks\n{tail(output)}")
         for i, pages in enumerate(wrote):
             peeked, taken, again = looks[3 * i:3 * i + 3]
-            more = taken - own - pages - (tables if paging == "nested" else set())
+            more = taken - own - pages - (set() if paging == "shadow" else tables)
             less = pages - own - taken
             if len(pages) < writes / 3 or more or less or peeked != taken or again:
                 raise Failure(f"round {i}: {len(pages)} pages were written; {sorted(map(hex, less))} are missing, "
                               f"{sorted(map(hex, more))} too many; {len(peeked)} peeked at, {len(again)} after cleaning")
     return run
+
+
+def map_changes(paging, rounds):
+    """add_to_physmap and all the others, bounded."""
+    return batch(lambda: [bare(f"physmap-{paging}-{rounds}", "physmap", paging=paging, extra=f"{rounds} {rounds}")],
+                 limit=300, options=["--icount"], end="stretch; audit", has_not=("FAILED",),
+                 has=(r"^physmap: ok$", r"^audit: 0 violations", r"longest stretch [a-z ]+: \d{1,5} ticks"))
 
 
 MODULE = b"Is here: 12\n"
@@ -529,7 +541,7 @@ TESTS = (
            options=("--every", "400", "blow 1", "--every", "6000", "audit"),
            has=(*WORKED, r"^blow: linux begins generation \d\d+ of its tables"))),
     *((f"log-dirty tells the pages that a guest has written under {paging} paging", log_dirty(paging, 3, 200, 1))
-      for paging in ("shadow", "nested")),
+      for paging in ("shadow", "nested", "either")),
     *((f"Debian works its memory while what it writes is logged and taken every 100 ms under {paging} paging",
        batch(lambda paging=paging: [linux(f"logged-{paging}", memory=128, paging=paging)], limit=240, end="shadow; audit",
              options=("--at", "0.01", "dirty linux on", "--every", "100", "dirty linux clean", "--every", "3000", "audit"),
@@ -562,6 +574,13 @@ TESTS = (
     ("reserved bits are faults under shadow paging (not under nested: T1 of doc/caveats.md)",
      guest("reserved-bits", "shadow")),
     ("a page table where there is no memory is a fault under shadow paging", guest("table-outside", "shadow")),
+    *((f"a guest changes its memory's map while it uses it under {paging} paging", map_changes(paging, 10))
+      for paging in ("shadow", "nested")),
+    ("a guest changes its memory's map while what it writes is logged and its kind of paging changes",
+     batch(lambda: [bare("physmap-all", "physmap", extra="60 5")], limit=120, end="audit",
+           options=("--icount", "--at", "0.001", "dirty physmap on", "--every", "20", "dirty physmap clean; audit",
+                    "--every", "30", "paging physmap other"),
+           has=(r"^physmap: ok$", r"^dirty: physmap wrote [1-9]\d* of", r"^audit: 0 violations"), has_not=("FAILED",))),
     ("wrong hypercalls are errors under shadow paging", guest("bad-hypercall", "shadow")),
     ("wrong hypercalls are errors under nested paging", guest("bad-hypercall", "nested")),
     ("nothing is there outside of memory, under shadow paging", guest("bad-memory", "shadow")),
@@ -647,6 +666,8 @@ TESTS = (
 
 # Only by name, and in `make test-long`: each is a slice, so that one can go on where one stopped.
 LONG_TESTS = (
+    *((f"a guest changes its memory's map at length under {paging} paging", map_changes(paging, 1000))
+      for paging in ("shadow", "nested")),
     *((f"log-dirty tells the pages that a guest has written in {rounds} rounds of {writes} under {paging} paging",
        log_dirty(paging, rounds, writes, seed))
       for paging in ("shadow", "nested") for rounds, writes, seed in ((25, 1000, 2), (8, 20000, 3))),

@@ -324,6 +324,7 @@ void guest_main(const struct hvm_start_info *info)
             wrote[i] = 0;
         for (uint64_t i = 0; i < writes; i++)
             one_write();
+        wait_until((round + 1) * SECOND + SECOND / 4); /* until nobody else says anything */
         say_what_was_written(round);
     }
     wait_until((rounds + 1) * SECOND);
