@@ -33,12 +33,26 @@ static uint64_t some_hole(struct gen *g)
     return first;
 }
 
+/* A page goes where there is nothing. */
+static void move(struct gen *g)
+{
+    struct op op = gen_op(g, OP_MOVE);
+
+    op.va = gen_below(g, g->world->setup.gfns);
+    op.value = some_hole(g);
+    gen_push(g, op);
+}
+
 void gen_p2m(struct gen *g)
 {
     uint64_t gfn = gen_below(g, 100) < 80 ? 32 + gen_below(g, g->world->setup.gfns - 32)
                                           : gen_below(g, (unsigned)g->world->memory.gfns);
     uint8_t  kind = MMU_RAM;
 
+    if (gen_percent(g, 25)) {
+        move(g);
+        return;
+    }
     if (gen_percent(g, 15)) /* else a long run would come to a third that is none */
         gfn = some_hole(g);
     else if (gen_percent(g, 35))

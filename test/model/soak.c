@@ -108,7 +108,7 @@ static bool strong(const struct world *w, const struct options *o)
         { c->devices, n / 1000, "accesses to devices" },
         { c->retried, n / 40, "faults that were fixed" },
         { c->ops[OP_CR3], n / 400, "loads of CR3" },
-        { c->ops[OP_P2M], n / 1000, "changes of the p2m" },
+        { c->ops[OP_P2M] + c->ops[OP_MOVE], n / 1000, "changes of the p2m" },
         { s->made, n / 400, "shadows made" },
         { s->unsynced, n / 1000, "tables let out of sync" },
         { s->synced, n / 1000, "tables synchronised" },

@@ -28,7 +28,7 @@ static void *must(void *p)
     return p;
 }
 
-static bool audit(struct world *w)
+bool world_audit(struct world *w)
 {
     struct audit a;
 
@@ -90,26 +90,6 @@ static void create_machine(struct world *w)
     }
 }
 
-/* Until it is done. Guests go on in between, as far as the hypercall that changes it lets them. */
-static bool set_p2m(struct world *w, struct world_vcpu *v, uint64_t gfn, struct p2m_entry entry)
-{
-    for (unsigned calls = 0; calls < WORLD_AGAIN; calls++) {
-        struct verdict d = paging_p2m_set((struct paging_locked){ &w->domain }, gfn_of(gfn), entry);
-
-        if (d.kind != VERDICT_RETRY)
-            return world_fail(w, "paging_p2m_set: verdict %d (%s)", (int)d.kind,
-                              d.why ? d.why : "");
-        if (v && !world_flush(w, v, d))
-            return false;
-        if (!d.again)
-            return true;
-        w->counts.again++;
-        if (!audit(w))
-            return false;
-    }
-    return world_fail(w, "paging_p2m_set does not come to an end");
-}
-
 static void create_domain(struct world *w)
 {
     struct pt_features features = { (uint8_t)w->setup.maxphys, w->setup.gb1, true };
@@ -122,9 +102,10 @@ static void create_domain(struct world *w)
         return;
     }
     for (uint64_t gfn = 0; gfn < w->setup.gfns; gfn++)
-        (void)!set_p2m(w, NULL, gfn, (struct p2m_entry){ mfn_of(w->mfn_of_page[gfn]), P2M_RAM, 0 });
+        (void)!world_p2m_set(w, NULL, gfn,
+                             (struct p2m_entry){ mfn_of(w->mfn_of_page[gfn]), P2M_RAM, 0 });
     if (w->setup.large)
-        (void)!set_p2m(w, NULL, WORLD_LARGE, (struct p2m_entry){ mfn_of(512), P2M_RAM, 9 });
+        (void)!world_p2m_set(w, NULL, WORLD_LARGE, (struct p2m_entry){ mfn_of(512), P2M_RAM, 9 });
 }
 
 struct world *world_create(const struct world_setup *setup)
@@ -274,7 +255,7 @@ static bool check_tlbs(struct world *w)
 
 bool world_check(struct world *w)
 {
-    return compare_memory(w, true) && check_tlbs(w) && audit(w);
+    return compare_memory(w, true) && check_tlbs(w) && world_audit(w);
 }
 
 /*
@@ -382,50 +363,6 @@ static bool invlpg(struct world *w, struct world_vcpu *v, const struct op *op)
     return world_fail(w, "paging_invlpg does not come to an end");
 }
 
-/* A script that was shortened may ask for what cannot be: it is then left out. */
-static bool p2m_change(struct world *w, struct world_vcpu *v, const struct op *op)
-{
-    static const enum p2m_type types[] = { P2M_HOLE, P2M_RAM, P2M_ROM, P2M_DEVICE };
-    struct mmu_memory         *m = &w->memory;
-    uint64_t                   gfn = op->va;
-    uint32_t                   page = (uint32_t)op->value;
-    bool                       memory = op->acc == MMU_RAM || op->acc == MMU_ROM;
-    struct p2m_entry           entry = { MFN_NONE, types[op->acc & 3], 0 };
-
-    if (gfn >= m->gfns || page >= m->pages)
-        return true;
-    for (uint64_t other = 0; memory && other < m->gfns; other++) /* each page at most once */
-        if (other != gfn && m->page_of[other] == page &&
-            (m->behind[other] == MMU_RAM || m->behind[other] == MMU_ROM))
-            return true;
-    if (memory) {
-        entry.mfn = mfn_of(w->mfn_of_page[page]);
-        m->page_of[gfn] = page;
-    }
-    m->behind[gfn] = op->acc & 3;
-    world_dirty_entered(w, gfn);
-    return set_p2m(w, v, gfn, entry);
-}
-
-/* The p2m maps the large block as one again, whatever has become of its parts. */
-static bool p2m_block(struct world *w, struct world_vcpu *v, const struct op *op)
-{
-    static const enum p2m_type types[] = { P2M_HOLE, P2M_RAM, P2M_ROM, P2M_DEVICE };
-    struct mmu_memory         *m = &w->memory;
-    bool                       memory = op->acc == MMU_RAM || op->acc == MMU_ROM;
-    uint32_t                   first = w->setup.gfns + w->setup.spare;
-
-    for (uint64_t gfn = 0; gfn < WORLD_LARGE && gfn < m->gfns; gfn++)
-        if (m->page_of[gfn] >= first && (m->behind[gfn] == MMU_RAM || m->behind[gfn] == MMU_ROM))
-            return true; /* a part of it is elsewhere */
-    for (uint32_t i = 0; w->setup.large && i < 512; i++) {
-        m->page_of[WORLD_LARGE + i] = memory ? first + i : m->page_of[WORLD_LARGE + i];
-        m->behind[WORLD_LARGE + i] = op->acc & 3;
-        world_dirty_entered(w, WORLD_LARGE + i);
-    }
-    return !w->setup.large ||
-           set_p2m(w, v, WORLD_LARGE,
-                   (struct p2m_entry){ memory ? mfn_of(512) : MFN_NONE, types[op->acc & 3], 9 });
 }
 
 static bool view(struct world *w, struct world_vcpu *v, const struct op *op)
@@ -491,9 +428,11 @@ static bool perform(struct world *w, struct world_vcpu *v, const struct op *op)
     case OP_INVLPG:
         return invlpg(w, v, op);
     case OP_P2M:
-        return p2m_change(w, v, op);
+        return world_p2m_change(w, v, op);
+    case OP_MOVE:
+        return world_p2m_move(w, v, op);
     case OP_BLOCK:
-        return p2m_block(w, v, op);
+        return world_p2m_block(w, v, op);
     case OP_UNSHADOW:
         return world_unshadow(w, v, op);
     case OP_WORK:
@@ -540,5 +479,5 @@ bool world_do(struct world *w, const struct op *op)
         return false;
     if (s->tlbs != 0 && w->step % s->tlbs == 0 && !check_tlbs(w))
         return false;
-    return s->audit == 0 || w->step % s->audit != 0 || audit(w);
+    return s->audit == 0 || w->step % s->audit != 0 || world_audit(w);
 }

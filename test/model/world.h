@@ -46,6 +46,7 @@ enum op_kind {
     OP_EFER,
     OP_INVLPG,   /* va                                            */
     OP_P2M,      /* gfn in va, page in value, behind in acc       */
+    OP_MOVE,     /* what is behind gfn va is behind gfn value instead, if that is a hole */
     OP_UNSHADOW, /* gfn in va                                     */
     OP_WORK,     /* budget in value                               */
     OP_POKE,     /* the hypervisor writes: gpa in va length value */
@@ -167,6 +168,14 @@ struct mmu_access world_naive_access(unsigned acc);
 /* world_memory.c */
 bool world_poke(struct world *w, struct world_vcpu *v, const struct op *op);
 bool world_unshadow(struct world *w, struct world_vcpu *v, const struct op *op);
+/* The audit of the core finds nothing. */
+bool world_audit(struct world *w);
+
+/* world_p2m.c: what is behind guest frames; `v` is who does it, NULL while the world is made. */
+bool world_p2m_set(struct world *w, struct world_vcpu *v, uint64_t gfn, struct p2m_entry entry);
+bool world_p2m_change(struct world *w, struct world_vcpu *v, const struct op *op);
+bool world_p2m_move(struct world *w, struct world_vcpu *v, const struct op *op);
+bool world_p2m_block(struct world *w, struct world_vcpu *v, const struct op *op);
 
 /* world_tables.c: what an operator does to our tables. */
 bool world_resize_pool(struct world *w, struct world_vcpu *v, uint64_t pairs);
