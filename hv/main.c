@@ -3,15 +3,13 @@
  * has stopped, looked at by the commands for the end, and taken away again; then the frame
  * table must be as it was before.
  *
- * A module's string is its file's name and then what it is:
- *     config N             the text of domain N's file
- *     kernel N [N...]      the kernel of these domains, an ELF file
- *     ramdisk N [N...]     their ramdisk
- *     script               see script.h
+ * What the modules are is in given.h.
  */
 #include "hv/alloc.h"
 #include "hv/build.h"
+#include "hv/census.h"
 #include "hv/console.h"
+#include "hv/given.h"
 #include "hv/monitor.h"
 #include "hv/preempt.h"
 #include "hv/print.h"
@@ -38,67 +36,6 @@ static struct scheduled {
     const struct script_command *command;
 } scheduled[SCRIPT_COMMANDS_MAX];
 
-static struct config configs[SCRIPT_NAMES_MAX];
-
-/* ---- the words of modules and of the command line ---- */
-
-/* The next word of a text; false at its end. */
-static bool next_word(const char **at, struct script_text *word)
-{
-    while (**at == ' ')
-        (*at)++;
-    *word = (struct script_text){ *at, 0 };
-    while (**at != ' ' && **at != '\0') {
-        (*at)++;
-        word->length++;
-    }
-    return word->length > 0;
-}
-
-static bool word_is(struct script_text word, const char *name)
-{
-    char text[32];
-
-    return script_copy(word, text, sizeof(text)) && monitor_same(text, name);
-}
-
-static bool word_number(struct script_text word, uint64_t *n)
-{
-    char text[24];
-
-    return script_copy(word, text, sizeof(text)) && monitor_number(text, n);
-}
-
-/* True if the module has this role, for domain `n`; a negative `n` asks for the role alone. */
-static bool module_is(const struct machine_module *m, const char *role, int n)
-{
-    const char        *at = m->string;
-    struct script_text word;
-    uint64_t           number;
-
-    if (!next_word(&at, &word))
-        return false;
-    if (!next_word(&at, &word) || !word_is(word, role))
-        return false;
-    if (n < 0)
-        return true;
-    while (next_word(&at, &word)) {
-        if (word_number(word, &number) && number == (uint64_t)n)
-            return true;
-    }
-    return false;
-}
-
-/* The first such module, NULL if there is none. */
-static const struct machine_module *module_find(const char *role, int n)
-{
-    for (unsigned i = 0; i < machine_modules(); i++) {
-        if (module_is(machine_module(i), role, n))
-            return machine_module(i);
-    }
-    return NULL;
-}
-
 /* ---- start ---- */
 
 static void banner(void)
@@ -117,11 +54,11 @@ static void run_selftest(void)
     const char        *at = machine_command_line();
     struct script_text word;
 
-    while (next_word(&at, &word)) {
+    while (given_word(&at, &word)) {
         struct script_text head = { word.start, sizeof(key) - 1 };
         char               name[32];
 
-        if (word.length < head.length || !word_is(head, key))
+        if (word.length < head.length || !given_word_is(head, key))
             continue;
         word.start += head.length;
         word.length -= head.length;
@@ -135,79 +72,12 @@ static void run_selftest(void)
 
 static void read_script(void)
 {
-    const struct machine_module *m = module_find("script", -1);
+    const struct machine_module *m = given_module("script", -1);
     struct script_error          error;
 
     if (m && !script_parse(m->data, m->size, &script, &error)) {
         print("umbra: script:%u: %s\n", error.line, error.what);
         machine_exit(EXIT_CONFIG);
-    }
-}
-
-/* What the file of domain `n` is called in messages. */
-static void config_name(unsigned n, const struct machine_module *m, char *name, size_t size)
-{
-    const char        *at = m->string;
-    struct script_text text = script.name[n];
-
-    if (text.length == 0)
-        (void)next_word(&at, &text);
-    (void)script_copy(text, name, size);
-}
-
-/* Reads all configurations; how many. Does not return if one is wrong. */
-static unsigned read_configs(void)
-{
-    const struct machine_module *m;
-    struct config_error          error;
-    char                         file[128];
-    unsigned                     n = 0;
-
-    for (; n < SCRIPT_NAMES_MAX && (m = module_find("config", (int)n)) != NULL; n++) {
-        config_name(n, m, file, sizeof(file));
-        if (!config_parse(m->data, m->size, &configs[n], &error)) {
-            if (error.line > 0)
-                print("umbra: %s:%u: %s\n", file, error.line, error.what);
-            else
-                print("umbra: %s: %s\n", file, error.what);
-            machine_exit(EXIT_CONFIG);
-        }
-        for (unsigned i = 0; i < n; i++) {
-            if (!monitor_same(configs[i].name, configs[n].name))
-                continue;
-            print("umbra: %s: name \"%s\": another domain has it: expected a name of its own\n",
-                  file, configs[n].name);
-            machine_exit(EXIT_CONFIG);
-        }
-    }
-    if (n == 0) {
-        print("umbra: no domain: expected a module with the words config 0\n");
-        machine_exit(EXIT_CONFIG);
-    }
-    return n;
-}
-
-/* A domain that cannot be built is a failure of its own; the others are made. */
-static void create_domain(unsigned n)
-{
-    const struct machine_module *kernel = module_find("kernel", (int)n);
-    const struct machine_module *ramdisk = module_find("ramdisk", (int)n);
-    struct domain_images         images = { 0 };
-    char                         error[160] = "its kernel was not given with it";
-    struct domain               *d = NULL;
-
-    if (ramdisk) {
-        images.ramdisk = ramdisk->data;
-        images.ramdisk_size = ramdisk->size;
-    }
-    if (kernel) {
-        images.kernel = kernel->data;
-        images.kernel_size = kernel->size;
-        d = domain_create(&configs[n], &images, error, sizeof(error));
-    }
-    if (!d) {
-        print("umbra: %s cannot be built: %s\n", configs[n].name, error);
-        failed = true;
     }
 }
 
@@ -321,31 +191,19 @@ static void destroy_all(void)
     print("umbra: destruction took %lu steps, the longest %lu ticks\n", steps, cpu->stretch_max);
 }
 
-/* All that the domains had must be back; `before` frames were free when there was none. */
-static void audit_machine(uint64_t before)
+/* All that the domains had must be back: each frame is used for what it was before. */
+static void audit_machine(const struct census *before)
 {
-    uint64_t violations = alloc_audit(), free = alloc_free_count();
-    uint64_t strays = 0, shadows = 0, entries = 0;
+    struct census after = census_take();
+    uint64_t      violations = alloc_audit() + census_compare(before, &after);
 
-    for (uint64_t i = 0; i < machine_phys.frames; i++) {
-        const struct frame *frame = &machine_phys.frame[i];
-
-        strays += frame->kind > FRAME_HV;
-        shadows += frame->kind == FRAME_SHADOW;
-        entries += frame->kind == FRAME_SHADOW ? frame->shadow.used : 0;
-    }
-    if (strays > 0)
-        print("umbra: %lu frames still belong to a domain that is gone\n", strays);
-    if (free != before)
-        print("umbra: %lu frames are free, and %lu were before there was a domain\n", free, before);
-    violations += strays + (free > before ? free - before : before - free);
     print("audit: %lu violations (%lu frames, %lu shadows, %lu entries) after destruction\n",
-          violations, machine_phys.frames, shadows, entries);
+          violations, machine_phys.frames, after.frames[FRAME_SHADOW], after.entries);
     if (violations > 0)
         failed = true;
 }
 
-_Noreturn static void finish(uint64_t free_before)
+_Noreturn static void finish(const struct census *before)
 {
     /* Whoever quits leaves domains behind that would still run. */
     for (struct domain *d = domains; d; d = d->next) {
@@ -358,26 +216,26 @@ _Noreturn static void finish(uint64_t free_before)
             run_commands(&script.command[i]);
     }
     destroy_all();
-    audit_machine(free_before);
+    audit_machine(before);
     machine_exit(failed || monitor_found_violations() ? EXIT_CRASHED : EXIT_WELL);
 }
 
 void hv_main(void)
 {
-    uint64_t free_before;
-    unsigned count;
+    struct census before;
+    unsigned      count;
 
     banner();
     run_selftest();
     if (!machine_enable_guests())
         machine_exit(EXIT_CONFIG);
     read_script();
-    count = read_configs();
+    count = given_read(&script);
     if (count > 1)
         console_name_lines();
-    free_before = alloc_free_count();
+    before = census_take();
     for (unsigned n = 0; n < count; n++)
-        create_domain(n);
+        failed = given_create(n) == NULL || failed; /* the others are made all the same */
     run();
-    finish(free_before);
+    finish(&before);
 }

@@ -50,6 +50,7 @@ bool monitor_shadow(const struct monitor_words *w);
 bool monitor_pool(const struct monitor_words *w);
 bool monitor_blow(const struct monitor_words *w);
 bool monitor_audit(const struct monitor_words *w);
+bool monitor_frames(const struct monitor_words *w);
 /* monitor_kind.c: */
 bool monitor_paging(const struct monitor_words *w);
 /* monitor_dirty.c: */
@@ -58,6 +59,7 @@ bool monitor_dirty(const struct monitor_words *w);
 bool monitor_pause(const struct monitor_words *w);
 bool monitor_unpause(const struct monitor_words *w);
 bool monitor_destroy(const struct monitor_words *w);
+bool monitor_create(const struct monitor_words *w);
 bool monitor_key(const struct monitor_words *w);
 bool monitor_quit(const struct monitor_words *w);
 

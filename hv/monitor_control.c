@@ -1,7 +1,9 @@
 /* Monitor commands that change what domains do. */
 #include "hv/build.h"
 #include "hv/console.h"
+#include "hv/given.h"
 #include "hv/monitor.h"
+#include "hv/preempt.h"
 #include "hv/print.h"
 #include "hv/ring.h"
 
@@ -61,6 +63,44 @@ bool monitor_destroy(const struct monitor_words *w)
     ring_console_finish(d);
     domain_destroy(d);
     console_ended(d);
+    return true;
+}
+
+/* The one of that name that is dying goes first: what comes after may need its memory. */
+static void await_end(struct domain *d)
+{
+    bool gone;
+
+    do {
+        gone = domain_destroy_step(d);
+        preemption_point(this_cpu(), "destruction");
+    } while (!gone);
+}
+
+bool monitor_create(const struct monitor_words *w)
+{
+    struct domain *d;
+    unsigned       n;
+
+    if (w->count != 2)
+        return monitor_usage(w);
+    if (!given_find(w->word[1], &n)) {
+        print("create: no file that was given at boot has the name %s\n", w->word[1]);
+        return false;
+    }
+    d = domain_by_name(w->word[1]);
+    if (d && d->state != DOMAIN_DYING) {
+        print("create: %s is there: destroy it first\n", d->name);
+        return false;
+    }
+    preemption_ignore(this_cpu());
+    if (d)
+        await_end(d);
+    d = given_create(n);
+    if (!d)
+        return false;
+    print("create: %s is domain %u; %lu frames were free\n", d->name, d->id, d->build_frames);
+    domain_unpause(d);
     return true;
 }
 

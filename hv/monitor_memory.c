@@ -1,5 +1,6 @@
 /* Monitor commands about paging: the walk side by side, counters, the pool, the audit. */
 #include "hv/alloc.h"
+#include "hv/census.h"
 #include "hv/domain_pool.h"
 #include "hv/guest.h"
 #include "hv/kind.h"
@@ -256,6 +257,17 @@ static void audit_domain(struct domain *d, struct audit *sum)
     sum->frames += one.frames;
     sum->shadows += one.shadows;
     sum->entries += one.entries;
+}
+
+bool monitor_frames(const struct monitor_words *w)
+{
+    struct census census;
+
+    if (w->count != 1)
+        return monitor_usage(w);
+    census = census_take();
+    census_show(&census);
+    return true;
 }
 
 bool monitor_audit(const struct monitor_words *w)

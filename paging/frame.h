@@ -72,6 +72,7 @@ enum frame_kind {
     FRAME_LINKS,    /* the companion of the shadow in the frame before          */
     FRAME_P2M,      /* a node of the p2m                                        */
     FRAME_SNAPSHOT, /* a copy of an out-of-sync table                           */
+    FRAME_KINDS,
 };
 
 /* A leaf at level 1, 2 or 3 maps an aligned block of 2^0, 2^9 or 2^18 frames: 4 KiB, 2 MiB, 1 GiB. */

@@ -494,7 +494,7 @@ WORKED = (VERSION, r"memwork: ok \(\d+ rounds\)$", r"/work\.sh ended with status
           r"^audit: 0 violations .* after destruction$")
 UNKNOWN_KEY = 'name = "a"\ntype = "pvh"\ncolour = 3\n'
 
-KIND_TESTS, LONG_KIND_TESTS = kind_tests(batch, umbra, judge, Failure, linux, bare, multiboot, WORKED)
+KIND_TESTS, LONG_KIND_TESTS = kind_tests(batch, umbra, judge, Failure, config, linux, bare, multiboot, WORKED)
 
 TESTS = (
     ("the command explains itself", command(["--help"], 0, ("usage: umbra", "exit status:"))),

@@ -35,7 +35,36 @@ def number_at_least(n):
             yield rf"{text[:i]}[{int(digit) + 1}-9]" + r"\d" * (len(text) - i - 1)
 
 
-def kind_tests(batch, umbra, judge, failure, linux, bare, multiboot, worked):
+# How a domain of each kind comes and goes: keys of its file, milliseconds of the two clocks by which it is destroyed
+# and made again, and how often that is in a second of the machine's time (--icount).
+COMES_AND_GOES = {
+    "shadow": ({"type": "multiboot", "paging": "shadow"}, (17, 29), 80, "multiboot/toggles"),
+    "nested": ({"type": "multiboot", "paging": "nested"}, (17, 29), 80, "multiboot/toggles"),
+    "direct": ({"type": "pv"}, (61, 83), 25, "pv/pv-fuzz"),
+}
+
+
+def kind_tests(batch, umbra, judge, failure, config, linux, bare, multiboot, worked):
+    def comes_and_goes(kind, count, part=0):
+        """A domain is destroyed in the middle of its work and made again, so many times: each time as many frames are
+        free as there were, and at the end each is used for what it was before. Parts differ in their clocks."""
+        keys, clocks, rate, guest = COMES_AND_GOES[kind]
+
+        def run():
+            test = f"comes-and-goes-{kind}-{part}"
+            options = [word for ms in clocks for word in ("--every", str(ms + part), f"destroy {kind}; create {kind}")]
+            status, output = umbra(["run", "--batch", "--icount", "--limit", "400", *options, "--at", str(count / rate + 0.2),
+                                    "quit", "--at-end", "frames; audit",
+                                    config(test, kind, f"build/test/guests/{guest}.elf", memory=32,
+                                           extra=f"seed={part} seconds=1000" if kind == "direct" else "", **keys)], 400)
+            judge(status, output, 0, CLEAN, ("FAILED", "crashed", "frames are "))
+            free = re.findall(rf"^create: {kind} is domain \d+; (\d+) frames were free$", output, re.MULTILINE)
+            if len(free) < count:
+                raise RuntimeError(f"only {len(free)} domains were made: this test shows nothing")
+            if len(set(free)) != 1:
+                raise failure(f"the number of free frames has changed: {sorted(set(free))}")
+        return run
+
     def switched(test, ms=100, least=50, end="", has=(), run="/work.sh", options=(), limit=240, **keys):
         return batch(lambda: [linux(test, run=run, **keys)], limit=limit, end=f"{end}paging linux; audit",
                      has=(*worked, changes("linux", least), *has),
@@ -78,6 +107,8 @@ def kind_tests(batch, umbra, judge, failure, linux, bare, multiboot, worked):
           for name, words, ms, least, quirks in KERNELS if name != "toggles"),
         *((f"{name} sees the same under shadow paging, nested paging, and changes between them", same(name, words, ms))
           for name, words, ms, _, _ in KERNELS if name in ("toggles", "tasks")),
+        *((f"30 domains of {kind} paging come and go, and leave nothing behind", comes_and_goes(kind, 30))
+          for kind in COMES_AND_GOES),
         ("nested paging is what a domain has whose file says nothing",
          batch(lambda: [bare("kind-default", "paging-basics", paging=None)], limit=60, end="domains; shadow; audit",
                has=("nested paging$", "paging: nested", r"^leaves of 2 MiB alive +[1-9]", "paging-basics: ok$"))),
@@ -102,6 +133,8 @@ def kind_tests(batch, umbra, judge, failure, linux, bare, multiboot, worked):
         *((f"{name} is right from end to end while its kind of paging changes every {ms} ms",
            kernel(name, "", ms, least, quirks))
           for name, _, ms, least, quirks in KERNELS if name in ("toggles", "table-writes")),
+        *((f"1000 domains of {kind} paging come and go, and leave nothing behind: part {part} of 4",
+           comes_and_goes(kind, 250, part)) for kind in COMES_AND_GOES for part in (1, 2, 3, 4)),
         *((f"{name}: what it sees is the same under all kinds of paging", same(name, words, ms))
           for name, words, ms, _, _ in KERNELS if name not in ("toggles", "tasks")),
     )
