@@ -99,6 +99,18 @@ struct world_vcpu {
     unsigned            seen_count; /* all there ever were */
 };
 
+/* How an access ended, in either world. */
+enum world_end { WORLD_MEMORY, WORLD_FAULT, WORLD_DEVICE };
+
+struct world_ending {
+    enum world_end end;
+    uint64_t       at; /* gpa, or machine address */
+    bool           is_machine;
+    unsigned       faults; /* that it took */
+    uint32_t       error;
+    uint64_t       old; /* what a compare and exchange found */
+};
+
 struct world {
     struct world_setup   setup;
     struct mmu_memory    memory; /* the naive world's */
@@ -117,6 +129,7 @@ struct world {
     bool                *walked; /* [pages]: a table for a processor that walks nested tables */
     uint64_t             max_lowered; /* the counter must never go back */
     struct world_counts  counts;
+    struct world_ending  saw; /* what the guest saw of the last access: the core's, by gpa */
     char                 failure[512]; /* empty while all is well */
 };
 
@@ -134,18 +147,6 @@ bool world_check(struct world *w);
 
 /* Fails with a message; returns false. */
 bool world_fail(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* How an access ended, in either world. */
-enum world_end { WORLD_MEMORY, WORLD_FAULT, WORLD_DEVICE };
-
-struct world_ending {
-    enum world_end end;
-    uint64_t       at; /* gpa, or machine address */
-    bool           is_machine;
-    unsigned       faults; /* that it took */
-    uint32_t       error;
-    uint64_t       old; /* what a compare and exchange found */
-};
 
 /* world_nested.c. Under nested paging each access counts as one that took a fault. */
 bool world_nested_access(struct world *w, struct world_vcpu *v, const struct op *op,

@@ -343,6 +343,12 @@ bool world_access(struct world *w, struct world_vcpu *v, const struct op *op)
     if (op->kind == OP_CMPXCHG && naive.end == WORLD_MEMORY && naive.old != core.old)
         return world_fail(w, "compare and exchange found %#" PRIx64 ", should be %#" PRIx64,
                           core.old, naive.old);
+    w->saw = (struct world_ending){
+        .end = core.end,
+        .at = core.end == WORLD_FAULT ? 0 : naive.at, /* a machine address stands for it */
+        .error = core.error,
+        .old = op->kind == OP_CMPXCHG ? core.old : 0,
+    };
     return true;
 }
 
