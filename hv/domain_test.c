@@ -7,6 +7,7 @@
 /* Domains from creation to destruction, and who of them has the CPU. */
 #include "hv/domain_world.h"
 #include "hv/domain_pool.h"
+#include "hv/kind.h"
 #include "hv/multiboot.h"
 
 /* ---- building ---- */
@@ -346,6 +347,92 @@ static void a_timer_wakes_a_blocked_vcpu(void **state)
     assert_true(d->vcpu[0]->runstate.time[RUNSTATE_blocked] >= 9 * 49000);
 }
 
+/* Paging is off, which shows in the format of the root: three levels of ours, or the direct tree. */
+static void the_kind_of_paging_changes_for_all_vcpus(void **state)
+{
+    struct domain *d = create();
+
+    (void)state;
+    domain_unpause(d);
+    assert_int_equal(kind_of(d), PAGED_SHADOW);
+    assert_int_equal(kind_other(d), PAGED_NESTED);
+    assert_null(kind_refused(d, PAGED_NESTED));
+    assert_int_equal(kind_change(d, PAGED_SHADOW), KIND_DONE);
+    assert_int_equal(kinds_set, 0); /* it is that already */
+    assert_int_equal(kind_change(d, PAGED_NESTED), KIND_DONE);
+    assert_int_equal(kinds_set, 2);
+    assert_int_equal(kind_of(d), PAGED_NESTED);
+    assert_int_equal(d->kind_changes, 1);
+    assert_int_equal(full_flushes, 1);
+    assert_int_equal(kind_change(d, kind_other(d)), KIND_DONE);
+    assert_int_equal(kinds_set, 4);
+    assert_int_equal(kind_of(d), PAGED_SHADOW);
+}
+
+static void what_is_counted_belongs_to_the_kind_that_was(void **state)
+{
+    struct domain *d = create();
+
+    (void)state;
+    domain_unpause(d);
+    exits = 10; /* of each of two sorts, on each of two vCPUs */
+    d->vcpu[0]->ran = 5;
+    assert_int_equal(kind_account(d, PAGED_SHADOW).exits, 40);
+    assert_int_equal(kind_change(d, PAGED_NESTED), KIND_DONE);
+    exits = 13;
+    d->vcpu[0]->ran = 9;
+    d->paging.stats.faults += 2;
+    assert_int_equal(kind_account(d, PAGED_SHADOW).exits, 40);
+    assert_int_equal(kind_account(d, PAGED_NESTED).exits, 12);
+    assert_int_equal(kind_account(d, PAGED_NESTED).ticks, 36);
+    assert_int_equal(kind_account(d, PAGED_NESTED).ran, 4);
+    assert_int_equal(kind_account(d, PAGED_NESTED).faults, 2);
+    assert_int_equal(kind_change(d, PAGED_SHADOW), KIND_DONE);
+    exits = 14;
+    assert_int_equal(kind_account(d, PAGED_SHADOW).exits, 44);
+    assert_int_equal(kind_account(d, PAGED_NESTED).exits, 12);
+}
+
+static void a_kind_that_cannot_be_had_is_refused(void **state)
+{
+    struct domain *d = create();
+    enum kind      kind;
+
+    (void)state;
+    assert_non_null(kind_refused(d, PAGED_NESTED)); /* it does not run yet */
+    domain_unpause(d);
+    assert_non_null(kind_refused(d, PAGED_DIRECT));
+    no_nested = true;
+    assert_non_null(strstr(kind_refused(d, PAGED_NESTED), "no nested paging"));
+    assert_int_equal(kind_other(d), PAGED_SHADOW);
+    assert_int_equal(kind_default(&config), PAGED_SHADOW);
+    no_nested = false;
+    assert_int_equal(kind_default(&config), PAGED_NESTED);
+    assert_true(kind_parse("nested", &kind));
+    assert_int_equal(kind, PAGED_NESTED);
+    assert_false(kind_parse("other", &kind));
+}
+
+static void a_domain_has_the_kind_that_its_file_says(void **state)
+{
+    struct domain *d;
+
+    (void)state;
+    config.paging = CONFIG_PAGING_DEFAULT;
+    d = create();
+    assert_int_equal(kind_of(d), PAGED_NESTED);
+    while (!domain_destroy_step(d))
+        ;
+    no_nested = true;
+    d = create();
+    assert_int_equal(kind_of(d), PAGED_SHADOW);
+    while (!domain_destroy_step(d))
+        ;
+    config.paging = CONFIG_PAGING_NESTED;
+    assert_null(domain_create(&config, &images, error, sizeof(error)));
+    assert_non_null(strstr(error, "no nested paging"));
+}
+
 static void power_off_and_crash_are_told_apart(void **state)
 {
     struct domain        *d = create();
@@ -378,6 +465,10 @@ int main(void)
         TEST(each_failing_allocation_is_survived),
         TEST(domains_take_turns),
         TEST(a_timer_wakes_a_blocked_vcpu),
+        TEST(the_kind_of_paging_changes_for_all_vcpus),
+        TEST(what_is_counted_belongs_to_the_kind_that_was),
+        TEST(a_kind_that_cannot_be_had_is_refused),
+        TEST(a_domain_has_the_kind_that_its_file_says),
         TEST(power_off_and_crash_are_told_apart),
     };
 

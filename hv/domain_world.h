@@ -101,10 +101,12 @@ bool machine_vcpu_is_64bit(const struct vcpu *v)
     (void)v;
     return true;
 }
+static unsigned full_flushes;
+
 void vcpu_flush(struct domain *d, const struct verdict *verdict)
 {
     (void)d;
-    (void)verdict;
+    full_flushes += verdict->flush == FLUSH_ALL;
 }
 void console_flush(struct domain *d)
 {
@@ -124,22 +126,27 @@ bool machine_offers_hvm(void)
     return true;
 }
 
+static bool     no_nested;
+static unsigned kinds_set; /* vCPUs told of a change */
+static uint64_t exits;     /* of each vCPU */
+
 bool machine_offers_nested(void)
 {
-    return true;
+    return !no_nested;
 }
 
 void machine_vcpu_set_kind(struct vcpu *v)
 {
-    (void)v;
+    assert_int_equal(v->domain->paging.kind,
+                     paging_hw(&v->paging).levels == 4 ? PAGING_NESTED : PAGING_SHADOW);
+    kinds_set++;
 }
 
 bool machine_vcpu_exit_stat(const struct vcpu *v, unsigned i, struct machine_exit_stat *stat)
 {
     (void)v;
-    (void)i;
-    (void)stat;
-    return false;
+    *stat = (struct machine_exit_stat){ "exit", exits, 3 * exits };
+    return i < 2;
 }
 
 struct pt_features machine_guest_features(void)
@@ -290,6 +297,9 @@ static int set_up(void **state)
     interrupt = false;
     before = alloc_free_count();
     flushes = 0;
+    no_nested = false;
+    kinds_set = full_flushes = 0;
+    exits = 0;
     return 0;
 }
 
