@@ -363,8 +363,6 @@ static bool invlpg(struct world *w, struct world_vcpu *v, const struct op *op)
     return world_fail(w, "paging_invlpg does not come to an end");
 }
 
-}
-
 static bool view(struct world *w, struct world_vcpu *v, const struct op *op)
 {
     struct paging_view view;
