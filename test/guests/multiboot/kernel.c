@@ -22,7 +22,7 @@ struct table_pointer {
 
 extern uint8_t kernel_vectors[];
 
-volatile uint32_t kernel_count[VECTORS], kernel_resume, kernel_vector, kernel_error;
+volatile uint32_t kernel_count[VECTORS], kernel_resume, kernel_vector, kernel_error, kernel_eip;
 void (*kernel_eoi)(uint32_t vector);
 static struct gate idt[VECTORS];
 
@@ -89,6 +89,7 @@ void kernel_trap(struct kernel_frame *frame)
     }
     kernel_vector = frame->vector;
     kernel_error = frame->error;
+    kernel_eip = frame->eip;
     kernel_resume = 0;
     if (!resume) {
         kernel_print("exception at ");

@@ -42,7 +42,7 @@ extern volatile uint32_t kernel_count[64]; /* interrupts, by vector */
 /* Called for an interrupt of this vector, 20h and up, to end it. */
 extern void (*kernel_eoi)(uint32_t vector);
 /* Where to go on after an exception that is allowed for, or 0; and what it was. */
-extern volatile uint32_t kernel_resume, kernel_vector, kernel_error;
+extern volatile uint32_t kernel_resume, kernel_vector, kernel_error, kernel_eip;
 
 void kernel_main(const struct multiboot_info *info);
 

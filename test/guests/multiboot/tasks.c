@@ -360,7 +360,7 @@ static void test_late_exceptions(void)
 
 static void test_mates(void)
 {
-    uint32_t count = kernel_count[VECTOR_PLAIN], pushed = 0, fs = FRESH;
+    uint32_t count = kernel_count[VECTOR_PLAIN], pushed = 0, fs = FRESH, at;
 
     tasks_mates.gdt[FRESH / 8] &= ~(1ull << 40);
     __asm__ volatile("mov %0, %%fs" ::"r"(fs));
@@ -369,12 +369,14 @@ static void test_mates(void)
     kernel_vector = ~0u;
     __asm__ volatile("movl %%esp, %%ebx; movl %2, %%esp\n\t"
                      "pushl $0x77; int $0x31\n\t"
-                     "movl $1f, kernel_resume; ud2\n1: popl %0; movl %%ebx, %%esp"
-                     : "=r"(pushed)
-                     : "0"(0), "r"((uint32_t)tasks_mates.stack + sizeof(tasks_mates.stack))
+                     "movl $1f, kernel_resume\n2: ud2\n"
+                     "1: popl %0; movl %%ebx, %%esp; movl $2b, %1"
+                     : "=&r"(pushed), "=&r"(at)
+                     : "r"((uint32_t)tasks_mates.stack + sizeof(tasks_mates.stack))
                      : "ebx", "memory");
     kernel_check(kernel_count[VECTOR_PLAIN] - count, 1, "an interrupt comes on a stack there");
     kernel_check(kernel_vector, VECTOR_UD, "and so does an exception");
+    kernel_check(kernel_eip, at, "which is where it happened");
     kernel_check(pushed, 0x77, "and the stack is what it was");
 }
 
