@@ -72,7 +72,7 @@ static bool rights_lost(pte_t old, pte_t new)
 
 /* ---- entries ---- */
 
-static rmap_t *list_of(const struct paging_domain *d, unsigned level, pte_t e)
+static inline rmap_t *list_of(const struct paging_domain *d, unsigned level, pte_t e)
 {
     struct frame *f = phys_frame(d->phys, mfn_of(pte_frame(e)));
 
@@ -81,7 +81,7 @@ static rmap_t *list_of(const struct paging_domain *d, unsigned level, pte_t e)
     return &f->guest.leaves[level - 1][pte_has(e, PTE_W)];
 }
 
-static void unlink_entry(struct paging_domain *d, unsigned level, rmap_t number, pte_t old)
+static inline void unlink_entry(struct paging_domain *d, unsigned level, rmap_t number, pte_t old)
 {
     rmap_remove(d->phys, list_of(d, level, old), number);
     if (!entry_is_leaf(level, old))
@@ -91,7 +91,7 @@ static void unlink_entry(struct paging_domain *d, unsigned level, rmap_t number,
         phys_frame(d->phys, mfn_of(pte_frame(old)))->guest.writable[level - 1]--;
 }
 
-static void link_entry(struct paging_domain *d, unsigned level, rmap_t number, pte_t new)
+static inline void link_entry(struct paging_domain *d, unsigned level, rmap_t number, pte_t new)
 {
     rmap_add(d->phys, list_of(d, level, new), number);
     if (!entry_is_leaf(level, new))
@@ -102,7 +102,7 @@ static void link_entry(struct paging_domain *d, unsigned level, rmap_t number, p
 }
 
 /* Room for one more writable leaf: the oldest loses its W. */
-static void evict_writable(struct change *c, unsigned level, pte_t e)
+static inline void evict_writable(struct change *c, unsigned level, pte_t e)
 {
     const struct frame *f = phys_frame(c->d->phys, mfn_of(pte_frame(e)));
 
@@ -115,18 +115,16 @@ static void evict_writable(struct change *c, unsigned level, pte_t e)
     entry_set(c, rmap_table(oldest), rmap_index(oldest), (pte_t){ old.raw & ~PTE_W });
 }
 
-void entry_set(struct change *c, mfn_t table, unsigned index, pte_t new)
+/* With the level known: the compiler leaves out what a leaf table has not. */
+static inline __attribute__((always_inline)) void set_at(struct change *c, mfn_t table,
+                                                         unsigned index, pte_t new, unsigned level)
 {
     struct paging_domain *d = c->d;
     struct frame         *f = shadow_of(d, table);
-    unsigned              level = f->shadow.level;
     pte_t                *slot = &((pte_t *)phys_ptr(d->phys, table))[index];
     pte_t                 old = *slot;
-
-    if (pte_eq(old, new))
-        return;
-    bool was = pte_has(old, PTE_P), is = pte_has(new, PTE_P);
-    bool same_list = was && is && list_of(d, level, old) == list_of(d, level, new);
+    bool                  was = pte_has(old, PTE_P), is = pte_has(new, PTE_P);
+    bool                  same_list = was && is && list_of(d, level, old) == list_of(d, level, new);
 
     if (is && !same_list && entry_is_leaf(level, new) && pte_has(new, PTE_W))
         evict_writable(c, level, new);
@@ -147,6 +145,18 @@ void entry_set(struct change *c, mfn_t table, unsigned index, pte_t new)
     f->shadow.used = (uint16_t)(f->shadow.used + is - was);
     if (was && !entry_is_leaf(level, old))
         shadow_put(c, mfn_of(pte_frame(old)));
+}
+
+void entry_set(struct change *c, mfn_t table, unsigned index, pte_t new)
+{
+    unsigned level = shadow_of(c->d, table)->shadow.level;
+
+    if (pte_eq(entry_get(c->d, table, index), new))
+        return;
+    if (level == 1)
+        set_at(c, table, index, new, 1);
+    else
+        set_at(c, table, index, new, level);
 }
 
 /* ---- references, life and death ---- */

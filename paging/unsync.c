@@ -121,7 +121,7 @@ static void carry_over(struct change *c, mfn_t shadow, unsigned word)
     c->work++; /* even if our entry says the same */
 }
 
-#define WORDS_AT_ONCE 8
+#define WORDS_AT_ONCE 16
 #define COMPARE_WORK  4 /* looking at all words takes as long as changing so many entries */
 
 /* The guest's memory may change at any moment: each word is read once, and whole. */
@@ -134,7 +134,7 @@ static inline bool differ(const uint64_t *now, const uint64_t *then)
 {
     uint64_t difference = 0;
 
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (unsigned k = 0; k < WORDS_AT_ONCE; k++)
         difference |= word_of(now + k) ^ then[k];
     return difference != 0;
