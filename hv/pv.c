@@ -242,9 +242,11 @@ bool pv_domain_create(struct domain *d)
 
     if (pv == NULL)
         return false;
-    if (pv_machine.phys == NULL)
+    if (pv_machine.phys == NULL) {
         direct_machine_init(&pv_machine, &machine_phys, CPUS, pv_edge_l1tf_limit(),
                             pv_edge_slots());
+        pv_machine.quick = true;
+    }
     direct_domain_init(&pv->direct, &pv_machine, d->id);
     direct_vcpu_init(&pv->keeper, &pv->direct);
     d->pv = pv;

@@ -169,6 +169,21 @@ static void update_stored(struct direct_vcpu *v)
                  PHASE_NEXT);
 }
 
+void request_stored(struct direct_vcpu *v, const struct direct_request *request, unsigned budget,
+                    pte_t old, pte_t new)
+{
+    direct_begin(v, request, budget);
+    v->level = TYPE_L1;
+    v->old = old;
+    v->new = new;
+    v->fresh = !entry_is_alike(old, new);
+    v->stage = STAGE_STORE;
+    pending_push(v, request->mfn, PENDING_FULL, MFN_NONE, 0);
+    if (v->fresh && pte_has(new, PTE_P)) /* the entry's at once */
+        pending_push(v, mfn_of(pte_frame(new)), PENDING_GENERAL, request->mfn, TYPE_L1);
+    update_stored(v);
+}
+
 static void update_store(struct direct_vcpu *v)
 {
     const struct direct_request *r = &v->request;
@@ -447,7 +462,15 @@ struct direct_verdict direct_end(struct direct_vcpu *v)
 struct direct_verdict direct_do(struct direct_vcpu *v, const struct direct_request *request,
                                 unsigned budget)
 {
-    direct_begin(v, request, budget);
+    switch (quick_update(v, request, budget)) {
+    case QUICK_DONE:
+        return (struct direct_verdict){ .status = DIRECT_DONE, .unfinished = v->pendings > 0 };
+    case QUICK_NOT:
+        direct_begin(v, request, budget);
+        break;
+    case QUICK_GOES_ON:
+        break;
+    }
     while (direct_step(v))
         continue;
     return direct_end(v);

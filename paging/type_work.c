@@ -72,13 +72,14 @@ static void count_entry(struct direct_vcpu *v)
 /* True if the aligned group of entries from `first` on says nothing, and needs nothing. */
 static bool is_empty_group(const struct direct_machine *m, mfn_t table, unsigned first)
 {
-    uint64_t any = 0;
+    const uint64_t *entry = &table_entry(m, table, first)->raw;
+    uint64_t        any = 0;
 
     if (first % EMPTY_AT_ONCE != 0)
         return false;
 #pragma GCC unroll 8
     for (unsigned i = 0; i < EMPTY_AT_ONCE; i++)
-        any |= table_read(m, table, first + i).raw;
+        any |= __atomic_load_n(entry + i, __ATOMIC_RELAXED);
     return any == 0;
 }
 
@@ -167,7 +168,8 @@ static void visit_up(struct direct_vcpu *v, struct type_level *t)
             t->down = true;
             return;
         }
-        if (!need.nothing) {
+        if (!need.nothing &&
+            (t->half || !quick_take(v->domain->machine, &need, v->request.owner->id))) {
             get_entry(v, t, &need);
             return;
         }
@@ -217,7 +219,7 @@ static void visit_down(struct direct_vcpu *v, struct type_level *t)
         pte_t             e = take_back(v, t->table, t->kind, index);
         struct entry_need need = entry_need(m, t->table, t->kind, index, e);
 
-        if (need.nothing)
+        if (need.nothing || quick_drop(v, &need))
             continue;
         work_put(v, (struct direct_pending){
                         .mfn = need.mfn,

@@ -47,7 +47,27 @@ void job_put_read(struct direct_vcpu *v);
 void job_put_swap(struct direct_vcpu *v);
 void job_put_frame(struct direct_vcpu *v);
 
+/* ---- direct_quick.c ---- */
+
+/* The references that an entry needs, taken at once; false: none is, and it takes the machine. */
+must_check bool quick_take(struct direct_machine *m, const struct entry_need *need, uint16_t owner);
+/* The same for dropping them. */
+must_check bool quick_drop(struct direct_vcpu *v, const struct entry_need *need);
+
+enum quick {
+    QUICK_NOT, /* nothing has changed, and the request is still to be made */
+    QUICK_DONE,
+    QUICK_GOES_ON, /* the machine has it from here */
+};
+/* An update of a leaf table where nothing is in the way. */
+must_check enum quick quick_update(struct direct_vcpu *v, const struct direct_request *request,
+                                   unsigned budget);
+
 /* ---- direct.c, direct_teardown.c ---- */
+
+/* Begins a request at where its entry has just been stored; the table and the new frame are held. */
+void request_stored(struct direct_vcpu *v, const struct direct_request *request, unsigned budget,
+                    pte_t old, pte_t new);
 
 void request_step(struct direct_vcpu *v);
 /* The job that it started has ended. */

@@ -66,6 +66,52 @@ bool type_swap(const struct direct_machine *m, mfn_t mfn, struct type old, struc
     return swap(&phys_frame(m->phys, mfn)->guest.type, &expected, type_pack(new));
 }
 
+/* ---- type references in one swap ---- */
+
+#define COUNT_MASK ((UINT64_C(1) << WORD_STAMP) - 1)
+#define STAMP_MASK (UINT64_C(0xffffffff) << WORD_STAMP)
+#define VALIDATED  (UINT64_C(1) << WORD_VALIDATED)
+
+static uint64_t *type_word(const struct direct_machine *m, mfn_t mfn)
+{
+    return &phys_frame(m->phys, mfn)->guest.type;
+}
+
+static bool is_live_as(uint64_t word, uint8_t kind)
+{
+    return (word & VALIDATED) != 0 && (word & COUNT_MASK) != 0 && field(word, WORD_KIND, 3) == kind;
+}
+
+bool type_quick_get(const struct direct_machine *m, mfn_t mfn, uint8_t kind)
+{
+    uint64_t old = __atomic_load_n(type_word(m, mfn), __ATOMIC_SEQ_CST), was;
+
+    if (is_live_as(old, kind))
+        return (old & COUNT_MASK) != TYPE_COUNT_MAX && swap(type_word(m, mfn), &old, old + 1);
+    was = field(old, WORD_KIND, 3);
+    if (kind != TYPE_WRITABLE || (old & COUNT_MASK) != 0 ||
+        (was != TYPE_WRITABLE && was != TYPE_NONE))
+        return false;
+    return swap(type_word(m, mfn), &old, (uint64_t)TYPE_WRITABLE << WORD_KIND | VALIDATED | 1);
+}
+
+bool type_quick_put(const struct direct_machine *m, mfn_t mfn, uint8_t kind)
+{
+    uint64_t old = __atomic_load_n(type_word(m, mfn), __ATOMIC_SEQ_CST), new;
+
+    do {
+        if (!is_live_as(old, kind) || (kind != TYPE_WRITABLE && (old & COUNT_MASK) == 1))
+            return false;
+        new = old - 1;
+        if (kind == TYPE_WRITABLE) { /* the clock is read after the word */
+            uint64_t clock = __atomic_load_n(&m->clock, __ATOMIC_SEQ_CST);
+
+            new = (new & ~STAMP_MASK) | clock << WORD_STAMP;
+        }
+    } while (!swap(type_word(m, mfn), &old, new));
+    return true;
+}
+
 /* ---- general references ---- */
 
 /* The head of a record as a value of its own. */

@@ -96,6 +96,7 @@ struct direct_machine {
     uint32_t cpu_clock[DIRECT_CPUS_MAX]; /* of each CPU's last full flush */
     uint32_t freed;                      /* list of frames nobody holds, 0 ends it */
     pte_t    slots[DIRECT_SLOTS];        /* the hypervisor's entries of each L4 */
+    bool     quick;                      /* what is usual is not done step by step */
 };
 
 /* A reference to be dropped. */
@@ -200,6 +201,14 @@ static inline struct type type_read(const struct direct_machine *m, mfn_t mfn)
 /* False: the word is not `old` any more. */
 must_check bool type_swap(const struct direct_machine *m, mfn_t mfn, struct type old,
                           struct type new);
+
+/*
+ * One type reference more, in one swap: of a live frame of this kind (which is not for a linear
+ * entry), or of a writable one that was nothing else since it was last flushed. False: it takes more.
+ */
+must_check bool type_quick_get(const struct direct_machine *m, mfn_t mfn, uint8_t kind);
+/* One less of a live frame of this kind; false: it is the last one of a table, or there is none. */
+must_check bool type_quick_put(const struct direct_machine *m, mfn_t mfn, uint8_t kind);
 
 static inline pte_t *table_entry(const struct direct_machine *m, mfn_t table, unsigned index)
 {
