@@ -36,7 +36,7 @@ static const uint8_t *mapped_page(const struct machine_vcpu *m, gva_t va, bool u
     uint64_t         entry = hw.cr3, rights = PTE_U;
     unsigned         shift = PAGE_SHIFT + 9 * hw.levels;
 
-    if (m->nested || hw.levels == 3)
+    if (hw.levels == 3)
         return NULL;
     do {
         const uint64_t *table = phys_ptr(&machine_phys, mfn_of((entry & PTE_FRAME) >> PAGE_SHIFT));
@@ -66,14 +66,88 @@ static const uint8_t *walked_page(struct machine_vcpu *m, gva_t va, bool user)
     return r.kind == REACH_RAM ? phys_ptr(&machine_phys, r.mfn) : NULL;
 }
 
+/* ---- nested paging: a walk is a function of the entries that it reads ---- */
+
+static struct svm_walked *walked_slot(struct machine_vcpu *m, gva_t va)
+{
+    return &m->walked[va.raw >> PAGE_SHIFT & (SVM_WALKED - 1)];
+}
+
+static uint64_t tag_of(gva_t va, bool user)
+{
+    return (va.raw & ~PAGE_MASK) | (user ? SVM_CODE_USER : 0);
+}
+
+/* The page that a walk which was kept leads to, if it would lead there now; else NULL. */
+static const uint8_t *walked_before(struct machine_vcpu *m, gva_t va, bool user)
+{
+    const struct svm_walked  *w = walked_slot(m, va);
+    const struct paging_regs *now = &m->vcpu->paging.regs, *then = &w->regs;
+
+    if (w->tag != tag_of(va, user) || w->lowered != m->vcpu->domain->paging.lowered ||
+        then->cr3 != now->cr3 || then->cr4 != now->cr4 || then->cr0 != now->cr0 ||
+        then->efer != now->efer)
+        return NULL;
+    for (unsigned i = 0; i < w->levels; i++)
+        if (__atomic_load_n(w->entry[i], __ATOMIC_RELAXED) != w->value[i])
+            return NULL;
+    return w->page;
+}
+
+static bool is_page(struct paging_reach r, const uint8_t *page)
+{
+    return r.kind == REACH_RAM && phys_ptr(&machine_phys, r.mfn) == page;
+}
+
+static void keep_walk(struct machine_vcpu *m, gva_t va, bool user, const uint8_t *page)
+{
+    struct domain       *d = m->vcpu->domain;
+    struct paging_locked lock = domain_lock(d);
+    struct svm_walked   *w = walked_slot(m, va);
+    struct paging_view   view;
+
+    paging_view(lock, &m->vcpu->paging, va, &view);
+    *w = (struct svm_walked){ .regs = m->vcpu->paging.regs, .lowered = d->paging.lowered };
+    for (unsigned i = 0; i < view.count; i++) {
+        struct paging_reach r;
+
+        if (view.level[i].gpa == UINT64_MAX)
+            continue;
+        r = paging_reach_gpa(lock, view.level[i].gpa);
+        if (r.kind != REACH_RAM)
+            return;
+        w->entry[w->levels] =
+            (const uint64_t *)phys_ptr(&machine_phys, r.mfn) + (r.gpa & PAGE_MASK) / 8;
+        w->value[w->levels++] = view.level[i].guest;
+    }
+    w->tag = tag_of(va, user);
+    /* Another vCPU may have changed them between the walk and the look. */
+    if (view.mapped && is_page(paging_reach_gpa(lock, view.gpa), page))
+        w->page = page;
+}
+
+static const uint8_t *nested_page(struct machine_vcpu *m, gva_t va, bool user)
+{
+    const uint8_t *page = walked_before(m, va, user);
+
+    if (page)
+        return page;
+    page = walked_page(m, va, user);
+    if (page && regs_is_64bit(m))
+        keep_walk(m, va, user, page);
+    return page;
+}
+
 unsigned fetch_code(struct machine_vcpu *m, uint8_t *to, unsigned offset, unsigned want)
 {
     gva_t          va = code_address(m, offset);
     unsigned       at = (unsigned)(va.raw & PAGE_MASK);
     bool           user = m->vmcb->cpl == 3;
-    const uint8_t *page = mapped_page(m, va, user);
+    const uint8_t *page = m->nested ? NULL : mapped_page(m, va, user);
 
-    if (!page)
+    if (m->nested && offset == 0)
+        page = nested_page(m, va, user);
+    else if (!page)
         page = walked_page(m, va, user);
     else if (m->running->asid)
         *fetch_slot(m->running, va.raw) = (struct svm_code){

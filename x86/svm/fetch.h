@@ -8,8 +8,13 @@
  * takes it out of the tables, or any of its rights, has it flushed. It stands in the record of an
  * ASID and goes with a flush of its page, with a full one, and when the ASID is taken anew, as
  * happens when anything was lowered while another root ran. The key has the address, user or
- * supervisor, and by the ASID the root with its rules of CR0.WP, EFER.NXE and CR4.SMEP. Under
- * nested paging the guest flushes unseen, and nothing is kept. APM vol. 2, 5.5.
+ * supervisor, and by the ASID the root with its rules of CR0.WP, EFER.NXE and CR4.SMEP. APM vol. 2,
+ * 5.5.
+ *
+ * Under nested paging the guest flushes unseen. There a walk through its tables is kept with the
+ * entries that it read and the control registers: while they are the same, it would end the same.
+ * What it went through was mapped for the processor, which had just fetched from it; if a frame of it
+ * leaves the p2m, that counts as a loss of rights.
  */
 #ifndef X86_SVM_FETCH_H
 #define X86_SVM_FETCH_H

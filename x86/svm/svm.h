@@ -30,6 +30,18 @@ struct svm_code {
     const uint8_t *page;
 };
 
+/* A walk through the guest's own tables to a page of code, with all that it depended on; see fetch.h. */
+struct svm_walked {
+    uint64_t           tag; /* as above */
+    struct paging_regs regs;
+    uint64_t           lowered; /* the domain's counter: none of the frames has left the p2m */
+    unsigned           levels;
+    const uint64_t    *entry[PT_LEVELS_MAX];
+    uint64_t           value[PT_LEVELS_MAX];
+    const uint8_t     *page;
+};
+#define SVM_WALKED 4 /* a power of two */
+
 /* What a root of a vCPU was last installed with, on one CPU. */
 struct svm_asid {
     uint32_t        asid; /* 0: none */
@@ -92,6 +104,7 @@ struct machine_vcpu {
     struct timer              apic_timer;
     uint64_t                  dr[4];
     struct svm_asid           asid[PAGING_ROOTS];
+    struct svm_walked         walked[SVM_WALKED]; /* nested paging */
     struct svm_asid          *running; /* in the VMCB; NULL: take one at the next entry */
     struct svm_stat           stat[KINDS];
     uint8_t                   fpu[512] __attribute__((aligned(16)));
