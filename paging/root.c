@@ -329,21 +329,33 @@ static void make_current(struct change *c, struct paging_vcpu *v, unsigned slot)
     v->current = slot;
 }
 
+/* The slot that has the root which is wanted; PAGING_ROOTS: none. The one in use is likely. */
+static unsigned slot_find(const struct paging_vcpu *v, const struct wanted *w)
+{
+    unsigned i = 0;
+
+    if (slot_is(&v->root[v->current], w))
+        return v->current;
+    while (i < PAGING_ROOTS && !slot_is(&v->root[i], w))
+        i++;
+    return i;
+}
+
 /* Makes the root that is wanted current; false if memory for it is short, or it must stop. */
 static bool root_install(struct change *c, struct paging_vcpu *v, const struct wanted *w)
 {
-    for (unsigned i = 0; i < PAGING_ROOTS; i++) {
-        if (slot_is(&v->root[i], w)) {
-            if (i != v->current) {
-                if (!unsync_idle_all(c))
-                    return false;
-                c->d->stats.root_hits++;
-            }
-            make_current(c, v, i);
-            if (w->count == 1 && mfn_valid(w->guest[0]))
-                shadow_pin(c, v->root[i].table[0]);
-            return true;
+    unsigned slot = slot_find(v, w);
+
+    if (slot < PAGING_ROOTS) {
+        if (slot != v->current) {
+            if (!unsync_idle_all(c))
+                return false;
+            c->d->stats.root_hits++;
         }
+        make_current(c, v, slot);
+        if (w->count == 1 && mfn_valid(w->guest[0]))
+            shadow_pin(c, v->root[slot].table[0]);
+        return true;
     }
     /* A register write has synchronised them already, a fault on an empty root has not. */
     if (!unsync_idle_all(c) || !shadow_reserve(c, ROOT_PAIRS))
@@ -407,7 +419,8 @@ struct verdict paging_set_regs(struct paging_locked p, struct paging_vcpu *v,
     }
     __builtin_memcpy(v->pdpte, pdpte, sizeof(pdpte));
     v->regs = *regs;
-    v->mode = mode_with_view(d, format, view_of(regs));
+    if (v->mode.format != format || v->mode.view != view_of(regs) || v->mode.entry_bytes == 0)
+        v->mode = mode_with_view(d, format, view_of(regs));
     v->cr3_loaded = false;
     return verdict_of(&c, VERDICT_RETRY);
 }
