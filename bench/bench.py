@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""make bench: what Umbra costs, counted; the tables go to the terminal and to bench/results.md.
+"""make bench: what Umbra costs, counted; tables to the terminal and to bench/results.md, a picture to results.svg.
 
 The workload (work.c) runs on the bare processor and under Umbra in each kind of paging, each of these twice, two at a
 time. The figures count only if the counter's own checks hold; if one does not, the exit status is 1 and nothing is
@@ -14,11 +14,13 @@ import time
 
 sys.dont_write_bytecode = True
 import machine  # noqa: E402
+import picture  # noqa: E402
 import records  # noqa: E402
 import table  # noqa: E402
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 RESULTS = os.path.join(HERE, "results.md")
+PICTURE = os.path.join(HERE, "results.svg")
 PEERS = os.path.join(HERE, "peers")
 CLOCK_DIFFERENCE = 0.001  # between the guest's TSC and the counter, as a part of the whole
 
@@ -150,14 +152,16 @@ def report(runs, said, trips):
 
 def main():
     try:
-        text = report(*measure())
+        runs, said, trips = measure()
     except machine.Failed as e:
         print(f"bench: {e}", file=sys.stderr)
         return 1
+    text = report(runs, said, trips)
+    picture.draw({**peers(), **runs}, os.path.join(machine.OUT, "results.dat"), PICTURE)
     print(text)
     with open(RESULTS, "w", encoding="utf-8") as f:
         f.write(text)
-    say(f"written to {os.path.relpath(RESULTS)}")
+    say(f"written to {os.path.relpath(RESULTS)} and {os.path.relpath(PICTURE)}")
     return 0
 
 
