@@ -40,12 +40,12 @@ def check_loop(name, regions, kind):
         raise machine.Failed(f"{name}: {found} instructions were counted in a loop of {records.LOOP_COUNT}")
 
 
-def check_entries(name, regions):
+def check_entries(name, regions, kind):
     for region in regions.values():
-        own = sum(count for _, count, _ in region.exits)
-        if own != region.counts["entries"]:
-            raise machine.Failed(f"{name}: region {region.counts['id']}: {region.counts['entries']} entries were"
-                                 f" counted, and Umbra counted {own} exits")
+        own, counted = sum(count for _, count, _ in region.exits), records.entries(region, kind)
+        if own != counted:
+            raise machine.Failed(f"{name}: region {region.counts['id']}: {counted} entries were counted, and Umbra"
+                                 f" counted {own} exits")
 
 
 def check_clock(name, regions, said):
@@ -73,7 +73,7 @@ def checked(run, kind):
     check_loop(run.name, regions, kind)
     check_clock(run.name, regions, said)
     if kind != "bare":
-        check_entries(run.name, regions)
+        check_entries(run.name, regions, kind)
     return regions, said
 
 

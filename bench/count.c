@@ -6,12 +6,12 @@
  *
  *   out=FILE     where the records go: a line for each pass of a region
  *   host=LO-HI   hexadecimal; what runs at these virtual addresses is counted in class "hv"
- *   pv=on        the hypervisor does not use VMRUN: an entry is a step from class hv to another
  *   profile=FILE region=N   how often each instruction within host= ran during region N
  *   domains=A svm=A pv_names=A phys=A   variables of Umbra, whose own counters are printed: own.h
  *
  * mode: host until VMRUN; guest from there until the instruction behind that VMRUN runs, at the same
- *     virtual address and the same place in memory. VMRUN itself counts as the host's.
+ *     virtual address and the same place in memory. VMRUN itself counts as the host's. Entries are
+ *     VMRUNs; a PV guest is entered by class hv's IRETs and SYSRETs, which are counted as such.
  * class: "hv" within host=, else "user" (the lower half of the addresses) or "kern".
  * An instruction that faults and is restarted counts once for each attempt.
  *
@@ -55,7 +55,6 @@ static struct counts total;
 static unsigned      mode;
 static uint64_t      resume_va; /* behind the VMRUN that was last executed */
 static const void   *resume_place;
-static bool          in_hv; /* pv: class of the last block */
 
 static struct {
     bool          open;
@@ -66,7 +65,6 @@ static struct {
 
 static FILE       *out;
 static uint64_t    hv_low, hv_high;
-static bool        pv;
 static const char *profile_name;
 static unsigned    profile_region;
 static uint64_t   *ran, *ran_before, *ran_within; /* by address, from hv_low on */
@@ -164,24 +162,11 @@ static void on_site(unsigned vcpu, void *arg)
         region_begin(s->begins);
     if (s->is_vmrun) {
         settle();
-        total.entries += !pv;
+        total.entries++;
         mode = GUEST;
         resume_va = s->va + VMRUN_LENGTH;
         resume_place = (const char *)s->place + VMRUN_LENGTH;
     }
-}
-
-static void on_block_of_hv(unsigned vcpu, void *arg)
-{
-    (void)vcpu, (void)arg;
-    in_hv = true;
-}
-
-static void on_block_of_others(unsigned vcpu, void *arg)
-{
-    (void)vcpu, (void)arg;
-    total.entries += in_hv;
-    in_hv = false;
 }
 
 /* ---- when code is translated ---- */
@@ -266,12 +251,6 @@ static void on_translate(plugin_id id, struct qemu_plugin_tb *tb)
     size_t count = qemu_plugin_tb_n_insns(tb);
 
     (void)id;
-    if (pv && count > 0) {
-        bool hv = is_hv(qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, 0)));
-
-        qemu_plugin_register_vcpu_tb_exec_cb(tb, hv ? on_block_of_hv : on_block_of_others,
-                                             PLUGIN_CB_NO_REGS, NULL);
-    }
     for (size_t i = 0; i < count; i++)
         translate_insn(qemu_plugin_tb_get_insn(tb, i), i == 0);
 }
@@ -311,8 +290,6 @@ static bool take_option(const char *option)
         return (out = fopen(option + 4, "w")) != NULL;
     if (!strncmp(option, "profile=", 8))
         return (profile_name = strdup(option + 8)) != NULL;
-    if (!strcmp(option, "pv=on"))
-        return pv = true;
     return sscanf(option, "host=%" SCNx64 "-%" SCNx64, &hv_low, &hv_high) == 2 ||
            sscanf(option, "region=%u", &profile_region) == 1 || own_option(option);
 }

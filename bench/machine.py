@@ -41,8 +41,6 @@ def counter(record, kind, profile=None):
         words += [f"host={at['text_start']:x}-{at['text_end']:x}", f"domains={at['domains']:x}",
                   f"phys={at['machine_phys']:x}", f"svm={at['svm_kind_names']:x}",
                   f"pv_names={at['pv_kind_names']:x}"]
-    if kind == "pv":
-        words.append("pv=on")
     if profile:
         words += [f"profile={profile[0]}", f"region={profile[1]}"]
     return ",".join(words)
@@ -83,6 +81,8 @@ class Run:
         self.name = name
         self.record = os.path.join(OUT, f"{name}.cnt")
         self.log = os.path.join(OUT, f"{name}.log")
+        if os.path.exists(self.record):
+            os.unlink(self.record)
         plugin = counter(self.record, kind, profile)
         if kind == "bare":
             command = on_the_processor(plugin)

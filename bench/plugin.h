@@ -32,16 +32,14 @@ typedef struct {
 
 typedef void (*plugin_callback)(unsigned vcpu, void *arg);
 
-void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id id,
-                                           void (*run)(plugin_id, struct qemu_plugin_tb *));
-void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, plugin_callback run, int flags,
-                                          void *arg);
-void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, plugin_callback run,
-                                            int flags, void *arg);
-void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *insn, int operation,
-                                                void *counter, uint64_t add);
-void qemu_plugin_register_atexit_cb(plugin_id id, void (*run)(plugin_id, void *), void *arg);
-size_t                   qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
+void   qemu_plugin_register_vcpu_tb_trans_cb(plugin_id id,
+                                             void (*run)(plugin_id, struct qemu_plugin_tb *));
+void   qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, plugin_callback run,
+                                              int flags, void *arg);
+void   qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *insn, int operation,
+                                                  void *counter, uint64_t add);
+void   qemu_plugin_register_atexit_cb(plugin_id id, void (*run)(plugin_id, void *), void *arg);
+size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
 const void              *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
 size_t                   qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
