@@ -13,7 +13,7 @@ import time
 
 from outcome import Failure, Skip
 from system_kind import kind_tests
-from system_pv import pv_tests
+from system_pv import pv_long_tests, pv_tests
 
 WORK = "build/test/system"
 KERNEL = "build/guest/vmlinuz"
@@ -683,4 +683,5 @@ LONG_TESTS = (
      promises("table-writes", "shadow", HALVES, limit=300)),
     ("all bits of an entry in all modes under nested paging", toggles("nested", "", SOME_TOGGLE_QUIRK, limit=300)),
     *LONG_KIND_TESTS,
+    *pv_long_tests(batch, linux, WORKED),
 )

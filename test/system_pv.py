@@ -19,6 +19,28 @@ CRASHES = {
     "no-frame": "the iret hypercall's frame at .* cannot be read",
 }
 CLEAN = (r"^audit: 0 violations \(\d+ frames, 0 shadows, \d+ entries\)$", r"^audit: 0 violations .* after destruction$")
+SHADOWED = (r"^audit: 0 violations \(\d+ frames, [1-9]\d* shadows, \d+ entries\)$",
+            r"^audit: 0 violations .* after destruction$")
+LEAK = "its tables name memory where nothing is present, which could leak"
+
+
+def changes(count):
+    """Lines that tell of as many changes of the kind of paging."""
+    return tuple(rf"paging: linux has {'shadow' if n % 2 else 'direct'} paging, change {n}$" for n in range(1, count + 1))
+
+
+def pv_switched(batch, linux, worked, count, milliseconds, run="/work.sh", limit=300):
+    """Debian works as a PV guest, and again and again it gets shadows of its tables and loses them."""
+    return batch(lambda: [linux(f"pv-switched-{count}", type="pv", paging=None, run=run)], limit=limit,
+                 has=(*worked, *changes(count)), end="paging; shadow; exits; audit",
+                 options=("--every", str(milliseconds), "paging linux other" + ("; audit" if count > 20 else "")))
+
+
+def pv_long_tests(batch, linux, worked):
+    return (
+        ("a PV guest is switched to shadow paging and back a hundred times in a minute's work",
+         pv_switched(batch, linux, worked, 100, 400, run="/work.sh work=60s", limit=500)),
+    )
 
 
 def pv_tests(batch, config, linux, bare, worked):
@@ -33,6 +55,14 @@ def pv_tests(batch, config, linux, bare, worked):
         test = "pv" if options else "pv-no-svm"
         return batch(lambda: [guest(test, name)], limit=60, has=(rf"^{name}: ok$", *CLEAN), has_not=("FAILED",),
                      options=options)
+
+    def shadowed(name):
+        return batch(lambda: [guest("pv-shadowed", name)], limit=60, end="shadow; audit",
+                     has=(rf"^{name}: ok$", f"{name} has shadow paging, change 1", *SHADOWED), has_not=("FAILED",),
+                     options=("--at", "0", f"paging {name} shadow"))
+
+    def leaky(test, has, **keys):
+        return batch(lambda: [guest(test, "pv-l1tf")], limit=60, has=("^pv-l1tf: ok$", *has), has_not=("FAILED",), **keys)
 
     def crash(how, said):
         return batch(lambda: [guest(f"pv-{how}", "pv-crash", extra=how)], status=1, limit=60,
@@ -60,6 +90,18 @@ def pv_tests(batch, config, linux, bare, worked):
                     r"destruction took \d+ steps, the longest \d{1,5} ticks", *CLEAN), has_not=("FAILED",))),
         *((what, one(name, ())) for name, what in BARE.items()),
         *((f"{what}, without SVM", one(name, NO_SVM)) for name, what in BARE.items()),
+        *((f"{what}, under shadow paging", shadowed(name)) for name, what in BARE.items()),
+        ("a PV guest has entries that are not present and name memory",
+         leaky("pv-l1tf", ("pv-l1tf, paging: direct, 0 changes", *CLEAN), end="paging; audit")),
+        ("where such entries could leak, a PV guest gets shadow paging and keeps it",
+         leaky("pv-l1tf-forced", (f"cannot have direct paging: {LEAK}", "pv-l1tf, paging: shadow, 1 change", *SHADOWED),
+               end="paging; paging pv-l1tf shadow; audit",
+               options=("--append", "l1tf", "--every", "200", "paging pv-l1tf direct"))),
+        ("Debian's PV guest works under shadow paging from its first instruction",
+         batch(lambda: [debian("pv-shadowed")], limit=240, has=(*worked, "linux has shadow paging, change 1"),
+               options=("--at", "0", "paging linux shadow"), end="walk 0xffffffff82a03e98; pool; audit")),
+        ("a PV guest is switched to shadow paging and back while it works, and notices nothing",
+         pv_switched(batch, linux, worked, 10, 300)),
         *((f"a PV guest that crashes by {how} is ended", crash(how, said)) for how, said in CRASHES.items()),
         ("half a minute of hypercalls at random from a PV guest harms neither us nor the guest beside it",
          batch(lambda: [guest("pv-fuzz", "pv-fuzz", extra="seed=1 seconds=30"), debian("pv-fuzz")], limit=240,
