@@ -496,6 +496,24 @@ static void the_audit_looks_through_windows(void **state)
     *world_entry(&w, 2, 1) = 0;
 }
 
+static void what_was_a_table_is_flushed_before_it_is_writable(void **state)
+{
+    struct direct_request r = world_request(&w, DIRECT_UPDATE, 1);
+    struct direct_verdict v;
+
+    (void)state;
+    assert_int_equal(on(DIRECT_PIN, 1, TYPE_L1), DIRECT_DONE);
+    assert_int_equal(on(DIRECT_PIN, 2, TYPE_L1), DIRECT_DONE);
+    assert_int_equal(on(DIRECT_UNPIN, 2, TYPE_NONE), DIRECT_DONE);
+    r.value = ENTRY(2, RW);
+    v = direct_do(&w.vcpu[0], &r, 10);
+    assert_int_equal(v.status, DIRECT_ASK);
+    assert_int_equal(v.ask.kind, DIRECT_ASK_FLUSH);
+    world_carry_out(&w, &w.vcpu[0]);
+    assert_int_equal(world_do(&w, 0, &r, 10).status, DIRECT_DONE);
+    assert_true(type_of(2).validated);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, fresh, sound)
@@ -523,6 +541,7 @@ int main(void)
         CASE(what_is_left_is_released_by_whatever_comes_next),
         CASE(a_call_stops_at_its_budget),
         CASE(the_audit_looks_through_windows),
+        CASE(what_was_a_table_is_flushed_before_it_is_writable),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
