@@ -185,14 +185,16 @@ void pv_m2p_set(mfn_t mfn, uint64_t pfn)
 
 bool pv_collect(void)
 {
-    if (!pv_shadows_are_reaped())
-        return false;
     for (unsigned i = 0; i < COLLECT_AT_ONCE; i++) {
-        mfn_t          mfn = direct_freed(&pv_machine);
+        mfn_t          mfn = direct_freed_first(&pv_machine);
         struct domain *owner;
 
         if (!mfn_valid(mfn))
             return true;
+        /* A dead table's entry is still on its list: the reaper comes to it. */
+        if (paging_pv_knows(&machine_phys, mfn))
+            return false;
+        mfn = direct_freed(&pv_machine);
         if (direct_stale_cpus(&pv_machine, mfn) != 0)
             flush();
         pv_m2p_set(mfn, PV_PFN_NONE);

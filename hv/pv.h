@@ -199,9 +199,6 @@ must_check enum pv_shadow_result pv_shadow_on_step(struct domain *d);
 /* Back to its own tables, at once; what is left of ours goes in the background. */
 void pv_shadow_off(struct domain *d);
 
-/* No dead table of any domain knows a frame that nobody holds any more: those may be given away. */
-must_check bool pv_shadows_are_reaped(void);
-
 /* One bounded step of background work; false: there was something to do. */
 must_check bool pv_shadow_work(struct domain *d);
 

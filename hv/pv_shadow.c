@@ -98,15 +98,6 @@ bool pv_shadow_work(struct domain *d)
     return false;
 }
 
-bool pv_shadows_are_reaped(void)
-{
-    for (const struct domain *d = domains; d != NULL; d = d->next)
-        if (d->pv != NULL && d->paging_ready &&
-            (d->pv->mode != PV_SHADOWED || d->paging.dead.head != 0))
-            return false;
-    return true;
-}
-
 bool pv_shadow_release_step(struct domain *d)
 {
     leave(d);

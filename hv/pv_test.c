@@ -9,6 +9,7 @@
  * at random, after which the page types are audited and every frame comes back.
  */
 #include "hv/domain_world.h"
+#include "hv/kind.h"
 
 #define VIRT_BASE   UINT64_C(0xffffffff80000000)
 #define LIST_VA     UINT64_C(0x8000000000)
@@ -17,7 +18,7 @@
 #define FUZZ_CALLS  500
 
 static size_t   note_end;
-static unsigned called[64], succeeded[64];
+static unsigned called[64], succeeded[64], used, switches;
 
 static void put_note(uint32_t type, uint64_t value)
 {
@@ -56,6 +57,9 @@ static void audit(void)
     struct audit sum = { 0 };
 
     pv_audit(&sum);
+    for (struct domain *d = domains; d != NULL; d = d->next)
+        if (pv_is_shadowed(d))
+            paging_audit(domain_lock(d), &sum);
     if (sum.violations != 0)
         fail_msg("%s", sum.first);
 }
@@ -485,11 +489,46 @@ static void one_call(struct domain *d)
 }
 
 /* One guest's life; it may destroy its own tables, and then nothing it calls can be read. */
+/* Its kernel uses memory, on shadows of its tables. */
+static void use(struct domain *d)
+{
+    struct paging_vcpu *v = &d->vcpu[0]->paging;
+    mfn_t               root = d->vcpu[0]->pv->direct.root[0];
+    struct paging_regs  regs = { .cr0 = 0x80010001, .cr4 = 0x20, .efer = 0xc00 };
+    struct fault        f = { .acc = ACC_USER | (roll(2) ? ACC_WRITE : 0u) };
+    struct verdict      verdict;
+
+    regs.cr3 = root.raw << PAGE_SHIFT;
+    f.va = gva_of(roll(0x500) << PAGE_SHIFT);
+    while (!paging_runs_on(v, root)) {
+        verdict = paging_set_regs(domain_lock(d), v, &regs);
+        assert_int_equal(verdict.kind, VERDICT_RETRY);
+    }
+    do
+        verdict = paging_fault(domain_lock(d), v, &f);
+    while (verdict.kind == VERDICT_RETRY && verdict.again);
+    assert_true(verdict.kind == VERDICT_RETRY || verdict.kind == VERDICT_INJECT);
+    used += verdict.kind == VERDICT_RETRY;
+}
+
+/* It is switched to shadows or back, step by step, and stays so for a while. */
+static void switch_mode(struct domain *d)
+{
+    enum kind kind = roll(2) ? PAGED_SHADOW : PAGED_DIRECT;
+
+    if (roll(32) == 0 || d->pv->mode == PV_FILLING)
+        switches += kind_change_step(d, kind) == KIND_DONE;
+    (void)!pv_shadow_work(d);
+    for (unsigned i = 0; i < 4 && pv_is_shadowed(d); i++)
+        use(d);
+}
+
 static void live(void)
 {
     struct domain *d = create();
 
     for (unsigned i = 0; i < FUZZ_CALLS && d->state == DOMAIN_BUILDING; i++) {
+        switch_mode(d);
         one_call(d);
         lines[0] = '\0';
         if (i % 64 == 0)
@@ -521,6 +560,8 @@ static void calls_at_random_break_nothing(void **state)
     assert_true(succeeded[__HYPERVISOR_mmuext_op] > 100);
     assert_true(succeeded[__HYPERVISOR_memory_op] > 100);
     assert_true(succeeded[__HYPERVISOR_update_va_mapping] > 100);
+    print_message("%u switches, %u pages used under shadow paging\n", switches, used);
+    assert_true(switches > FUZZ_GUESTS && used > FUZZ_GUESTS);
 }
 
 #define TEST_PV(name) cmocka_unit_test_setup_teardown(name, set_up_pv, tear_down)

@@ -11,6 +11,7 @@
  * the audit is clean, and all frames come back.
  */
 #include "hv/domain_world.h"
+#include "hv/kind.h"
 #include "hv/multiboot.h"
 #include "paging/shadow.h"
 
@@ -135,6 +136,40 @@ static void each_allocation_that_fails_while_a_pv_domain_is_made_is_survived(voi
     assert_true(failures > 1536); /* each frame is asked for by itself */
 }
 
+/* A PV domain that cannot have shadows goes on without, and gives back what was taken for them. */
+static void each_allocation_that_fails_while_a_pv_domain_gets_shadows_is_survived(void **state)
+{
+    unsigned failures = 0;
+
+    (void)state;
+    config.type = CONFIG_PV;
+    config.vcpus = 1;
+    config.memory = 6;
+    struct domain *d = create();
+    uint64_t       free = alloc_free_count();
+
+    for (refused = 1;; refused++) {
+        enum kind_result result;
+
+        requests = 0;
+        result = kind_change(d, PAGED_SHADOW);
+        assert_true(result == KIND_DONE || result == KIND_NO_MEMORY);
+        assert_true(pv_is_shadowed(d) == (result == KIND_DONE));
+        failures += result == KIND_NO_MEMORY;
+        if (pv_is_shadowed(d))
+            pv_shadow_off(d);
+        while (!pv_shadow_work(d))
+            continue;
+        assert_int_equal(alloc_free_count(), free);
+        if (requests < refused)
+            break;
+    }
+    refused = 0;
+    assert_true(failures > 700);
+    destroy(d);
+    assert_int_equal(alloc_free_count(), before);
+}
+
 static void each_allocation_that_fails_while_a_domain_is_made_is_survived(void **state)
 {
     (void)state;
@@ -227,6 +262,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(each_allocation_that_fails_while_a_domain_is_made_is_survived),
         TEST(each_allocation_that_fails_while_a_pv_domain_is_made_is_survived),
+        TEST(each_allocation_that_fails_while_a_pv_domain_gets_shadows_is_survived),
         TEST(each_allocation_that_fails_in_a_hypercall_is_survived),
     };
 

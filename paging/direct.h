@@ -135,7 +135,9 @@ must_check enum direct_error direct_release(const struct direct_domain *d, mfn_t
  * the caller's from now on, as if the list of freed frames had returned it.
  */
 must_check enum direct_error direct_steal(const struct direct_domain *d, mfn_t mfn);
-/* A frame that nobody holds any more, off the list; MFN_NONE if there is none. */
+/* A frame that nobody holds any more, the first of the list; MFN_NONE if there is none. */
+must_check mfn_t direct_freed_first(const struct direct_machine *m);
+/* The same, off the list. */
 must_check mfn_t direct_freed(struct direct_machine *m);
 /* CPUs that may still reach a freed frame through their TLB. */
 uint64_t direct_stale_cpus(const struct direct_machine *m, mfn_t mfn);

@@ -173,6 +173,12 @@ must_check struct verdict paging_pv_unshadow(struct paging_locked p, mfn_t mfn);
  */
 void paging_pv_leave(struct paging_locked p);
 
+/*
+ * A table of ours, maybe a dead one, has an entry for this frame of a PV domain: it must not be given
+ * away, although nobody holds it.
+ */
+must_check bool paging_pv_knows(const struct phys *phys, mfn_t mfn);
+
 /* DIRECT_ASK_FOLLOW: entry `index` of the table in this frame has changed. */
 must_check struct verdict paging_pv_follow(struct paging_locked p, mfn_t mfn, unsigned index);
 

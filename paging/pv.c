@@ -44,6 +44,13 @@ void paging_pv_leave(struct paging_locked p)
     p.domain->generation++;
 }
 
+bool paging_pv_knows(const struct phys *phys, mfn_t mfn)
+{
+    const struct frame *f = phys_frame(phys, mfn);
+
+    return (f->guest.leaves[0][0] | f->guest.leaves[0][1]) != 0;
+}
+
 struct verdict paging_pv_follow(struct paging_locked p, mfn_t mfn, unsigned index)
 {
     struct change c = { .d = p.domain };

@@ -269,6 +269,13 @@ enum direct_error direct_steal(const struct direct_domain *d, mfn_t mfn)
     return DIRECT_OK;
 }
 
+mfn_t direct_freed_first(const struct direct_machine *m)
+{
+    uint32_t first = __atomic_load_n(&m->freed, __ATOMIC_SEQ_CST);
+
+    return first != 0 ? mfn_of(first) : MFN_NONE;
+}
+
 mfn_t direct_freed(struct direct_machine *m)
 {
     uint32_t first = __atomic_load_n(&m->freed, __ATOMIC_SEQ_CST), next;

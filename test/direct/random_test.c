@@ -326,7 +326,9 @@ static void allocator_does_something(struct world *w)
 {
     mfn_t mfn = MFN_NONE;
 
-    if (shadowed_work(&shadowed, dice(30))) /* no dead table knows it */
+    (void)!shadowed_work(&shadowed, dice(30));
+    if (mfn_valid(direct_freed_first(&w->machine)) &&
+        !paging_pv_knows(&w->phys, direct_freed_first(&w->machine)))
         mfn = direct_freed(&w->machine);
     if (!mfn_valid(mfn)) {
         if (dice(50) == 0)
