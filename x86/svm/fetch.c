@@ -78,15 +78,29 @@ static uint64_t tag_of(gva_t va, bool user)
     return (va.raw & ~PAGE_MASK) | (user ? SVM_CODE_USER : 0);
 }
 
+/* Of the control registers what a fetch in 64-bit mode depends on. */
+static struct paging_regs walk_regs(const struct machine_vcpu *m)
+{
+    const struct paging_regs *r = &m->vcpu->paging.regs;
+
+    return (struct paging_regs){
+        .cr0 = r->cr0 & CR0_PG,
+        .cr3 = r->cr3,
+        .cr4 = r->cr4 & (CR4_PAE | CR4_LA57 | CR4_SMEP),
+        .efer = r->efer & (EFER_LMA | EFER_NXE),
+    };
+}
+
 /* The page that a walk which was kept leads to, if it would lead there now; else NULL. */
 static const uint8_t *walked_before(struct machine_vcpu *m, gva_t va, bool user)
 {
     const struct svm_walked  *w = walked_slot(m, va);
-    const struct paging_regs *now = &m->vcpu->paging.regs, *then = &w->regs;
+    const struct paging_regs *then = &w->regs;
+    struct paging_regs        now = walk_regs(m);
 
     if (w->tag != tag_of(va, user) || w->lowered != m->vcpu->domain->paging.lowered ||
-        then->cr3 != now->cr3 || then->cr4 != now->cr4 || then->cr0 != now->cr0 ||
-        then->efer != now->efer)
+        then->cr3 != now.cr3 || then->cr4 != now.cr4 || then->cr0 != now.cr0 ||
+        then->efer != now.efer)
         return NULL;
     for (unsigned i = 0; i < w->levels; i++)
         if (__atomic_load_n(w->entry[i], __ATOMIC_RELAXED) != w->value[i])
@@ -107,7 +121,7 @@ static void keep_walk(struct machine_vcpu *m, gva_t va, bool user, const uint8_t
     struct paging_view   view;
 
     paging_view(lock, &m->vcpu->paging, va, &view);
-    *w = (struct svm_walked){ .regs = m->vcpu->paging.regs, .lowered = d->paging.lowered };
+    *w = (struct svm_walked){ .regs = walk_regs(m), .lowered = d->paging.lowered };
     for (unsigned i = 0; i < view.count; i++) {
         struct paging_reach r;
 
