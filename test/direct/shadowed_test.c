@@ -92,6 +92,29 @@ static void a_table_is_let_go_of_however_many_places_lead_to_it(void **state)
     assert_false(paging_pv_knows(&w.phys, mfn_of(5)));
 }
 
+static void a_fault_before_shadows_follow_enters_what_the_table_says_now(void **state)
+{
+    struct direct_request r = world_request(&w, DIRECT_UPDATE, 3);
+
+    (void)state;
+    r.index = 1; /* the table stays one, and its shadow with it */
+    r.value = ENTRY(4, RW);
+    assert_int_equal(world_do(&w, 0, &r, 100000).status, DIRECT_DONE);
+    assert_true(shadowed_access(&s, 0, false, 0, 0).made);
+    *world_entry(&w, 6, 1) = ENTRY(7, RW);
+    r.index = 0;
+    r.value = ENTRY(6, RW);
+    direct_begin(&w.vcpu[0], &r, 100000);
+    while (direct_step(&w.vcpu[0]))
+        continue;
+    assert_int_equal(w.vcpu[0].phase, PHASE_ASK);
+    assert_int_equal(w.vcpu[0].ask.kind, DIRECT_ASK_FOLLOW);
+    assert_int_equal(shadowed_access(&s, 0, false, PAGE_SIZE, 0).frame, 7);
+    world_carry_out(&w, &w.vcpu[0]);
+    assert_int_equal(world_do(&w, 0, &r, 100000).status, DIRECT_DONE);
+    assert_true(shadowed_sound(&s) && world_sound(&w));
+}
+
 static void who_goes_back_leaves_nothing(void **state)
 {
     struct direct_request r = world_request(&w, DIRECT_UPDATE, 2);
@@ -119,6 +142,8 @@ int main(void)
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_table_is_let_go_of_however_many_places_lead_to_it, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_fault_before_shadows_follow_enters_what_the_table_says_now, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_goes_back_leaves_nothing, set_up, tear_down),
     };
 
