@@ -38,6 +38,10 @@ def pv_switched(batch, linux, worked, count, milliseconds, run="/work.sh", limit
 
 def pv_long_tests(batch, linux, worked):
     return (
+        ("Debian's PV guest works under shadow paging from its first instruction",
+         batch(lambda: [linux("pv-shadowed", type="pv", paging=None)], limit=500,
+               has=(*worked, "linux has shadow paging, change 1"), options=("--at", "0", "paging linux shadow"),
+               end="walk 0xffffffff82a03e98; pool; audit")),
         ("a PV guest is switched to shadow paging and back a hundred times in a minute's work",
          pv_switched(batch, linux, worked, 100, 400, run="/work.sh work=60s", limit=500)),
     )
@@ -97,9 +101,6 @@ def pv_tests(batch, config, linux, bare, worked):
          leaky("pv-l1tf-forced", (f"cannot have direct paging: {LEAK}", "pv-l1tf, paging: shadow, 1 change", *SHADOWED),
                status=1, end="paging; paging pv-l1tf direct; audit",
                options=("--append", "l1tf"))),
-        ("Debian's PV guest works under shadow paging from its first instruction",
-         batch(lambda: [debian("pv-shadowed")], limit=240, has=(*worked, "linux has shadow paging, change 1"),
-               options=("--at", "0", "paging linux shadow"), end="walk 0xffffffff82a03e98; pool; audit")),
         ("a PV guest is switched to shadow paging and back while it works, and notices nothing",
          pv_switched(batch, linux, worked, 10, 300)),
         *((f"a PV guest that crashes by {how} is ended", crash(how, said)) for how, said in CRASHES.items()),

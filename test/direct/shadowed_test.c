@@ -101,6 +101,7 @@ static void a_fault_before_shadows_follow_enters_what_the_table_says_now(void **
     r.value = ENTRY(4, RW);
     assert_int_equal(world_do(&w, 0, &r, 100000).status, DIRECT_DONE);
     assert_true(shadowed_access(&s, 0, false, 0, 0).made);
+    assert_true(shadowed_access(&s, 0, false, UINT64_C(1) << 21, 0).made);
     *world_entry(&w, 6, 1) = ENTRY(7, RW);
     r.index = 0;
     r.value = ENTRY(6, RW);
