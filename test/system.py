@@ -94,9 +94,10 @@ def minute(what, **keys):
                  options=("--every", "1000", "audit"), end="shadow; audit")
 
 
-def stretches(mib):
+def stretches(mib, what="", limit=300, options=()):
     """No work of the hypervisor takes longer than 100,000 instructions, however large the guest is."""
-    return batch(lambda: [linux(f"stretch-{mib}", memory=mib)], limit=300, end="stretch; audit", options=["--icount"],
+    return batch(lambda: [linux(f"stretch-{mib}{what}", memory=mib)], limit=limit, end="stretch; audit",
+                 options=["--icount", *options],
                  has=(*WORKED, r"longest stretch [a-z ]+: \d{4,5} ticks", r"destruction took \d+ steps, the longest \d{1,5} ticks"))
 
 
@@ -666,6 +667,9 @@ TESTS = (
 
 # Only by name, and in `make test-long`: each is a slice, so that one can go on where one stopped.
 LONG_TESTS = (
+    *((f"the longest stretch of work is bounded with {mib} MiB while what is written is logged",
+       stretches(mib, "-logged", 600, ("--at", "0.01", "dirty linux on", "--every", "100", "dirty linux clean")))
+      for mib in (256, 8192)),
     *((f"a guest changes its memory's map at length under {paging} paging", map_changes(paging, 1000))
       for paging in ("shadow", "nested")),
     *((f"log-dirty tells the pages that a guest has written in {rounds} rounds of {writes} under {paging} paging",
