@@ -8,6 +8,7 @@
 #include "hv/console.h"
 #include "hv/domain_pool.h"
 #include "hv/evtchn.h"
+#include "hv/grant.h"
 #include "hv/guest.h"
 #include "hv/hc.h"
 #include "hv/preempt.h"
@@ -27,6 +28,8 @@ enum {
     STAGE_CUT_OFF,
     STAGE_PORTS,
     STAGE_DIRECT,
+    STAGE_BORROWED,
+    STAGE_LENT,
     STAGE_TABLES,
     STAGE_POOL,
     STAGE_FRAMES,
@@ -112,6 +115,7 @@ static void free_domain(struct domain *d)
     BUG_ON(d->pages != 0);
     BUG_ON(d->paging.pool.total != 0);
     free_vcpus(d);
+    grant_destroy(d);
     pv_domain_destroy(d);
     while (*link != d)
         link = &(*link)->next;
@@ -132,6 +136,12 @@ bool domain_destroy_step(struct domain *d)
         break;
     case STAGE_DIRECT:
         done = d->pv == NULL || pv_domain_release_step(d);
+        break;
+    case STAGE_BORROWED:
+        done = grant_release(d);
+        break;
+    case STAGE_LENT:
+        done = !grant_is_lent(d) && (d->pv == NULL || pv_collect());
         break;
     case STAGE_TABLES:
         done = !d->paging_ready || paging_domain_reap(domain_lock(d), TABLE_ENTRIES_PER_STEP);
@@ -166,8 +176,8 @@ void domain_destroy(struct domain *d)
 /* One step for this domain; true if it needs none soon. */
 static bool work_step(struct domain *d)
 {
-    if (d->state == DOMAIN_DYING)
-        return domain_destroy_step(d);
+    if (d->state == DOMAIN_DYING) /* nothing to do, if it waits for others */
+        return domain_destroy_step(d) || (d->destroy_stage == STAGE_LENT && grant_is_lent(d));
     if (d->pv != NULL)
         return pv_shadow_work(d) && pv_collect();
     if (!d->paging_ready)

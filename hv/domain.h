@@ -57,6 +57,7 @@ struct machine_platform;
 struct evtchn_port;  /* hv/evtchn.c */
 struct ring_console; /* hv/ring.c */
 struct pv_domain;    /* hv/pv.h */
+struct grant_uses;   /* hv/grant.h */
 struct pv_vcpu;
 
 struct vcpu {
@@ -109,6 +110,8 @@ struct domain {
     mfn_t                grant_mfn[DOMAIN_GRANT_FRAMES]; /* grant table frames, version 1 */
     gfn_t                grant_gfn[DOMAIN_GRANT_FRAMES];
     unsigned             grant_frames;
+    struct grant_uses   *grants;       /* hv/grant.h; NULL: nobody has used any */
+    unsigned             grant_cursor; /* of its destruction */
     uint64_t             hvm_param[HVM_NR_PARAMS];
     uint8_t              callback_vector; /* 0: none */
     struct evtchn_port  *ports;           /* [DOMAIN_PORTS_MAX] */

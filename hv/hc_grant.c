@@ -1,30 +1,9 @@
 /*
- * grant_table_op: the table of a domain, version 1. Entries are the guest's own; nobody maps
- * them yet.
+ * grant_table_op: the table of a domain, version 1, and what is refused. Mapping and copying stand in
+ * files of their own.
  */
-#include "hv/build.h"
 #include "hv/grant.h"
-#include "hv/hc.h"
-#include "hv/pv.h"
-
-bool grant_grow(struct domain *d, unsigned frames)
-{
-    if (frames > DOMAIN_GRANT_FRAMES)
-        return false;
-    while (d->grant_frames < frames) {
-        mfn_t mfn = d->pv != NULL ? pv_allocate(d, PV_PFN_NONE) : domain_alloc_frame(d);
-
-        if (!mfn_valid(mfn))
-            return false;
-        /* It stays while the domain lives. */
-        if (d->pv == NULL)
-            phys_frame(&machine_phys, mfn)->refs++;
-        else if (!pv_hold(d, mfn))
-            return false;
-        d->grant_mfn[d->grant_frames++] = mfn;
-    }
-    return true;
-}
+#include "hv/hc_grant.h"
 
 static int16_t status_of(int64_t own)
 {
@@ -92,11 +71,37 @@ static int64_t get_version(struct vcpu *v, uint64_t va)
     return guest_copy_out(v, va, &arg, sizeof(arg)) ? 0 : -XEN_EFAULT;
 }
 
+/* A frame never becomes another domain's. This answer says that it is still the caller's. */
+static int64_t transfer(struct vcpu *v, uint64_t va)
+{
+    struct gnttab_transfer arg;
+
+    if (!guest_copy_in(v, &arg, va, sizeof(arg)))
+        return -XEN_EFAULT;
+    arg.status = GNTST_bad_page;
+    return guest_copy_out(v, va, &arg, sizeof(arg)) ? 0 : -XEN_EFAULT;
+}
+
+static int64_t dump_table(struct vcpu *v, uint64_t va)
+{
+    struct gnttab_dump_table arg;
+
+    if (!guest_copy_in(v, &arg, va, sizeof(arg)))
+        return -XEN_EFAULT;
+    arg.status = GNTST_permission_denied;
+    return guest_copy_out(v, va, &arg, sizeof(arg)) ? 0 : -XEN_EFAULT;
+}
+
 static const struct grant_op {
     int64_t (*run)(struct vcpu *v, uint64_t va);
     size_t size;
     bool   single; /* exactly one structure */
 } ops[] = {
+    [GNTTABOP_map_grant_ref] = { hc_grant_map, sizeof(struct gnttab_map_grant_ref), false },
+    [GNTTABOP_unmap_grant_ref] = { hc_grant_unmap, sizeof(struct gnttab_unmap_grant_ref), false },
+    [GNTTABOP_copy] = { hc_grant_copy, sizeof(struct gnttab_copy), false },
+    [GNTTABOP_transfer] = { transfer, sizeof(struct gnttab_transfer), false },
+    [GNTTABOP_dump_table] = { dump_table, sizeof(struct gnttab_dump_table), true },
     [GNTTABOP_setup_table] = { setup_table, sizeof(struct gnttab_setup_table), true },
     [GNTTABOP_query_size] = { query_size, sizeof(struct gnttab_query_size), true },
     [GNTTABOP_set_version] = { set_version, sizeof(struct gnttab_set_version), true },

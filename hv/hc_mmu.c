@@ -37,14 +37,28 @@ static int64_t request(struct vcpu *v, struct direct_request r)
 
 /* ---- batches ---- */
 
+/*
+ * Both domains that are named must be the caller's: the low half says whose frames are mapped, the
+ * high one, if it is not 0, whose tables are changed, plus 1.
+ */
+static int64_t whose(const struct vcpu *v, uint32_t foreign)
+{
+    int64_t result = 0;
+
+    if (foreign >> 16 != 0)
+        result = hc_own_domain(v, (uint16_t)((foreign >> 16) - 1));
+    return result != 0 ? result : hc_own_domain(v, (uint16_t)foreign);
+}
+
 /* arg[0]: operations, arg[1]: how many, arg[2]: where the number done goes, arg[3]: whose frames. */
 static int64_t batch(struct vcpu *v, struct hypercall *h, size_t size, operation *run)
 {
     uint32_t left = (uint32_t)h->arg[1] & ~PREEMPTED, done = 0, i;
-    int64_t  result = 0;
+    int64_t  result;
 
-    if ((uint16_t)h->arg[3] != DOMID_SELF && (uint16_t)h->arg[3] != v->domain->id)
-        return hc_own_domain(v, (uint16_t)h->arg[3]);
+    result = whose(v, (uint32_t)h->arg[3]);
+    if (result != 0)
+        return result;
     if (((uint32_t)h->arg[1] & PREEMPTED) != 0 && h->arg[2] != 0 &&
         !guest_copy_in(v, &done, h->arg[2], sizeof(done)))
         return -XEN_EFAULT;
@@ -255,5 +269,6 @@ static int64_t one_operation(struct vcpu *v, const void *bytes)
 
 int64_t hc_mmuext_op(struct vcpu *v, struct hypercall *h)
 {
+    h->arg[3] = (uint16_t)h->arg[3];
     return batch(v, h, sizeof(struct mmuext_op), one_operation);
 }

@@ -11,6 +11,7 @@
 #define RFLAGS_ALWAYS  UINT64_C(2)
 #define RFLAGS_OF_USER UINT64_C(0x254dd5) /* what ring 3 may set: no IOPL, VM, VIF, VIP */
 #define GDT_PER_FRAME  512u
+#define IO_PORTS       65536u
 #define DR7_LENGTHS    16                   /* first of the fields R/W and LEN of breakpoint 0 */
 #define DR7_ALLOWED    UINT64_C(0xffff03ff) /* no GD, no reserved bits */
 
@@ -96,7 +97,10 @@ int64_t hc_callback_op(struct vcpu *v, struct hypercall *h)
     case CALLBACKOP_unregister:
         if (!guest_copy_in(v, &u, h->arg[1], sizeof(u)))
             return -XEN_EFAULT;
-        return set_callback(v, u.type, 0, 0);
+        if (callback_of(v, u.type) == NULL)
+            return -XEN_ENOSYS;
+        /* Without the others a guest does not get far. */
+        return u.type == CALLBACKTYPE_nmi ? set_callback(v, u.type, 0, 0) : -XEN_EINVAL;
     default:
         return -XEN_ENOSYS;
     }
@@ -319,11 +323,18 @@ int64_t hc_nmi_op(struct vcpu *v, struct hypercall *h)
 /* There are no ports and no interrupts of devices. */
 int64_t hc_physdev_op(struct vcpu *v, struct hypercall *h)
 {
-    (void)v;
+    struct physdev_set_iopl     iopl;
+    struct physdev_set_iobitmap bitmap;
+
     switch (h->arg[0]) {
     case PHYSDEVOP_set_iopl:
+        if (!guest_copy_in(v, &iopl, h->arg[1], sizeof(iopl)))
+            return -XEN_EFAULT;
+        return iopl.iopl <= 3 ? 0 : -XEN_EINVAL;
     case PHYSDEVOP_set_iobitmap:
-        return 0;
+        if (!guest_copy_in(v, &bitmap, h->arg[1], sizeof(bitmap)))
+            return -XEN_EFAULT;
+        return bitmap.nr_ports <= IO_PORTS ? 0 : -XEN_EINVAL;
     default:
         return -XEN_ENOSYS;
     }

@@ -156,6 +156,12 @@ int64_t hc_vcpu_op(struct vcpu *v, struct hypercall *h)
         return 0;
     case VCPUOP_down:
         return go_down(target);
+    case VCPUOP_initialise: /* all are, from the beginning */
+        return v->pv != NULL ? -XEN_EEXIST : -XEN_ENOSYS;
+    case VCPUOP_up: /* nothing brings back one that went down */
+        if (v->pv == NULL)
+            return -XEN_ENOSYS;
+        return target->state != VCPU_DOWN ? 0 : -XEN_EINVAL;
     case VCPUOP_is_up:
         return target->state != VCPU_DOWN;
     case VCPUOP_get_runstate_info:

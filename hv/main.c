@@ -165,6 +165,7 @@ static void run(void)
 
 /* ---- the end ---- */
 
+/* Step by step for all at once: one may wait for what another one still holds of its. */
 static void destroy_all(void)
 {
     struct cpu *cpu = this_cpu();
@@ -172,21 +173,21 @@ static void destroy_all(void)
 
     cpu->stretch_max = 0;
     preemption_ignore(cpu);
-    while (domains) {
-        struct domain *d = domains;
-
-        if (d->state != DOMAIN_DYING)
-            domain_destroy(d);
-        while (!domain_destroy_step(d)) {
-            steps++;
-            preemption_point(cpu, "destruction");
-            if (machine_now() < say)
-                continue;
-            print("umbra: destroying %s: %lu frames are free\n", d->name, alloc_free_count());
-            say = machine_now() + NS_PER_SECOND;
-            preemption_ignore(cpu);
-        }
+    for (struct domain *d = domains; d != NULL; d = d->next) {
+        domain_destroy(d);
         preemption_point(cpu, "destruction");
+    }
+    while (domains != NULL) {
+        for (struct domain *d = domains, *next; d != NULL; d = next) {
+            next = d->next;
+            steps += !domain_destroy_step(d);
+            preemption_point(cpu, "destruction");
+        }
+        if (domains == NULL || machine_now() < say)
+            continue;
+        print("umbra: destroying %s: %lu frames are free\n", domains->name, alloc_free_count());
+        say = machine_now() + NS_PER_SECOND;
+        preemption_ignore(cpu);
     }
     print("umbra: destruction took %lu steps, the longest %lu ticks\n", steps, cpu->stretch_max);
 }

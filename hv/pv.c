@@ -176,11 +176,53 @@ bool pv_hold(struct domain *d, mfn_t mfn)
     return true;
 }
 
+bool pv_keep(struct domain *d, mfn_t mfn, uint8_t kind)
+{
+    return keep(d->pv, DIRECT_GET, mfn, kind);
+}
+
+bool pv_owns(const struct domain *d, mfn_t mfn)
+{
+    return mfn.raw < machine_phys.frames && frame_is_held(&pv_machine, mfn, d->id);
+}
+
+void pv_let_go(struct domain *d, mfn_t mfn, uint8_t kind)
+{
+    bool done = keep(d->pv, DIRECT_PUT, mfn, kind);
+
+    BUG_ON(!done);
+}
+
 /* ---- frames ---- */
 
 void pv_m2p_set(mfn_t mfn, uint64_t pfn)
 {
     __atomic_store_n(&pv_edge_m2p()[mfn.raw], pfn, __ATOMIC_RELAXED);
+}
+
+/* No TLB may know it any more, from before nobody held it. */
+static void forget(mfn_t mfn)
+{
+    if (direct_stale_cpus(&pv_machine, mfn) != 0)
+        flush();
+}
+
+bool pv_take(struct domain *d, mfn_t mfn)
+{
+    return direct_steal(&d->pv->direct, mfn) == DIRECT_OK;
+}
+
+void pv_put_back(struct domain *d, mfn_t mfn)
+{
+    forget(mfn);
+    direct_allocate(&d->pv->direct, mfn);
+}
+
+static void give_up(struct domain *d, mfn_t mfn)
+{
+    forget(mfn);
+    pv_m2p_set(mfn, PV_PFN_NONE);
+    domain_free_frame(d, mfn);
 }
 
 bool pv_collect(void)
@@ -195,27 +237,31 @@ bool pv_collect(void)
         if (paging_pv_knows(&machine_phys, mfn))
             return false;
         mfn = direct_freed(&pv_machine);
-        if (direct_stale_cpus(&pv_machine, mfn) != 0)
-            flush();
-        pv_m2p_set(mfn, PV_PFN_NONE);
         owner = domain_by_id(phys_frame(&machine_phys, mfn)->owner);
         BUG_ON(owner == NULL);
-        domain_free_frame(owner, mfn);
+        give_up(owner, mfn);
     }
     return false;
 }
 
-mfn_t pv_allocate(struct domain *d, uint64_t pfn)
+mfn_t pv_allocate_block(struct domain *d, uint64_t pfn, unsigned order)
 {
-    mfn_t mfn;
+    mfn_t first;
 
     (void)!pv_collect();
-    mfn = domain_alloc_frame(d);
-    if (!mfn_valid(mfn))
-        return mfn;
-    direct_allocate(&d->pv->direct, mfn);
-    pv_m2p_set(mfn, pfn);
-    return mfn;
+    first = domain_alloc_block(d, order);
+    if (mfn_valid(first))
+        memset(phys_ptr(&machine_phys, first), 0, PAGE_SIZE << order);
+    for (uint64_t i = 0; mfn_valid(first) && i < UINT64_C(1) << order; i++) {
+        direct_allocate(&d->pv->direct, mfn_of(first.raw + i));
+        pv_m2p_set(mfn_of(first.raw + i), pfn == PV_PFN_NONE ? pfn : pfn + i);
+    }
+    return first;
+}
+
+mfn_t pv_allocate(struct domain *d, uint64_t pfn)
+{
+    return pv_allocate_block(d, pfn, 0);
 }
 
 /* ---- tables ---- */
@@ -234,6 +280,25 @@ bool pv_walk(mfn_t root, gva_t va, unsigned level, struct pv_place *place)
             return false;
         place->table = mfn_of(pte_frame(place->entry));
     }
+}
+
+bool pv_map_foreign(struct pv_vcpu *v, const struct pv_place *place, uint64_t value, uint16_t from)
+{
+    const struct direct_request request = {
+        .op = DIRECT_UPDATE,
+        .owner = &v->vcpu->domain->pv->direct,
+        .from = from,
+        .flags = DIRECT_LEAF | DIRECT_EXPECT,
+        .mfn = place->table,
+        .index = place->index,
+        .value = value,
+        .expect = place->entry.raw,
+    };
+    bool done = pv_request_now(&v->direct, &request);
+
+    if (done && pte_has(place->entry, PTE_P))
+        flush();
+    return done;
 }
 
 /* ---- beginning ---- */

@@ -143,8 +143,21 @@ void            pv_put(struct pv_vcpu *v, mfn_t mfn, uint8_t kind);
 /* Keeps a frame of the domain's own writable until the domain ends; false if it cannot be. */
 must_check bool pv_hold(struct domain *d, mfn_t mfn);
 
+/* The same for a domain: TYPE_NONE keeps the frame, whatever it is used as; pv_let_go ends that. */
+must_check bool pv_keep(struct domain *d, mfn_t mfn, uint8_t kind);
+void            pv_let_go(struct domain *d, mfn_t mfn, uint8_t kind);
+/* True if the domain has the frame, or has given it back and still holds it. */
+must_check bool pv_owns(const struct domain *d, mfn_t mfn);
+
 /* A frame for the domain, zero, with its number in the M2P; MFN_NONE if there is none. */
 must_check mfn_t pv_allocate(struct domain *d, uint64_t pfn);
+
+/* Takes a frame from the domain that it has and nobody holds; what was taken is put back as it was. */
+must_check bool pv_take(struct domain *d, mfn_t mfn);
+void            pv_put_back(struct domain *d, mfn_t mfn);
+
+/* Frames as pv_allocate's, 2^order of them beside each other, with numbers from `pfn` on. */
+must_check mfn_t pv_allocate_block(struct domain *d, uint64_t pfn, unsigned order);
 
 /* Gives frames that nobody holds any more to the allocator, a bounded number; true: none is left. */
 must_check bool pv_collect(void);
@@ -173,6 +186,13 @@ static inline bool pv_address_ok(uint64_t va, uint64_t bytes)
         return false;
     return last < UINT64_C(0x800000000000) || va >= PV_RESERVED_END;
 }
+
+/*
+ * The entry at `place`, of a leaf table, becomes one that maps a frame of the domain `from`, or none
+ * (`value` 0), unless it has changed since it was read. The TLB does not know the old one then.
+ */
+must_check bool pv_map_foreign(struct pv_vcpu *v, const struct pv_place *place, uint64_t value,
+                               uint16_t from);
 
 /* ---- shadow mode: pv_shadow.c ---- */
 

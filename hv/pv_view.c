@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "hv/alloc.h"
+#include "hv/grant.h"
 #include "hv/print.h"
 #include "hv/pv.h"
 
@@ -19,9 +20,22 @@ static void tally(const struct direct_window *w, mfn_t mfn)
     w->tally[i].types++;
 }
 
+/* Frames of this domain that somebody uses by its grants. */
+static void tally_grants(const struct direct_window *w, const struct domain *d)
+{
+    for (unsigned i = 0; d->grants != NULL && i < GRANTS_MAX; i++) {
+        const struct grant_active *a = &d->grants->active[i];
+        uint64_t                   at = a->mfn.raw - w->first.raw;
+
+        if (a->readers + a->writers != 0 && a->mfn.raw >= w->first.raw && at < w->frames)
+            w->tally[at].refs++;
+    }
+}
+
 /* What this domain holds by requests of ours: pages that we write, tables of descriptors. */
 static void tally_domain(const struct direct_window *w, const struct domain *d)
 {
+    tally_grants(w, d);
     for (unsigned i = 0; i < d->pv->helds; i++)
         tally(w, d->pv->held[i]);
     for (unsigned n = 0; n < d->nr_vcpus; n++) {

@@ -135,6 +135,12 @@ must_check enum direct_error direct_release(const struct direct_domain *d, mfn_t
  * the caller's from now on, as if the list of freed frames had returned it.
  */
 must_check enum direct_error direct_steal(const struct direct_domain *d, mfn_t mfn);
+/*
+ * A frame of a domain with paging of another kind may be held, and mapped writable, by requests `from`
+ * its domain, between these two; `last`: nobody else has lent it. By then no entry may map it any more.
+ */
+void direct_lend(const struct phys *phys, mfn_t mfn);
+void direct_take_back(const struct phys *phys, mfn_t mfn, bool last);
 /* A frame that nobody holds any more, the first of the list; MFN_NONE if there is none. */
 must_check mfn_t direct_freed_first(const struct direct_machine *m);
 /* The same, off the list. */

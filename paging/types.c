@@ -131,7 +131,8 @@ static union head head_read(const struct frame *f)
 
 static bool is_held(union head head, uint16_t owner)
 {
-    return head.kind == FRAME_GUEST && head.owner == owner && (head.refs & REFS_DIRECT) != 0;
+    return head.kind == FRAME_GUEST && head.owner == owner &&
+           (head.refs & (REFS_DIRECT | REFS_LENT)) != 0;
 }
 
 bool frame_is_held(const struct direct_machine *m, mfn_t mfn, uint16_t owner)
@@ -267,6 +268,28 @@ enum direct_error direct_steal(const struct direct_domain *d, mfn_t mfn)
     } while (!swap(&f->head, &old.word, new.word));
     stamp_freed(m, f);
     return DIRECT_OK;
+}
+
+static void change_refs(const struct phys *phys, mfn_t mfn, uint32_t plus, uint32_t set,
+                        uint32_t clear)
+{
+    struct frame *f = phys_frame(phys, mfn);
+    union head    old = head_read(f), new;
+
+    do {
+        new = old;
+        new.refs = ((old.refs + plus) | set) & ~clear;
+    } while (!swap(&f->head, &old.word, new.word));
+}
+
+void direct_lend(const struct phys *phys, mfn_t mfn)
+{
+    change_refs(phys, mfn, 1, REFS_LENT, 0);
+}
+
+void direct_take_back(const struct phys *phys, mfn_t mfn, bool last)
+{
+    change_refs(phys, mfn, UINT32_MAX, 0, last ? REFS_LENT : 0);
 }
 
 mfn_t direct_freed_first(const struct direct_machine *m)

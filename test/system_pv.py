@@ -5,6 +5,7 @@ BARE = {
     "pv-start": "a PV guest finds what it is promised at its start, and nothing of the hypervisor's",
     "pv-traps": "exceptions, events and callbacks of a PV guest come with the frames that the ABI has",
     "pv-tables": "a PV guest changes its page tables as it may, and all else is refused without a trace",
+    "pv-calls": "memory of a PV guest is exchanged all or not at all, and what it may not ask is refused as the ABI says",
     "pv-descriptors": "a PV guest's descriptor tables are checked, and stay in ring 3",
 }
 # What a guest does, and what is said of it.
@@ -48,8 +49,8 @@ def pv_long_tests(batch, linux, worked):
 
 
 def pv_tests(batch, config, linux, bare, worked):
-    def guest(test, name, **keys):
-        return config(test, name, f"build/test/guests/pv/{name}.elf",
+    def guest(test, kernel, name=None, **keys):
+        return config(test, name or kernel, f"build/test/guests/pv/{kernel}.elf",
                       **{"type": "pv", "memory": 32, "extra": "colour=green", **keys})
 
     def debian(test, name="linux"):
@@ -72,6 +73,13 @@ def pv_tests(batch, config, linux, bare, worked):
         return batch(lambda: [guest(f"pv-{how}", "pv-crash", extra=how)], status=1, limit=60,
                      has=(f"about to crash by {how}", f"pv-crash crashed: .*{said}"), has_not=("FAILED",))
 
+    def grants(what, lender):
+        """One guest lends pages, a PV guest beside it uses them, and each tries to get more from the other."""
+        return batch(lambda: [lender(f"pv-grant-{what}"),
+                              guest(f"pv-grant-{what}", "pv-grant", name="user", extra="use=1" + " kind=1" * (what != "pv"))],
+                     limit=60, has=(r"user.*pv-grant: ok$", r"lender.*grants?: ok$", r"^audit: 0 violations .* after destruction$"),
+                     has_not=("FAILED",), options=("--every", "300", "audit"))
+
     return (
         ("Debian boots as a PV guest, works its memory and powers off",
          batch(lambda: [debian("pv")], limit=180, has=(*worked, "direct paging"),
@@ -92,6 +100,14 @@ def pv_tests(batch, config, linux, bare, worked):
          batch(lambda: [guest("pv-long", "pv-long", extra="")], limit=120, end="stretch; audit", options=("--icount",),
                has=(r"^pv-long: ok$", r"longest stretch [a-z ]+: \d{1,5} ticks .*, in \d{3,} entries",
                     r"destruction took \d+ steps, the longest \d{1,5} ticks", *CLEAN), has_not=("FAILED",))),
+        ("a PV guest asks nothing of the domain beside it",
+         batch(lambda: [guest("pv-other", "pv-calls", extra="beside=2"), guest("pv-other", "pv-traps")], limit=60,
+               has=("pv-calls: ok", "pv-traps: ok", "audit: 0 violations"), has_not=("FAILED",))),
+        ("a PV guest's grants are used by another as they were given",
+         grants("pv", lambda test: guest(test, "pv-grant", name="lender", extra="lend=2"))),
+        *((f"the grants of a guest under {paging} paging are used by a PV guest as they were given",
+           grants(paging, lambda test, paging=paging: bare(test, "grants", name="lender", paging=paging)))
+          for paging in ("shadow", "nested")),
         *((what, one(name, ())) for name, what in BARE.items()),
         *((f"{what}, without SVM", one(name, NO_SVM)) for name, what in BARE.items()),
         *((f"{what}, under shadow paging", shadowed(name)) for name, what in BARE.items()),

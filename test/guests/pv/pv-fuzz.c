@@ -27,28 +27,6 @@ static uint64_t roll(uint64_t below)
     return dice % below;
 }
 
-/* The number behind a word of the command line. */
-static uint64_t number(const char *key, uint64_t otherwise)
-{
-    const char *said = (const char *)pv_info->cmd_line;
-    uint64_t    value = 0;
-
-    for (; *said != '\0'; said++) {
-        const char *k = key, *s = said;
-
-        while (*k != '\0' && *k == *s) {
-            k++;
-            s++;
-        }
-        if (*k != '\0')
-            continue;
-        for (; *s >= '0' && *s <= '9'; s++)
-            value = value * 10 + (uint64_t)(*s - '0');
-        return value;
-    }
-    return otherwise;
-}
-
 static uint64_t now(void)
 {
     volatile struct vcpu_time_info *t = &pv_shared.vcpu_info[0].time;
@@ -217,12 +195,12 @@ static void one_write(void)
 
 void pv_main(void)
 {
-    uint64_t end = now() + number("seconds=", 5) * NS;
+    uint64_t end = now() + pv_number("seconds=", 5) * NS;
 
     pv_failsafe_is_fine = true; /* the GDT may go while its selectors are loaded */
     find_entries();
     max = (uint64_t)pv_call(__HYPERVISOR_memory_op, XENMEM_maximum_ram_page, 0, 0, 0);
-    dice = number("seed=", 1) * 0x9e3779b97f4a7c15ul + 1;
+    dice = pv_number("seed=", 1) * 0x9e3779b97f4a7c15ul + 1;
     do
         for (unsigned i = 0; i < BATCH; i++) {
             one_call();

@@ -81,6 +81,27 @@ _Noreturn void pv_fail(const char *why, uint64_t got, uint64_t wanted)
     pv_poweroff();
 }
 
+uint64_t pv_number(const char *key, uint64_t otherwise)
+{
+    const char *said = (const char *)pv_info->cmd_line;
+    uint64_t    value = 0;
+
+    for (; *said != '\0'; said++) {
+        const char *k = key, *s = said;
+
+        while (*k != '\0' && *k == *s) {
+            k++;
+            s++;
+        }
+        if (*k != '\0')
+            continue;
+        for (; *s >= '0' && *s <= '9'; s++)
+            value = value * 10 + (uint64_t)(*s - '0');
+        return value;
+    }
+    return otherwise;
+}
+
 /* ---- traps ---- */
 
 static bool has_error(uint64_t vector)

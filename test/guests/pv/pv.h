@@ -69,10 +69,12 @@ extern char               pv_vectors[], pv_hypercall_page[];
 void pv_main(void);
 void pv_run(const struct iret_context *context);
 
-void           pv_begin(struct start_info *info);
-uint64_t       pv_trap(struct pv_frame *frame);
-void           pv_print(const char *text);
-void           pv_print_hex(uint64_t value);
+void     pv_begin(struct start_info *info);
+uint64_t pv_trap(struct pv_frame *frame);
+void     pv_print(const char *text);
+void     pv_print_hex(uint64_t value);
+/* The number behind a word of the command line, `key=`. */
+uint64_t       pv_number(const char *key, uint64_t otherwise);
 _Noreturn void pv_poweroff(void);
 _Noreturn void pv_fail(const char *why, uint64_t got, uint64_t wanted);
 
