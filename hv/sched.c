@@ -133,9 +133,9 @@ void sched_run(void)
     }
     if (last != NULL && last->runstate.state == RUNSTATE_running)
         time_runstate(last, RUNSTATE_runnable);
-    if (idle_work) {
-        preemption_point(cpu, "scheduling");
-        machine_idle();
-        preemption_ignore(cpu); /* nobody wanted to run */
-    }
+    if (!idle_work)
+        return;
+    preemption_point(cpu, "scheduling");
+    machine_idle();
+    preemption_ignore(cpu); /* to wait is no work */
 }

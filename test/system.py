@@ -687,5 +687,5 @@ LONG_TESTS = (
      promises("table-writes", "shadow", HALVES, limit=300)),
     ("all bits of an entry in all modes under nested paging", toggles("nested", "", SOME_TOGGLE_QUIRK, limit=300)),
     *LONG_KIND_TESTS,
-    *pv_long_tests(batch, linux, WORKED),
+    *pv_long_tests(batch, config, linux, WORKED),
 )

@@ -37,7 +37,38 @@ def pv_switched(batch, linux, worked, count, milliseconds, run="/work.sh", limit
                  options=("--every", str(milliseconds), "paging linux other" + ("; audit" if count > 20 else "")))
 
 
-def pv_long_tests(batch, linux, worked):
+def makers(batch, config, linux):
+    """Files of PV guests, and the test of some of them that make calls at random beside a Debian."""
+    def guest(test, kernel, name=None, **keys):
+        return config(test, name or kernel, f"build/test/guests/pv/{kernel}.elf",
+                      **{"type": "pv", "memory": 32, "extra": "colour=green", **keys})
+
+    def debian(test, name="linux"):
+        return linux(test, name=name, type="pv", paging=None)
+
+    def fuzzer(test, name, words):
+        return guest(test, "pv-fuzz", name=name, extra=words)
+
+    def fuzz(files, fuzzers, limit):
+        return batch(files, limit=limit, has_not=("FAILED",), options=("--every", "1000", "audit"),
+                     has=(*(rf"fuzzer{n}.*pv-fuzz: ok" for n in ([""] if fuzzers == 1 else range(1, fuzzers + 1))),
+                          "linux.*memwork: ok", "linux powered off", r"^audit: 0 violations .* after destruction$"))
+
+    return guest, debian, fuzzer, fuzz
+
+
+def pv_long_tests(batch, config, linux, worked):
+    """
+    A long boot under shadow paging, many switches, and hypercalls at random for minutes, in slices: from one
+    guest, and from two that grant each other pages.
+    """
+    _, debian, fuzzer, fuzz = makers(batch, config, linux)
+
+    def pair(seed):
+        test = f"pv-fuzz-pair-{seed}"
+        return fuzz(lambda: [fuzzer(test, "fuzzer1", f"seed={seed} seconds=60 self=1 peer=2"),
+                             fuzzer(test, "fuzzer2", f"seed={seed + 100} seconds=60 self=2 peer=1"), debian(test)], 2, 300)
+
     return (
         ("Debian's PV guest works under shadow paging from its first instruction",
          batch(lambda: [linux("pv-shadowed", type="pv", paging=None)], limit=500,
@@ -45,16 +76,15 @@ def pv_long_tests(batch, linux, worked):
                end="walk 0xffffffff82a03e98; pool; audit")),
         ("a PV guest is switched to shadow paging and back a hundred times in a minute's work",
          pv_switched(batch, linux, worked, 100, 400, run="/work.sh work=60s", limit=500)),
+        ("five minutes of hypercalls at random from a PV guest harm neither us nor the guest beside it",
+         fuzz(lambda: [fuzzer("pv-fuzz-5", "fuzzer", "seed=2 seconds=300"), debian("pv-fuzz-5")], 1, 540)),
+        *((f"a minute of hypercalls at random from two PV guests harms neither us nor the guest beside them, seed {seed}",
+           pair(seed)) for seed in range(3, 8)),
     )
 
 
 def pv_tests(batch, config, linux, bare, worked):
-    def guest(test, kernel, name=None, **keys):
-        return config(test, name or kernel, f"build/test/guests/pv/{kernel}.elf",
-                      **{"type": "pv", "memory": 32, "extra": "colour=green", **keys})
-
-    def debian(test, name="linux"):
-        return linux(test, name=name, type="pv", paging=None)
+    guest, debian, fuzzer, fuzz = makers(batch, config, linux)
 
     def one(name, options):
         test = "pv" if options else "pv-no-svm"
@@ -121,9 +151,11 @@ def pv_tests(batch, config, linux, bare, worked):
          pv_switched(batch, linux, worked, 10, 300)),
         *((f"a PV guest that crashes by {how} is ended", crash(how, said)) for how, said in CRASHES.items()),
         ("half a minute of hypercalls at random from a PV guest harms neither us nor the guest beside it",
-         batch(lambda: [guest("pv-fuzz", "pv-fuzz", extra="seed=1 seconds=30"), debian("pv-fuzz")], limit=240,
-               has=("pv-fuzz: ok", "linux.*memwork: ok", "linux powered off", "audit: 0 violations"),
-               has_not=("FAILED",), options=("--every", "1000", "audit"))),
+         fuzz(lambda: [fuzzer("pv-fuzz", "fuzzer", "seed=1 seconds=30"), debian("pv-fuzz")], 1, 240)),
+        ("hypercalls at random from a PV guest make room for others on the way",
+         batch(lambda: [fuzzer("pv-fuzz-long", "fuzzer", "seed=7 seconds=1")], limit=200, end="stretch; audit",
+               options=("--icount",), has=("pv-fuzz: ok", r"longest stretch [a-z ]+: \d{1,5} ticks .*, in \d{5,} entries",
+                                           *CLEAN), has_not=("FAILED",))),
         ("a PV guest that crashes leaves the one beside it alone",
          batch(lambda: [guest("pv-beside", "pv-crash", extra="no-handler"), guest("pv-beside", "pv-traps")], status=1,
                limit=60, has=("pv-crash crashed", "pv-traps: ok", "pv-traps powered off"), has_not=("FAILED",))),
