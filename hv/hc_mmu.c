@@ -157,8 +157,11 @@ int64_t hc_update_va_mapping_otherdomain(struct vcpu *v, struct hypercall *h)
 
 /* ---- mmuext_op ---- */
 
+/* For programs 0 means none; no other number does. */
 static int64_t set_root(struct vcpu *v, uint64_t mfn, bool user)
 {
+    if (!mfn_valid(mfn_of(mfn)))
+        return -XEN_EINVAL;
     return request(v, (struct direct_request){
                           .op = DIRECT_ROOT,
                           .mfn = user && mfn == 0 ? MFN_NONE : mfn_of(mfn),

@@ -5,6 +5,7 @@ BARE = {
     "pv-start": "a PV guest finds what it is promised at its start, and nothing of the hypervisor's",
     "pv-traps": "exceptions, events and callbacks of a PV guest come with the frames that the ABI has",
     "pv-tables": "a PV guest changes its page tables as it may, and all else is refused without a trace",
+    "pv-attacks": "attacks of a PV guest that have worked elsewhere are refused, and change nothing",
     "pv-calls": "memory of a PV guest is exchanged all or not at all, and what it may not ask is refused as the ABI says",
     "pv-descriptors": "a PV guest's descriptor tables are checked, and stay in ring 3",
 }
