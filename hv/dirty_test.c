@@ -1,9 +1,4 @@
-/* test: with paging/ hv/build.c hv/destroy.c hv/pvh.c hv/multiboot.c hv/multiboot_load.c */
-/* test: with hv/elf.c hv/acpi.c hv/domain.c hv/evtchn.c hv/shared.c hv/time.c hv/timer.c */
-/* test: with hv/sched.c hv/alloc.c hv/format.c hv/guest.c hv/hypercall.c hv/hc_console.c */
-/* test: with hv/hc_event.c hv/hc_grant.c hv/hc_hvm.c hv/hc_memory.c hv/hc_sched.c hv/hc_vcpu.c */
-/* test: with hv/hc_version.c hv/domain_pool.c hv/dirty.c hv/kind.c hv/monitor_parse.c */
-/* test: with hv/pv.c hv/pv_shadow.c hv/pv_build.c hv/hc_pv.c hv/hc_mmu.c hv/hc_pv_memory.c */
+/* test: with paging/ hv/ hv/dirty.c */
 /* Log-dirty of a domain that was really built: rounds, windows, what is refused. */
 #include "hv/dirty.h"
 #include "hv/domain_world.h"

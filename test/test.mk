@@ -1,6 +1,6 @@
 # Tests and linters. A hosted test X_test.c is linked with X.c, or with what lines of its own say instead:
 #     /* test: with paging/ test/model/ hv/elf.c */
-# where the two folders stand for the whole core and the whole model,
+# where the two folders stand for the whole core and the whole model, the word hv/ for all that domains are made of,
 # and a test of x86/ with Zydis too. Everything of it is compiled for the host, under ASan and UBSan.
 #     /* test: wrap pool_single */
 # lets the test stand between callers and a function: its __wrap_pool_single is called instead.
@@ -25,9 +25,15 @@ pv_elf          := $(pv_guests:%=$B/test/guests/pv/%.elf)
 multiboot_elf   := $(multiboot:%=$B/test/guests/multiboot/%.elf)
 TIME            := 120
 
+domain_src = hv/build.c hv/destroy.c hv/pvh.c hv/multiboot.c hv/multiboot_load.c hv/elf.c hv/acpi.c \
+    hv/domain.c hv/evtchn.c hv/shared.c hv/time.c hv/timer.c hv/sched.c hv/alloc.c hv/format.c hv/guest.c \
+    hv/hypercall.c hv/hc_console.c hv/hc_event.c hv/hc_hvm.c hv/hc_memory.c hv/hc_sched.c hv/hc_vcpu.c \
+    hv/grant.c hv/hc_grant.c hv/hc_grant_map.c hv/hc_grant_copy.c hv/hc_version.c hv/domain_pool.c \
+    hv/kind.c hv/monitor_parse.c hv/pv.c hv/pv_shadow.c hv/pv_build.c hv/hc_pv.c hv/hc_mmu.c \
+    hv/hc_pv_memory.c
 model_src = $(filter-out %_test.c %_fuzz.c %/soak.c,$(wildcard test/model/*.c))
 named    = $(foreach w,$(shell sed -n 's|^/\* test: with \(.*\) \*/|\1|p' $1),$(if $(filter paging/,$w),$(paging_src),$(if \
-    $(filter test/model/,$w),$(model_src),$w)))
+    $(filter test/model/,$w),$(model_src),$(if $(filter hv/,$w),$(domain_src),$w))))
 with     = $(or $(call named,$1),$(filter-out %_test.c %_fuzz.c,$(wildcard $(patsubst %_test.c,%.c,$(patsubst %_fuzz.c,%.c,$1)))))
 hosted_o = $(patsubst %.c,$B/host/%.o,$1 $(call with,$1))
 comma    := ,
