@@ -265,6 +265,22 @@ static void a_root_that_gets_other_memory_is_followed_there(void **state)
     end(w);
 }
 
+static void a_root_that_moves_in_the_map_is_followed(void **state)
+{
+    struct world *w = four_levels(&setup);
+
+    (void)state;
+    touch(w, 0x20000, ACC_WRITE);
+    step(w, (struct op){ .kind = OP_P2M, .acc = MMU_HOLE, .length = 8, .va = 0x50 });
+    step(w, (struct op){ .kind = OP_MOVE, .length = 8, .va = ROOT_A, .value = 0x50 });
+    touch(w, 0x20000, ACC_WRITE); /* nothing answers where it was */
+    assert_int_equal(w->counts.reserved, 1);
+    step(w, (struct op){ .kind = OP_MOVE, .length = 8, .va = 0x50, .value = ROOT_A });
+    touch(w, 0x20000, ACC_WRITE);
+    assert_int_equal(w->counts.reserved, 1);
+    end(w);
+}
+
 static void a_root_that_was_a_hole_is_followed_when_there_is_memory(void **state)
 {
     struct world *w = four_levels(&setup);
@@ -503,6 +519,7 @@ int main(void)
         cmocka_unit_test(toggling_wp_switches_between_two_cached_roots),
         cmocka_unit_test(a_frame_that_leaves_the_p2m_leaves_every_table),
         cmocka_unit_test(a_root_that_gets_other_memory_is_followed_there),
+        cmocka_unit_test(a_root_that_moves_in_the_map_is_followed),
         cmocka_unit_test(a_root_that_was_a_hole_is_followed_when_there_is_memory),
         cmocka_unit_test(a_frame_has_at_most_so_many_writable_leaves),
         cmocka_unit_test(many_changes_of_a_table_are_carried_over_in_several_calls),
