@@ -50,6 +50,7 @@ static bool change(struct domain *d, enum kind kind)
     case KIND_DONE:
         break;
     }
+    print("paging: %s has %s paging, change %lu\n", d->name, kind_name(kind), d->kind_changes);
     return true;
 }
 
