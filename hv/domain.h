@@ -122,6 +122,7 @@ struct domain {
     struct kind_account kind_account[PAGED_KINDS]; /* up to the last change... */
     struct kind_account kind_since;                /* ...when the counters stood here */
     uint64_t            kind_changes;
+    uint64_t            access_told; /* since rights were set: access.h */
 
     struct pv_domain        *pv;          /* a PV domain: direct paging; NULL: another */
     struct machine_platform *platform;    /* its devices; NULL: none */

@@ -1,6 +1,7 @@
 /* Guest memory by linear or guest-physical address, page by page. */
 #include "hv/guest.h"
 
+#include "hv/access.h"
 #include "hv/pv.h"
 
 #define ACC_HYPERCALL ACC_AC /* CPL 0; SMAP does not stop what the guest asked for */
@@ -25,13 +26,12 @@ static struct guest_result reach_page(struct vcpu *v, gva_t va, size_t len, unsi
 {
     if (!canonical(v, va))
         return (struct guest_result){ .status = GUEST_FAULT, .va = va };
-    struct paging_locked lock = domain_lock(v->domain);
-    struct paging_reach  r = paging_reach(lock, &v->paging, va, acc);
-    size_t               rest = PAGE_SIZE - (va.raw & PAGE_MASK);
+    struct paging_reach r = access_reach(v, va, acc);
+    size_t              rest = PAGE_SIZE - (va.raw & PAGE_MASK);
 
+    verdict_flush(v->domain, &r.flush);
     if (r.kind == REACH_FAULT)
         return (struct guest_result){ .status = GUEST_FAULT, .va = va, .pfec = r.pfec };
-    verdict_flush(v->domain, &r.flush);
     if (r.kind == REACH_DEVICE)
         return (struct guest_result){ .status = GUEST_DEVICE, .va = va, .gpa = r.gpa };
     *piece = (struct piece){

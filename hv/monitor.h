@@ -53,6 +53,9 @@ bool monitor_audit(const struct monitor_words *w);
 bool monitor_frames(const struct monitor_words *w);
 /* monitor_kind.c: */
 bool monitor_paging(const struct monitor_words *w);
+/* monitor_access.c: */
+bool monitor_access(const struct monitor_words *w);
+
 /* monitor_dirty.c: */
 bool monitor_dirty(const struct monitor_words *w);
 /* monitor_control.c: */

@@ -232,6 +232,19 @@ static void audit_large(struct auditor *a, unsigned level, gfn_t gfn, pte_t ours
     }
 }
 
+/* The monitor's rights, and what is open beyond them. */
+static void audit_rights(struct auditor *a, unsigned level, gfn_t gfn, pte_t ours)
+{
+    unsigned bits = access_bits(access_get(&a->d->access, gfn)) | permit_opened(a->d, gfn);
+    unsigned allows = ACCESS_READ | (pte_has(ours, PTE_W) ? ACCESS_WRITE : 0u) |
+                      (pte_has(ours, PTE_NX) ? 0u : ACCESS_FETCH);
+
+    if (allows & ~bits)
+        violation(a, "A1: a leaf allows what the monitor forbids");
+    if (level > 1 && !access_is_uniform(&a->d->access, gfn, level_order(level)))
+        violation(a, "A1: a large leaf maps frames with different rights");
+}
+
 static void audit_leaf(struct auditor *a, const struct frame *f, unsigned index, pte_t ours)
 {
     mfn_t    mfn = mfn_of(pte_frame(ours));
@@ -263,6 +276,8 @@ static void audit_leaf(struct auditor *a, const struct frame *f, unsigned index,
         violation(a, "S3: a leaf makes read-only memory writable");
     if (pte_has(ours, PTE_W) && (level > 1 ? a->d->dirty.on : dirty_must_see(a->d, mfn)))
         violation(a, "D1: log-dirty would miss the next write to a frame");
+    if (a->d->access.active)
+        audit_rights(a, level, gfn, ours);
     if (level > 1)
         audit_large(a, level, gfn, ours);
 }

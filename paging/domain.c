@@ -32,6 +32,7 @@ bool paging_domain_init(struct paging_domain *d, const struct phys *phys, uint16
                          (uint8_t)((bits & 1 ? PT_VIEW_NX : 0) | (bits & 2 ? PT_VIEW_PSE : 0)),
                          features);
     d->direct = MFN_NONE;
+    access_init(&d->access, &d->pool);
     if (!p2m_init(&d->p2m, &d->pool))
         return false;
     d->direct = direct_make_root(d);

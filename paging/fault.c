@@ -188,6 +188,17 @@ static bool needs_emulation(const struct paging_vcpu *v, const struct walk *w, u
     return false;
 }
 
+/* About the address of the fault. Another one that is to be flushed is flushed with all. */
+static struct verdict verdict_at(const struct change *c, enum verdict_kind kind, gva_t va)
+{
+    struct verdict verdict = verdict_of(c, kind);
+
+    if (verdict.flush == FLUSH_PAGE)
+        verdict.flush = FLUSH_ALL;
+    verdict.va = va;
+    return verdict;
+}
+
 static struct verdict crash(const struct change *c, const char *why)
 {
     struct verdict verdict = verdict_of(c, VERDICT_CRASH);
@@ -212,10 +223,8 @@ static struct verdict unchanged(struct change *c, struct paging_vcpu *v, const s
     c->d->stats.spurious++;
     if (explicit_counts && v->suspect.event + 1 == v->events && v->suspect.va.raw == f->va.raw &&
         v->suspect.acc == f->acc) {
-        verdict.kind = VERDICT_INJECT;
+        verdict = verdict_at(c, VERDICT_INJECT, f->va);
         verdict.pfec = walk_pfec(v, w, f->acc) | PFEC_P;
-        verdict.flush = c->flush == FLUSH_NONE ? FLUSH_NONE : FLUSH_ALL;
-        verdict.va = f->va;
         return verdict;
     }
     v->suspect.event = v->events;
@@ -308,20 +317,29 @@ static struct verdict resolve(struct change *c, struct paging_vcpu *v, const str
     return verdict_of(c, VERDICT_RETRY);
 }
 
-static struct verdict device(struct paging_domain *d, const struct walk *w, const struct fault *f)
+static struct verdict device(const struct change *c, const struct walk *w, const struct fault *f)
 {
-    d->stats.devices++;
-    return (struct verdict){
-        .kind = VERDICT_DEVICE,
-        .va = f->va,
-        .gpa = w->gfn.raw << PAGE_SHIFT | (f->va.raw & PAGE_MASK),
-    };
+    struct verdict verdict = verdict_at(c, VERDICT_DEVICE, f->va);
+
+    c->d->stats.devices++;
+    verdict.gpa = w->gfn.raw << PAGE_SHIFT | (f->va.raw & PAGE_MASK);
+    return verdict;
+}
+
+static struct verdict reflect(const struct change *c, const struct paging_vcpu *v,
+                              const struct walk *w, const struct fault *f)
+{
+    struct verdict verdict = verdict_at(c, VERDICT_INJECT, f->va);
+
+    c->d->stats.reflected++;
+    verdict.pfec = walk_pfec(v, w, f->acc);
+    return verdict;
 }
 
 static void walk_nested(gva_t gpa, struct walk *w)
 {
     w->status = WALK_OK;
-    w->level = PT_LEVELS_MAX;
+    w->level = WALK_DIRECT;
     w->rights = PTE_W | PTE_U;
     w->gfn = gfn_of(gpa.raw >> PAGE_SHIFT);
 }
@@ -331,6 +349,7 @@ struct verdict paging_fault(struct paging_locked p, struct paging_vcpu *v, const
     struct paging_domain *d = p.domain;
     struct change         c = { .d = d };
     struct walk           w; /* large: filled in, not cleared */
+    struct verdict        verdict;
     unsigned              marks = 0;
 
     d->stats.faults++;
@@ -342,25 +361,25 @@ struct verdict paging_fault(struct paging_locked p, struct paging_vcpu *v, const
     else
         walk_guest(v, f->va, f->acc, &w);
     d->stats.walks += d->kind == PAGING_SHADOW;
-    if (w.status != WALK_OK) {
-        d->stats.reflected++;
-        return (struct verdict){
-            .kind = VERDICT_INJECT,
-            .va = f->va,
-            .pfec = walk_pfec(v, &w, f->acc),
-        };
-    }
+    if (d->access.active && !permit(&c, v, f, &w, &verdict))
+        return verdict;
+    if (w.status != WALK_OK)
+        return reflect(&c, v, &w, f);
     struct p2m_entry e = p2m_get(&d->p2m, w.gfn);
 
     if (e.type != P2M_RAM && (e.type != P2M_ROM || (f->acc & ACC_WRITE)))
-        return device(d, &w, f);
+        return device(&c, &w, f);
     if (d->kind == PAGING_SHADOW) {
         if (!walk_mark(v, &w, f->acc, &marks))
             return verdict_of(&c, VERDICT_RETRY);
         if (marks != 0)
             sync_marked(&c, &w, &v->mode, marks);
     }
-    return resolve(&c, v, f, &w, &e);
+    if (d->access.active && !permit_open(&c, v, f, w.gfn, e.mfn, &verdict))
+        return verdict;
+    verdict = resolve(&c, v, f, &w, &e);
+    verdict.step = d->open.count != 0 && d->open.by == v;
+    return verdict;
 }
 
 /*

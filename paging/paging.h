@@ -7,6 +7,7 @@
 #ifndef PAGING_PAGING_H
 #define PAGING_PAGING_H
 
+#include "access.h"
 #include "mode.h"
 #include "p2m.h"
 #include "verdict.h"
@@ -49,13 +50,29 @@ struct shadow_list {
     uint32_t head, tail, count;
 };
 
+#define PAGING_OPEN 48 /* frames that one instruction with its event can walk through, and more */
+
+/* A frame that the monitor's rights would not let the hardware reach as it must: permit.c. */
+struct paging_open {
+    gfn_t    gfn;
+    uint8_t  bits;   /* enum access_type, beyond its rights */
+    uint16_t offset; /* of the first access that was a walk's */
+    uint32_t copy;   /* frame number of how it was before, if it may be written; else 0 */
+};
+
 struct paging_domain {
-    const struct phys  *phys;
-    uint16_t            id;
-    enum paging_kind    kind;
-    struct pt_features  features;
-    struct pool         pool;
-    struct p2m          p2m;
+    const struct phys *phys;
+    uint16_t           id;
+    enum paging_kind   kind;
+    struct pt_features features;
+    struct pool        pool;
+    struct p2m         p2m;
+    struct access      access; /* the monitor's rights */
+    struct {
+        const struct paging_vcpu *by;
+        unsigned                  count;
+        struct paging_open        frame[PAGING_OPEN];
+    } open;                         /* to one instruction of a vCPU */
     mfn_t               direct;     /* root of the tree of direct tables, MFN_NONE if none */
     const pte_t        *slots;      /* a PV domain: the hypervisor's entries of each root: pv.c */
     uint64_t            generation; /* of our tables in use; older ones allow nothing: blow.c */
@@ -217,6 +234,7 @@ enum paging_reach_kind {
     REACH_RAM,    /* mfn is behind it */
     REACH_FAULT,  /* the guest's own #PF: va and pfec say which */
     REACH_DEVICE, /* gpa is not memory */
+    REACH_ACCESS, /* the monitor's rights forbid it: `flush` is the verdict */
 };
 struct paging_reach {
     enum paging_reach_kind kind;
@@ -328,6 +346,31 @@ must_check struct verdict paging_dirty_fetch(struct paging_locked p, struct dirt
 
 /* A frame of this domain was written by somebody whom the core does not see: a device, a grant. */
 void paging_dirty_mark(struct paging_locked p, mfn_t mfn);
+
+/* ---- the monitor's rights, access.h; see permit.c ---- */
+
+must_check enum access_type paging_access_get(struct paging_locked p, gfn_t gfn);
+
+/*
+ * Gives `count` frames from `first` on rights of their own, or ACCESS_DEFAULT; *done: so many in this
+ * call, `again` if that is not all. If it is more than a few frames, all vCPUs have left the guest,
+ * and the verdict is like that of a blow.
+ */
+must_check struct verdict paging_access_set(struct paging_locked p, gfn_t first, uint64_t count,
+                                            enum access_type type, uint64_t *done);
+
+/*
+ * Changes the default, in a time that depends on the number of vCPUs only: `again` and the rest as
+ * for a blow.
+ */
+must_check struct verdict paging_access_default(struct paging_locked p, enum access_type type);
+
+/*
+ * After a verdict with `step` the vCPU executes one instruction, or the edge does, and says so: what
+ * was opened for it is closed. VERDICT_ACCESS: its walk has written to a table that must not be
+ * written unseen. `again`: not all is closed.
+ */
+must_check struct verdict paging_step_done(struct paging_locked p, const struct paging_vcpu *v);
 
 /*
  * Background work: dead tables, and shadows left from before nested paging; about `budget` entries.

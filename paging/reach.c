@@ -9,13 +9,19 @@ struct paging_reach paging_reach(struct paging_locked p, struct paging_vcpu *v, 
     struct change         c = { .d = d };
 
     for (unsigned tries = 0;; tries++) {
-        struct walk w;
-        unsigned    marks;
+        const struct fault f = { .va = va, .acc = acc };
+        struct verdict     refusal;
+        struct walk        w;
+        unsigned           marks;
 
         walk_guest(v, va, acc, &w);
         d->stats.walks++;
+        if (d->access.active && !(acc & ACC_OURS) && !permit(&c, v, &f, &w, &refusal))
+            return (struct paging_reach){ .kind = REACH_ACCESS, .flush = refusal };
         if (w.status != WALK_OK)
-            return (struct paging_reach){ .kind = REACH_FAULT, .pfec = walk_pfec(v, &w, acc) };
+            return (struct paging_reach){ .kind = REACH_FAULT,
+                                          .pfec = walk_pfec(v, &w, acc),
+                                          .flush = verdict_of(&c, VERDICT_RETRY) };
         struct p2m_entry e = p2m_get(&d->p2m, w.gfn);
         bool             memory = e.type == P2M_RAM || e.type == P2M_ROM;
 

@@ -141,10 +141,12 @@ bool paging_domain_reap(struct paging_locked p, unsigned budget)
     struct paging_domain *d = p.domain;
 
     if (!d->all_dead) {
+        permit_close_all(d);
         d->all_dead = let_go(d);
         return false;
     }
-    return shadow_reap(d, &budget) && p2m_reap(&d->p2m, budget / 64 + 1);
+    return shadow_reap(d, &budget) && access_reap(&d->access, budget / 64 + 1) &&
+           p2m_reap(&d->p2m, budget / 64 + 1);
 }
 
 /* Under nested paging all shadows are left from before, and nothing leads to them: see kind.c. */

@@ -41,10 +41,26 @@ uint64_t rules_rights(const struct pt_mode *mode, uint8_t view, unsigned level, 
     return rights;
 }
 
+/* What the monitor lets the hardware allow: PTE_P is 0 if nothing. */
+static uint64_t permitted(const struct paging_domain *d, gfn_t gfn, uint64_t rights)
+{
+    unsigned bits;
+
+    if (!d->access.active)
+        return rights;
+    bits = access_bits(access_find(&d->access, gfn)) | permit_opened(d, gfn);
+    if (!(bits & ACCESS_READ))
+        return 0;
+    if (!(bits & ACCESS_WRITE))
+        rights &= ~PTE_W;
+    return bits & ACCESS_FETCH ? rights : rights | PTE_NX;
+}
+
 pte_t rules_leaf(const struct paging_domain *d, gfn_t gfn, uint64_t rights)
 {
     struct p2m_entry p = p2m_get(&d->p2m, gfn);
 
+    rights = permitted(d, gfn, rights);
     if (!(rights & PTE_P) || (p.type != P2M_RAM && p.type != P2M_ROM))
         return PTE_EMPTY;
     const struct frame *f = phys_frame(d->phys, p.mfn);
@@ -75,10 +91,14 @@ pte_t rules_large(const struct paging_domain *d, gfn_t gfn, unsigned level, uint
     uint64_t         within = gfn.raw & (level_frames(level) - 1);
     struct p2m_entry p;
 
-    if (!(rights & PTE_P) || d->blocked != 0 || level > (d->features.gb1 ? 3 : 2))
+    rights = permitted(d, gfn, rights);
+    if (!(rights & PTE_P) || d->blocked != 0 || d->open.count != 0 ||
+        level > (d->features.gb1 ? 3 : 2))
         return PTE_EMPTY;
     p = level == 2 ? p2m_get(&d->p2m, gfn) : p2m_find(&d->p2m, gfn);
     if ((p.type != P2M_RAM && p.type != P2M_ROM) || p.order < level_order(level))
+        return PTE_EMPTY;
+    if (!access_is_uniform(&d->access, gfn, level_order(level)))
         return PTE_EMPTY;
     mfn_t first = mfn_of(p.mfn.raw - within);
 

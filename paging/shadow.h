@@ -266,6 +266,27 @@ static inline bool unsync_below(const struct paging_domain *d, mfn_t table)
 void list_push(const struct phys *phys, struct shadow_list *list, mfn_t table);
 void list_remove(const struct phys *phys, struct shadow_list *list, mfn_t table);
 
+/* ---- permit.c ---- */
+
+#define ACCESS_PAIRS 2 /* most that the tree of rights can need for one frame */
+
+/*
+ * Do the monitor's rights permit this access, whose walk ended so? False: *verdict says what is to
+ * be done instead. Asked before anything has changed.
+ */
+must_check bool permit(struct change *c, const struct paging_vcpu *v, const struct fault *f,
+                       const struct walk *w, struct verdict *verdict);
+/*
+ * Opens the frame to this instruction if the hardware must be allowed more than the rights, for an
+ * access that has them. False: *verdict says why not now.
+ */
+must_check bool permit_open(struct change *c, const struct paging_vcpu *v, const struct fault *f,
+                            gfn_t gfn, mfn_t mfn, struct verdict *verdict);
+/* enum access_type that is open beyond a frame's rights. */
+must_check unsigned permit_opened(const struct paging_domain *d, gfn_t gfn);
+/* All frames that are open are closed: no vCPU runs any more. */
+void permit_close_all(struct paging_domain *d);
+
 /* ---- guard.c ---- */
 
 /* True if some vCPU has this frame under guard. */

@@ -36,14 +36,12 @@ static mfn_t table_at(const struct paging_domain *d, uint64_t gfn)
 }
 
 /* With paging off every address is one of guest-physical memory. */
-static void walk_direct(const struct paging_vcpu *v, gva_t va, struct walk *w)
+static void walk_direct(gva_t va, struct walk *w)
 {
-    uint64_t address = v->domain->kind == PAGING_NESTED ? va.raw : (uint32_t)va.raw;
-
     w->status = WALK_OK;
-    w->level = PT_LEVELS_MAX;
+    w->level = WALK_DIRECT;
     w->rights = PTE_W | PTE_U;
-    w->gfn = gfn_of(address >> PAGE_SHIFT);
+    w->gfn = gfn_of((uint32_t)va.raw >> PAGE_SHIFT);
 }
 
 /* The latched entries of PAE have no rights of their own. */
@@ -67,7 +65,7 @@ void walk_guest(const struct paging_vcpu *v, gva_t va, unsigned acc, struct walk
     mfn_t                 table = MFN_NONE;
 
     if (mode->format == PT_DIRECT) {
-        walk_direct(v, va, w);
+        walk_direct(va, w);
         return;
     }
     if (mode->format != PT_PAE)
@@ -133,18 +131,25 @@ static bool mark_entry(const struct paging_vcpu *v, struct walk_step *s, uint64_
     return true;
 }
 
+uint64_t walk_missing(const struct walk *w, unsigned level, unsigned acc)
+{
+    const struct walk_step *s = &w->step[level];
+    uint64_t                flags = PTE_A | (level == w->level && (acc & ACC_WRITE) ? PTE_D : 0);
+
+    return mfn_valid(s->table) ? flags & ~s->entry.raw : 0;
+}
+
 bool walk_mark(const struct paging_vcpu *v, struct walk *w, unsigned acc, unsigned *changed)
 {
     *changed = 0;
     for (unsigned l = v->mode.levels; l >= w->level && l > 0; l--) {
-        struct walk_step *s = &w->step[l];
-        uint64_t          flags = PTE_A | (l == w->level && (acc & ACC_WRITE) ? PTE_D : 0);
+        uint64_t flags = walk_missing(w, l, acc);
 
-        if (!mfn_valid(s->table) || pte_has(s->entry, flags))
+        if (flags == 0)
             continue;
-        if (!mark_entry(v, s, flags))
+        if (!mark_entry(v, &w->step[l], flags))
             return false;
-        dirty_mark(v->domain, s->table);
+        dirty_mark(v->domain, w->step[l].table);
         *changed |= 1u << l;
     }
     return true;

@@ -11,6 +11,8 @@ enum walk_status {
     WALK_DENIED,
 };
 
+#define WALK_DIRECT (PT_LEVELS_MAX + 1) /* the level of a walk through no table of the guest's */
+
 struct walk {
     enum walk_status status;
     uint8_t          level;  /* at which the walk ended; a leaf above 1 is a large page */
@@ -36,6 +38,9 @@ void walk_guest(const struct paging_vcpu *v, gva_t va, unsigned acc, struct walk
  */
 must_check bool walk_mark(const struct paging_vcpu *v, struct walk *w, unsigned acc,
                           unsigned *changed);
+
+/* A and D that the processor would set at this level, if the walk succeeds. */
+uint64_t walk_missing(const struct walk *w, unsigned level, unsigned acc);
 
 /* Error code of the #PF this walk ends in: APM vol. 2, 8.4.2. */
 uint32_t walk_pfec(const struct paging_vcpu *v, const struct walk *w, unsigned acc);

@@ -44,6 +44,17 @@ def linux(test, name="linux", run="/work.sh", **keys):
     return config(test, name, KERNEL, ramdisk=RAMDISK, extra=extra, **{"memory": 512, "paging": "shadow", **keys})
 
 
+def watched(paging, before):
+    """All of Debian's memory may be read and fetched from, once it runs: each page that it then writes is told."""
+    def files():
+        if paging == "pv":
+            return [linux("access-pv", type="pv", paging=None)]
+        return [linux("access-shadow", paging=paging)]
+    return batch(files, limit=300, options=(*before, "--at", "2", "access linux all rx"), end="access linux; audit",
+                 has=(*WORKED, r"^access: linux vcpu 0: write at 0x[0-9a-f]+ \(linear 0x[0-9a-f]+\), rip 0x[0-9a-f]+; rx$",
+                      r"^access: linux: the default is rx, \d{4,} accesses told$"))
+
+
 def bare(test, guest, name=None, **keys):
     return config(test, name or guest, f"build/test/guests/{guest}.elf", **{"paging": "shadow", **keys})
 
@@ -541,6 +552,7 @@ TESTS = (
      batch(lambda: [linux("blow-nested", memory=128, paging="nested")], end="audit", limit=240,
            options=("--every", "400", "blow 1", "--every", "6000", "audit"),
            has=(*WORKED, r"^blow: linux begins generation \d\d+ of its tables"))),
+    ("what an operator forbids Debian to write is told, and it goes on, under shadow paging", watched("shadow", ())),
     *((f"log-dirty tells the pages that a guest has written under {paging} paging", log_dirty(paging, 3, 200, 1))
       for paging in ("shadow", "nested", "either")),
     *((f"Debian works its memory while what it writes is logged and taken every 100 ms under {paging} paging",
@@ -686,6 +698,8 @@ LONG_TESTS = (
     ("all bits of an entry: every instruction writes one under shadow paging",
      promises("table-writes", "shadow", HALVES, limit=300)),
     ("all bits of an entry in all modes under nested paging", toggles("nested", "", SOME_TOGGLE_QUIRK, limit=300)),
+    ("what an operator forbids a PV guest to write is told, and it goes on",
+     watched("pv", ("--at", "1", "paging linux shadow"))),
     *LONG_KIND_TESTS,
     *pv_long_tests(batch, config, linux, WORKED),
 )

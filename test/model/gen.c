@@ -493,7 +493,7 @@ static void make_other(struct gen *g, const struct shape *s)
                                      OP_WORK,   OP_POKE,   OP_REACH,    OP_REACH,    OP_VIEW,
                                      OP_P2M,    OP_POOL,   OP_IMPLICIT, OP_IMPLICIT, OP_GUARD,
                                      OP_GUARD,  OP_BLOW,   OP_P2M,      OP_BLOCK,    OP_KIND,
-                                     OP_DIRTY,  OP_DIRTY };
+                                     OP_DIRTY,  OP_DIRTY,  OP_RIGHTS };
     struct op            op = gen_op(g, kinds[gen_below(g, sizeof(kinds))]);
 
     switch (op.kind) {
@@ -540,6 +540,9 @@ static void make_other(struct gen *g, const struct shape *s)
         op.value = g->world->domain.kind == PAGING_SHADOW;
         if (gen_percent(g, op.value ? 70 : 20))
             return;
+        break;
+    case OP_RIGHTS:
+        gen_rights(g, &op);
         break;
     case OP_GUARD:
         op.va = some_va(g, s);

@@ -35,4 +35,7 @@ void gen_storm_breaks(struct gen *g, const struct shape *s);
 void gen_set_behind(struct gen *g, uint64_t gfn, uint8_t kind);
 void gen_p2m(struct gen *g);
 
+/* gen_rights.c: the rest of an OP_RIGHTS. */
+void gen_rights(struct gen *g, struct op *op);
+
 #endif

@@ -72,7 +72,8 @@ static struct world_ending access_of(struct world *w, const struct op *op)
 /* Left out: what is an operator's, and what a processor may do in two ways (implicit accesses). */
 static bool is_left_out(const struct op *op)
 {
-    return op->kind == OP_KIND || op->kind == OP_GUARD || op->kind == OP_IMPLICIT;
+    return op->kind == OP_KIND || op->kind == OP_GUARD || op->kind == OP_IMPLICIT ||
+           op->kind == OP_RIGHTS;
 }
 
 static struct world *record_run(uint64_t seed, unsigned modes)

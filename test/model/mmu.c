@@ -435,6 +435,20 @@ bool mmu_bits_set(const struct mmu *mmu, uint64_t va, struct mmu_access access)
     return walk(&w, va) && bits_set(&w);
 }
 
+unsigned mmu_steps(const struct mmu *mmu, uint64_t va, struct mmu_access access,
+                   struct mmu_step step[5])
+{
+    struct walk w = { .mmu = mmu, .access = access };
+
+    (void)walk(&w, va);
+    for (unsigned i = 0; i < w.used; i++) {
+        uint64_t bits = i == w.used - 1 && access.write ? BIT(5) | BIT(6) : BIT(5);
+
+        step[i] = (struct mmu_step){ w.at[i], (w.value[i] & bits) != bits };
+    }
+    return w.used;
+}
+
 unsigned mmu_path(const struct mmu *mmu, uint64_t va, uint64_t gpa[5])
 {
     struct walk w = { .mmu = mmu };

@@ -74,6 +74,16 @@ struct mmu_outcome mmu_peek(const struct mmu *mmu, uint64_t va, struct mmu_acces
 /* True if the leaf and all above have A, and the leaf D: no bit would have to be set. */
 bool mmu_bits_set(const struct mmu *mmu, uint64_t va, struct mmu_access access);
 
+/* One entry that a walk uses. */
+struct mmu_step {
+    uint64_t gpa;
+    bool     marks; /* A, or at the last one D for a write, would have to be set */
+};
+
+/* The entries that a walk uses, from the top, until it ends, well or not; how many. */
+unsigned mmu_steps(const struct mmu *mmu, uint64_t va, struct mmu_access access,
+                   struct mmu_step step[5]);
+
 /*
  * Where the entries are that this address is translated by, from the top; how many. 0 if the
  * walk ends before it comes to an entry for a page of 4 KiB, which is the last.

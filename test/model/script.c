@@ -18,7 +18,7 @@ static const char *const names[OP_KINDS] = {
     [OP_POKE] = "poke",         [OP_REACH] = "reach",       [OP_VIEW] = "view",
     [OP_IMPLICIT] = "implicit", [OP_POOL] = "pool",         [OP_GUARD] = "guard",
     [OP_BLOW] = "blow",         [OP_KIND] = "kind",         [OP_BLOCK] = "block",
-    [OP_DIRTY] = "dirty",       [OP_MOVE] = "move",
+    [OP_DIRTY] = "dirty",       [OP_MOVE] = "move",         [OP_RIGHTS] = "rights",
 };
 
 #define SETUP "setup gfns=%u spare=%u pairs=%u maxphys=%u large=%u gb1=%u smp=%u audit=%u tlbs=%u\n"

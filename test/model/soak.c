@@ -83,6 +83,11 @@ static void print_counts(const struct world *w, FILE *to)
             " accesses under nested, %" PRIu64 " nested faults\n",
             c->kinds, c->nested, c->nested_faults);
     fprintf(to,
+            "  rights: %" PRIu64 " accesses refused, %" PRIu64 " walks; %" PRIu64
+            " promoted, %" PRIu64 " opened for one instruction, %" PRIu64
+            " walks told afterwards\n",
+            c->refused, c->refused_walks, c->promoted, c->stepped, c->told);
+    fprintf(to,
             "  large leaves: %" PRIu64 " translations, %" PRIu64 " tables merged, %" PRIu64
             " leaves split\n",
             large(w), s->merged, s->split);
@@ -126,7 +131,12 @@ static bool strong(const struct world *w, const struct options *o)
         { c->nested, n / 100, "accesses under nested paging" },
         { c->pairs_taken, o->setup.pairs > WORLD_POOL ? n / 20000 : 0,
           "pairs taken out of the pool" },
-        { large(w), o->setup.large ? n / 2000 : 0, "translations by large leaves" },
+        { c->refused, n / 6000, "accesses refused by the monitor" },
+        { c->refused_walks, n / 12000, "walks refused by the monitor" },
+        { c->promoted, n / 60000, "rights promoted" },
+        { c->stepped, n / 100000, "frames opened for one instruction" },
+        { c->told, n / 200000, "walks that have written" },
+        { large(w), o->setup.large ? n / 5000 : 0, "translations by large leaves" },
         { s->merged, o->setup.large ? n / 40000 : 0, "tables merged into a large leaf" },
         { s->split, o->setup.large ? n / 40000 : 0, "large leaves split" },
         { s->reclaimed + s->unhooked, o->setup.pairs <= 100 ? n / 20000 : 0,

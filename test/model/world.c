@@ -54,6 +54,9 @@ static void create_memory(struct world *w)
     w->walked = must(calloc(m->pages, sizeof(*w->walked)));
     m->page_of = must(calloc(m->gfns, sizeof(*m->page_of)));
     m->behind = must(calloc(m->gfns, sizeof(*m->behind)));
+    w->rights = must(malloc(m->gfns));
+    memset(w->rights, ACCESS_DEFAULT, m->gfns);
+    w->rights_default = ACCESS_ALL;
     m->past = w->past = past_create(m->pages);
     m->replaced = past_replaced;
     for (uint32_t gfn = 0; gfn < w->setup.gfns; gfn++) {
@@ -150,6 +153,7 @@ void world_free(struct world *w)
     free(w->memory.touched);
     free(w->memory.page_of);
     free(w->memory.behind);
+    free(w->rights);
     free(w->mfn_of_page);
     free(w->phys.base);
     free(w->phys.frame);
@@ -453,6 +457,8 @@ static bool perform(struct world *w, struct world_vcpu *v, const struct op *op)
         return world_set_kind(w, v, op->value ? PAGING_NESTED : PAGING_SHADOW);
     case OP_DIRTY:
         return world_dirty(w, v, op);
+    case OP_RIGHTS:
+        return world_set_rights(w, v, op);
     case OP_KINDS:
         break;
     }

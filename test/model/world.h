@@ -56,9 +56,10 @@ enum op_kind {
     OP_POOL,     /* value: pairs that the pool is to have */
     OP_GUARD,    /* va: from now on at va and va + value; length 1: nowhere any more */
     OP_BLOW,
-    OP_KIND,  /* value: enum paging_kind that the domain has from now on */
-    OP_BLOCK, /* behind in acc: the 2 MiB at gfn 512 are one piece of that again */
-    OP_DIRTY, /* WORLD_DIRTY_* in value; PEEK and CLEAN: from gfn va on, old of them (0: all) */
+    OP_KIND,   /* value: enum paging_kind that the domain has from now on */
+    OP_BLOCK,  /* behind in acc: the 2 MiB at gfn 512 are one piece of that again */
+    OP_DIRTY,  /* WORLD_DIRTY_* in value; PEEK and CLEAN: from gfn va on, old of them (0: all) */
+    OP_RIGHTS, /* va: gfn, value: how many, acc: enum access_type; length 1: as the default */
     OP_KINDS,
 };
 
@@ -85,6 +86,7 @@ struct world_counts {
     uint64_t logged;      /* pages that log-dirty said were written */
     uint64_t guarded;     /* writes to a page under guard, all of which were seen */
     uint64_t kinds, nested, nested_faults; /* changes of the kind; accesses under nested paging */
+    uint64_t refused, refused_walks, promoted, stepped, told; /* by the monitor's rights */
     unsigned most_unsynced;
 };
 
@@ -93,19 +95,23 @@ struct world_vcpu {
     struct mmu         naive;
     struct hardware    hardware;
 
-    bool                guarded; /* core.guard.va is in force */
+    bool                guarded;           /* core.guard.va is in force */
+    bool                stepping;          /* frames are open to its instruction */
+    uint64_t            told[PAGING_OPEN]; /* gfns that this instruction's walk has written */
+    unsigned            told_count;
     struct past_flushes flushes; /* by the guest */
     uint64_t            seen[WORLD_SEEN];
     unsigned            seen_count; /* all there ever were */
 };
 
 /* How an access ended, in either world. */
-enum world_end { WORLD_MEMORY, WORLD_FAULT, WORLD_DEVICE };
+enum world_end { WORLD_MEMORY, WORLD_FAULT, WORLD_DEVICE, WORLD_ACCESS };
 
 struct world_ending {
     enum world_end end;
     uint64_t       at; /* gpa, or machine address */
     bool           is_machine;
+    bool           marked; /* refused, but its walk has set A and D by then */
     unsigned       faults; /* that it took */
     uint32_t       error;
     uint64_t       old; /* what a compare and exchange found */
@@ -123,6 +129,8 @@ struct world {
     struct paging_domain domain;
     unsigned             vcpus, last_vcpu;
     struct world_vcpu    vcpu[WORLD_VCPUS];
+    uint8_t             *rights; /* enum access_type of each gfn, ACCESS_DEFAULT included */
+    uint8_t              rights_default;
     uint64_t             step;
     bool                 logging;
     bool                *dirty;  /* [pages]: written since they were last cleaned */
@@ -190,6 +198,22 @@ void world_dirty_note(struct world *w); /* what this operation has touched */
 /* Nobody needs to see the next write to this guest frame: no log, or it is told of already. */
 bool world_dirty_told(const struct world *w, uint64_t gfn);
 void world_dirty_entered(struct world *w, uint64_t gfn); /* something else is behind it now */
+
+/* world_rights.c: the monitor's rights. */
+bool world_set_rights(struct world *w, struct world_vcpu *v, const struct op *op);
+/* What the guest may do with a frame: the bits of enum access_type. */
+unsigned world_rights(const struct world *w, uint64_t gfn);
+/* The core has refused an access: rightly? */
+bool world_refused(struct world *w, const struct world_vcpu *v, const struct op *op,
+                   const struct verdict *d);
+/*
+ * It let one through, which is about to be made in the naive world: it must have been allowed, the
+ * walk of the guest's tables if there was one, and the access to *gpa if there was one.
+ */
+bool world_permitted(struct world *w, const struct world_vcpu *v, const struct op *op, bool walked,
+                     const uint64_t *gpa);
+/* What was opened for an instruction is closed. */
+bool world_step_done(struct world *w, struct world_vcpu *v);
 
 /* world_justify.c: what may be used although the guest's tables do not say it now. */
 enum world_justified { WORLD_NEVER, WORLD_PAST, WORLD_NOW };

@@ -16,7 +16,9 @@ struct mmu_access world_naive_access(unsigned acc)
 
 static const char *end_name(enum world_end e)
 {
-    return e == WORLD_MEMORY ? "memory" : e == WORLD_FAULT ? "#PF" : "device";
+    static const char *const names[] = { "memory", "#PF", "device", "refused" };
+
+    return names[e];
 }
 
 static uint64_t new_value(const struct op *op, uint64_t found)
@@ -115,12 +117,18 @@ static bool emulate_bytes(struct world *w, struct world_vcpu *v, const struct op
 bool world_emulate(struct world *w, struct world_vcpu *v, const struct op *op,
                    enum verdict_kind kind, struct world_ending *e)
 {
-    struct paging_reach r =
-        paging_reach((struct paging_locked){ &w->domain }, &v->core, gva_of(op->va), op->acc);
+    struct paging_reach r;
 
-    if (!world_flush(w, v, r.flush))
-        return false;
+    do { /* rights that have changed by this do not forbid it again */
+        r = paging_reach((struct paging_locked){ &w->domain }, &v->core, gva_of(op->va), op->acc);
+        if (!world_flush(w, v, r.flush) ||
+            (r.kind == REACH_ACCESS && !world_refused(w, v, op, &r.flush)))
+            return false;
+    } while (r.kind == REACH_ACCESS && (r.flush.promoted || r.flush.again));
     switch (r.kind) {
+    case REACH_ACCESS:
+        *e = (struct world_ending){ .end = WORLD_ACCESS };
+        return true;
     case REACH_FAULT:
         *e = (struct world_ending){ .end = WORLD_FAULT, .error = r.pfec };
         return true;
@@ -161,6 +169,8 @@ static bool handle_fault(struct world *w, struct world_vcpu *v, const struct op 
 
     *again = false;
     *unfinished = d.again;
+    v->stepping |= d.step;
+    w->counts.stepped += d.step;
     if (!world_flush(w, v, d))
         return false;
     switch (d.kind) {
@@ -187,10 +197,14 @@ static bool handle_fault(struct world *w, struct world_vcpu *v, const struct op 
         if (d.kind == VERDICT_EMULATE && !is_behind(w, d))
             return world_fail(w, "verdict EMULATE names mfn %#" PRIx64 " for gpa %#" PRIx64,
                               d.mfn.raw, d.gpa);
-        if (e->end != WORLD_FAULT && e->at != d.gpa)
+        if ((e->end == WORLD_MEMORY || e->end == WORLD_DEVICE) && e->at != d.gpa)
             return world_fail(w, "verdict's gpa %#" PRIx64 ", paging_reach's %#" PRIx64, d.gpa,
                               e->at);
         return true;
+    case VERDICT_ACCESS:
+        *again = *unfinished = d.promoted;
+        *e = (struct world_ending){ .end = WORLD_ACCESS };
+        return world_refused(w, v, op, &d);
     case VERDICT_CRASH:
         return world_fail(w, "verdict CRASH: %s", d.why ? d.why : "(no reason)");
     }
@@ -303,6 +317,8 @@ static bool follow_translation(struct world *w, struct world_vcpu *v, const stru
                           past_flushed(&v->flushes, op->va) != 0 ? ", nor did since the flush"
                                                                  : "");
     }
+    if (!world_permitted(w, v, op, false, &naive->at))
+        return false;
     naive_write(w, op, naive);
     return true;
 }
@@ -326,13 +342,24 @@ bool world_access(struct world *w, struct world_vcpu *v, const struct op *op)
     if (op->kind == OP_IMPLICIT && skip_implicit(w, v, op))
         return true;
     v->seen[v->seen_count++ % WORLD_SEEN] = op->va;
+    v->told_count = 0;
     if (w->domain.kind == PAGING_NESTED ? !world_nested_access(w, v, op, &core)
                                         : !core_access(w, v, op, &core))
         return false;
+    if (v->stepping && !world_step_done(w, v))
+        return false;
+    if (core.end ==
+        WORLD_ACCESS) /* and nothing has happened, but for A and D under nested paging */
+        return !core.marked || (world_permitted(w, v, op, true, NULL) &&
+                                (mmu_access(&v->naive, op->va, world_naive_access(op->acc)), true));
     if (core.faults == 0) {
         if (!follow_translation(w, v, op, &naive, &core))
             return false;
     } else { /* after a fault it goes by what the tables say now */
+        struct mmu_outcome o = mmu_peek(&v->naive, op->va, world_naive_access(op->acc));
+
+        if (!world_permitted(w, v, op, true, o.ok ? &o.gpa : NULL))
+            return false;
         if (op->kind == OP_IMPLICIT && w->domain.kind == PAGING_SHADOW)
             (void)mmu_access(&v->naive, op->va, (struct mmu_access){ .ac = true });
         naive = naive_access(w, v, op);
@@ -354,13 +381,18 @@ bool world_access(struct world *w, struct world_vcpu *v, const struct op *op)
 
 bool world_reach(struct world *w, struct world_vcpu *v, const struct op *op)
 {
-    struct mmu_outcome  o = mmu_access(&v->naive, op->va, world_naive_access(op->acc));
+    struct mmu_outcome  o = mmu_peek(&v->naive, op->va, world_naive_access(op->acc));
     struct paging_reach r =
         paging_reach((struct paging_locked){ &w->domain }, &v->core, gva_of(op->va), op->acc);
     enum mmu_behind behind;
 
     if (!world_flush(w, v, r.flush))
         return false;
+    if (r.kind == REACH_ACCESS)
+        return r.flush.kind == VERDICT_RETRY || world_refused(w, v, op, &r.flush);
+    if (!world_permitted(w, v, op, true, o.ok ? &o.gpa : NULL))
+        return false;
+    (void)mmu_access(&v->naive, op->va, world_naive_access(op->acc));
     if (!o.ok) {
         if (r.kind != REACH_FAULT || r.pfec != o.error)
             return world_fail(w, "paging_reach: kind %d error %#x, should be #PF %#x", (int)r.kind,

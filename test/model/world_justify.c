@@ -116,6 +116,11 @@ static bool check_translation(struct world *w, const struct world_vcpu *v, const
             continue;
         if (world_justify(w, v, va, acc, t->mfn, &gpa) == WORLD_NEVER)
             return unjustified(w, v, where, va, acc, t->mfn);
+        if (~world_rights(w, gpa >> 12) & (acc & ACC_FETCH   ? ACCESS_FETCH
+                                           : acc & ACC_WRITE ? ACCESS_WRITE
+                                                             : ACCESS_READ))
+            return world_fail(w, "%s allows access %#x at gpa %#" PRIx64 ", the monitor does not",
+                              where, acc, gpa);
         if ((acc & ACC_WRITE) && f->guest.shadows != 0 && !f->guest.unsynced)
             return world_fail(w, "S1: %s allows writes at %#" PRIx64 " to a shadowed table", where,
                               va);

@@ -14,7 +14,6 @@
 struct reached {
     struct world      *w;
     struct world_vcpu *v;
-    bool               walking; /* reading tables, not what the access is for  */
     bool               faulted, present;
     uint64_t           gpa; /* of the nested fault...                      */
     unsigned           acc; /* ...and what it was                          */
@@ -28,8 +27,7 @@ static uint8_t *through_ours(void *context, uint64_t gpa, unsigned acc)
 
     if (r->faulted)
         return NULL;
-    acc |= ACC_USER;
-    o = hardware_access(&r->v->hardware, gpa, acc);
+    o = hardware_access(&r->v->hardware, gpa, (acc & ~(unsigned)ACC_WALK) | ACC_USER);
     if (o.kind == HARDWARE_OK)
         return r->w->phys.base + o.mfn * 4096 + (gpa & 4095);
     if (o.kind == HARDWARE_BROKEN)
@@ -48,21 +46,27 @@ static uint8_t *reach_table(void *context, uint64_t gpa)
 
     if (mmu_behind(&r->w->memory, gpa) == MMU_RAM)
         r->w->walked[r->w->memory.page_of[gpa >> 12]] = true;
-    return through_ours(context, gpa, ACC_WRITE);
+    return through_ours(context, gpa, ACC_WRITE | ACC_WALK);
 }
 
 /* The verdict on a nested fault. *again: the instruction is run again. */
 static bool nested_fault(struct world *w, struct world_vcpu *v, const struct op *op,
                          const struct reached *r, struct world_ending *e, bool *again)
 {
-    struct fault   f = { gva_of(r->gpa), r->acc & ~(unsigned)ACC_USER, r->present };
+    struct fault   f = { gva_of(r->gpa), r->acc, r->present };
     struct verdict d = paging_fault((struct paging_locked){ &w->domain }, &v->core, &f);
 
-    *again = d.kind == VERDICT_RETRY;
+    *again = d.kind == VERDICT_RETRY || d.promoted;
+    v->stepping |= d.step;
+    w->counts.stepped += d.step;
     if (!world_flush(w, v, d))
         return false;
     w->counts.again += d.again;
     w->counts.nested_faults++;
+    if (d.kind == VERDICT_ACCESS) {
+        *e = (struct world_ending){ .end = WORLD_ACCESS, .marked = !d.in_walk };
+        return world_refused(w, v, op, &d);
+    }
     if (*again)
         return true;
     if (d.kind != VERDICT_DEVICE || d.gpa != r->gpa)
@@ -127,6 +131,9 @@ static bool check_nested(struct world *w, const char *where, const struct hardwa
     if (t->writable && behind == MMU_RAM && !world_dirty_told(w, t->page))
         return world_fail(w, "D1: %s allows writes at gpa %#" PRIx64 " that log-dirty would miss",
                           where, gpa);
+    if (~world_rights(w, t->page) &
+        (ACCESS_READ | (t->writable ? ACCESS_WRITE : 0u) | (t->no_execute ? 0u : ACCESS_FETCH)))
+        return world_fail(w, "%s allows more at gpa %#" PRIx64 " than the monitor", where, gpa);
     if ((behind == MMU_RAM || (behind == MMU_ROM && !t->writable)) &&
         t->mfn == w->mfn_of_page[w->memory.page_of[t->page]])
         return true;

@@ -8,6 +8,7 @@
  */
 #include "x86/pv/pv.h"
 
+#include "hv/access.h"
 #include "hv/guest.h"
 #include "x86/cpu.h"
 #include "x86/hw/cpuid.h"
@@ -76,6 +77,9 @@ bool pv_shadow_fault(struct pv_vcpu *pv, uint64_t address, uint64_t *error)
     case VERDICT_INJECT:
         *error = verdict.pfec;
         return false;
+    case VERDICT_ACCESS: /* the instruction is made again */
+        access_tell(pv->vcpu, &verdict, fault.va, pv->regs.rip);
+        return true;
     case VERDICT_EMULATE: /* a table that its tables make writable, and a frame that is not its own: */
     case VERDICT_DEVICE: /* its tables have been checked */
     case VERDICT_CRASH:
@@ -91,7 +95,7 @@ static bool copy_piece(struct vcpu *v, void *to, const void *from, uint64_t va, 
 {
     unsigned             acc = to ? ACC_USER : ACC_USER | ACC_WRITE;
     struct paging_locked lock = domain_lock(v->domain);
-    struct paging_reach  r = paging_reach(lock, &v->paging, gva_of(va), acc);
+    struct paging_reach  r = access_reach(v, gva_of(va), acc);
     unsigned             offset = (unsigned)(va & PAGE_MASK);
     struct verdict       verdict;
 

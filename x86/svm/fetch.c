@@ -53,12 +53,15 @@ static const uint8_t *mapped_page(const struct machine_vcpu *m, gva_t va, bool u
            (va.raw & (((uint64_t)1 << shift) - 1) & ~PAGE_MASK);
 }
 
-/* The page of code at va, by the guest's own tables; NULL if it cannot be fetched from. */
+/*
+ * The page of code at va, by the guest's own tables; NULL if it cannot be fetched from. The guest has
+ * fetched from it already, by the monitor's rights too.
+ */
 static const uint8_t *walked_page(struct machine_vcpu *m, gva_t va, bool user)
 {
     struct vcpu        *v = m->vcpu;
-    struct paging_reach r =
-        paging_reach(domain_lock(v->domain), &v->paging, va, ACC_FETCH | (user ? ACC_USER : 0u));
+    struct paging_reach r = paging_reach(domain_lock(v->domain), &v->paging, va,
+                                         ACC_FETCH | ACC_OURS | (user ? ACC_USER : 0u));
 
     if (r.kind == REACH_FAULT)
         return NULL;

@@ -4,6 +4,7 @@
  */
 #include "x86/svm/svm.h"
 
+#include "hv/access.h"
 #include "hv/guest.h"
 
 /* Pure: bits in, meaning out. P is not looked at together with RSVD: not all processors agree. */
@@ -81,6 +82,9 @@ static void fault(struct machine_vcpu *m, const struct fault *f)
             interrupted_delivery(m, f, &verdict);
         else
             insn_emulate(m, f, &verdict);
+        return;
+    case VERDICT_ACCESS: /* the instruction is made again */
+        access_tell(m->vcpu, &verdict, f->va, m->vmcb->rip);
         return;
     case VERDICT_CRASH:
         domain_crash(d, "%s", verdict.why);

@@ -97,6 +97,7 @@ static bool apply(struct machine_vcpu *m, const struct paging_regs *regs, bool c
         return false;
     case VERDICT_EMULATE:
     case VERDICT_DEVICE:
+    case VERDICT_ACCESS:
         break;
     }
     panic("bug: verdict %d for a write to a control register", verdict.kind);

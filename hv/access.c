@@ -1,0 +1,162 @@
+/* See access.h. */
+#include "hv/access.h"
+
+#include "hv/guest.h"
+#include "hv/monitor_parse.h"
+#include "hv/preempt.h"
+#include "hv/print.h"
+#include "hv/pv.h"
+
+static const char *const names[] = {
+    [ACCESS_NONE] = "n",
+    [ACCESS_READ] = "r",
+    [ACCESS_WRITE] = "w",
+    [ACCESS_READ | ACCESS_WRITE] = "rw",
+    [ACCESS_FETCH] = "x",
+    [ACCESS_READ | ACCESS_FETCH] = "rx",
+    [ACCESS_WRITE | ACCESS_FETCH] = "wx",
+    [ACCESS_ALL] = "rwx",
+    [ACCESS_RX2RW] = "rx2rw",
+    [ACCESS_N2RWX] = "n2rwx",
+    [ACCESS_DEFAULT] = "default",
+};
+
+const char *access_name(enum access_type type)
+{
+    return names[type];
+}
+
+/* What is allowed but cannot be read would have to be stepped through. */
+static bool can_be_said(enum access_type type)
+{
+    return type == ACCESS_NONE || type > ACCESS_ALL || (type & ACCESS_READ) != 0;
+}
+
+bool access_by_name(const char *name, enum access_type *type)
+{
+    for (unsigned i = 0; i <= ACCESS_DEFAULT; i++)
+        if (monitor_same(name, names[i]) && can_be_said((enum access_type)i)) {
+            *type = (enum access_type)i;
+            return true;
+        }
+    return false;
+}
+
+const char *access_refused(const struct domain *d)
+{
+    if (d->state == DOMAIN_DYING || d->state == DOMAIN_BUILDING)
+        return "it is not there any more, or not yet";
+    if (d->pv != NULL && !pv_is_shadowed(d))
+        return "it runs on its own tables: give it shadow paging first";
+    if (d->paging.kind != PAGING_SHADOW)
+        return "nested tables cannot tell a walk from a write: give it shadow paging first";
+    return NULL;
+}
+
+/* ---- what is forbidden ---- */
+
+static bool relax(struct domain *d, gfn_t gfn)
+{
+    struct verdict verdict;
+    uint64_t       done;
+
+    do {
+        verdict = paging_access_set(domain_lock(d), gfn, 1, ACCESS_ALL, &done);
+        verdict_flush(d, &verdict);
+    } while (verdict.kind == VERDICT_RETRY && verdict.again);
+    if (verdict.kind == VERDICT_CRASH)
+        domain_crash(d, "%s", verdict.why);
+    return verdict.kind == VERDICT_RETRY;
+}
+
+static const char *what(const struct verdict *refusal)
+{
+    if (refusal->refused & ACCESS_WRITE)
+        return refusal->in_walk ? "A or D set" : "write";
+    if (refusal->refused & ACCESS_FETCH)
+        return "fetch";
+    return refusal->in_walk ? "walk" : "read";
+}
+
+void access_tell(struct vcpu *v, const struct verdict *refusal, gva_t va, uint64_t rip)
+{
+    struct domain   *d = v->domain;
+    gfn_t            gfn = gfn_of(refusal->gpa >> PAGE_SHIFT);
+    enum access_type was = paging_access_get(domain_lock(d), gfn);
+
+    if (d->access_told < ACCESS_TOLD_LINES) {
+        print("access: %s vcpu %u: %s at 0x%lx (linear 0x%lx), ", d->name, v->id, what(refusal),
+              refusal->gpa, va.raw);
+        if (rip != 0)
+            print("rip 0x%lx", rip);
+        else
+            print("for a hypercall or an instruction carried out");
+        print("; %s\n", refusal->promoted ? "is rwx now" : access_name(was));
+    }
+    d->access_told++;
+    if (!refusal->promoted)
+        (void)relax(d, gfn);
+}
+
+/* A walk has five tables and a frame at the end of it, each of which is told once. */
+#define TOLD_AT_ONCE 16
+
+struct paging_reach access_reach(struct vcpu *v, gva_t va, unsigned acc)
+{
+    struct paging_reach r;
+
+    for (unsigned i = 0; i < TOLD_AT_ONCE; i++) {
+        r = paging_reach(domain_lock(v->domain), &v->paging, va, acc);
+        if (r.kind != REACH_ACCESS)
+            return r;
+        verdict_flush(v->domain, &r.flush);
+        if (r.flush.kind == VERDICT_ACCESS)
+            access_tell(v, &r.flush, va, 0);
+        else if (r.flush.kind == VERDICT_CRASH)
+            domain_crash(v->domain, "%s", r.flush.why);
+    }
+    return paging_reach(domain_lock(v->domain), &v->paging, va, acc | ACC_OURS);
+}
+
+/* ---- what is set ---- */
+
+/* True when it is to be called again. */
+static bool goes_on(struct domain *d, const struct verdict *verdict)
+{
+    verdict_flush(d, verdict);
+    if (verdict->kind == VERDICT_CRASH)
+        domain_crash(d, "%s", verdict->why);
+    preemption_point(this_cpu(), "setting rights");
+    return verdict->kind == VERDICT_RETRY && verdict->again;
+}
+
+bool access_change(struct domain *d, gfn_t first, uint64_t count, enum access_type type)
+{
+    struct verdict verdict;
+    uint64_t       done;
+
+    d->access_told = 0;
+    do {
+        verdict = paging_access_set(domain_lock(d), first, count, type, &done);
+        first.raw += done;
+        count -= done;
+    } while (goes_on(d, &verdict));
+    return verdict.kind == VERDICT_RETRY;
+}
+
+bool access_change_default(struct domain *d, enum access_type type)
+{
+    struct verdict verdict;
+
+    d->access_told = 0;
+    do
+        verdict = paging_access_default(domain_lock(d), type);
+    while (goes_on(d, &verdict));
+    return verdict.kind == VERDICT_RETRY;
+}
+
+void access_end(struct domain *d)
+{
+    while (!access_reap(&d->paging.access, 16))
+        preemption_point(this_cpu(), "setting rights");
+}

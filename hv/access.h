@@ -1,0 +1,41 @@
+/*
+ * The monitor's rights on a domain's frames (paging/access.h), with the operator's console as the
+ * monitor: an access that they forbid is told once, and then its frame has all rights.
+ */
+#ifndef HV_ACCESS_H
+#define HV_ACCESS_H
+
+#include "hv/domain.h"
+
+#define ACCESS_TOLD_LINES                                                                          \
+    32 /* printed of what is told since rights were set; the rest is counted */
+
+/*
+ * An access of this vCPU at the linear address `va` was forbidden (VERDICT_ACCESS); `rip` is where,
+ * or 0 if the hypervisor made it for the guest. It can be made again at once.
+ */
+void access_tell(struct vcpu *v, const struct verdict *refusal, gva_t va, uint64_t rip);
+
+/* paging_reach, where what is forbidden is told and then allowed: REACH_ACCESS never comes back. */
+must_check struct paging_reach access_reach(struct vcpu *v, gva_t va, unsigned acc);
+
+/* Why this domain cannot be given rights now, in words; NULL: it can. */
+must_check const char *access_refused(const struct domain *d);
+
+/* What a right is called, as an operator writes it: n r w rw x rx wx rwx rx2rw n2rwx default. */
+must_check const char *access_name(enum access_type type);
+
+/* False: no such name, or one that no table of ours can say (w x wx). */
+must_check bool access_by_name(const char *name, enum access_type *type);
+
+/*
+ * Sets frames, or the default; the vCPUs may run between steps. False: there is no memory for it,
+ * and the domain was told so. Rights that are set begin a new count.
+ */
+must_check bool access_change(struct domain *d, gfn_t first, uint64_t count, enum access_type type);
+must_check bool access_change_default(struct domain *d, enum access_type type);
+
+/* All frames have all rights again. */
+void access_end(struct domain *d);
+
+#endif
