@@ -50,7 +50,6 @@ static bool change(struct domain *d, enum kind kind)
     case KIND_DONE:
         break;
     }
-    print("paging: %s has %s paging, change %lu\n", d->name, kind_name(kind), d->kind_changes);
     return true;
 }
 
@@ -65,8 +64,14 @@ bool monitor_paging(const struct monitor_words *w)
 
     if (!d)
         return false;
-    if (w->count == 3)
-        return change(d, other ? kind_other(d) : kind);
+    if (w->count == 3 && other) /* again and again, most likely: it says nothing */
+        return change(d, kind_other(d));
+    if (w->count == 3 && !change(d, kind))
+        return false;
+    if (w->count == 3) {
+        print("paging: %s has %s paging, change %lu\n", d->name, kind_name(kind), d->kind_changes);
+        return true;
+    }
     show(d);
     return true;
 }

@@ -159,14 +159,14 @@ def log_dirty(paging, rounds, writes, seed):
         for i in range(rounds):
             looks = "; ".join(f"dirty {name} {what} ranges" for what in ("peek", "clean", "clean"))
             commands.append((f"{i + 1}.5", looks))
-        commands.append((f"{rounds}.8", f"dirty {name} off"))
+        commands.append((f"{rounds}.8", f"dirty {name} off; paging {name}"))
         status, output = umbra(
             ["run", "--batch", "--limit", "300", "--icount", *change, *(word for at in commands for word in ("--at", *at)),
              "--at-end", "stretch; audit", bare(name, "log-dirty", name=name,
                                                 paging="shadow" if change else paging,
                                                 extra=f"{rounds} {writes} {seed}")], 300)
         judge(status, output, 0, (r"^log-dirty: ok$", r"^audit: 0 violations", r"longest stretch [a-z ]+: \d{1,5} ticks",
-                                  rf"{name} has nested paging, change {4 * rounds - 1}" if change else ""),
+                                  rf"^{name}, paging: shadow, {4 * rounds} changes$" if change else ""),
               ("FAILED", r"audit: [1-9]\d* violations"))
         own, tables = (frames_of(re.search(rf"^log-dirty: {what} (.*)$", output, re.MULTILINE)[1])
                        for what in ("own", "tables"))

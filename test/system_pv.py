@@ -1,5 +1,7 @@
 """System tests of PV guests: Debian's kernel and bare ones, beside domains under SVM and on a processor without it."""
 
+from system_kind import changes
+
 NO_SVM = ("--cpu", "qemu64,-svm")
 BARE = {
     "pv-start": "a PV guest finds what it is promised at its start, and nothing of the hypervisor's",
@@ -26,15 +28,10 @@ SHADOWED = (r"^audit: 0 violations \(\d+ frames, [1-9]\d* shadows, \d+ entries\)
 LEAK = "its tables name memory where nothing is present, which could leak"
 
 
-def changes(count):
-    """Lines that tell of as many changes of the kind of paging."""
-    return tuple(rf"paging: linux has {'shadow' if n % 2 else 'direct'} paging, change {n}$" for n in range(1, count + 1))
-
-
 def pv_switched(batch, linux, worked, count, milliseconds, run="/work.sh", limit=300):
     """Debian works as a PV guest, and again and again it gets shadows of its tables and loses them."""
     return batch(lambda: [linux(f"pv-switched-{count}", type="pv", paging=None, run=run)], limit=limit,
-                 has=(*worked, *changes(count)), end="paging; shadow; exits; audit",
+                 has=(*worked, changes("linux", count)), end="paging; shadow; exits; audit",
                  options=("--every", str(milliseconds), "paging linux other" + ("; audit" if count > 20 else "")))
 
 
