@@ -1,7 +1,8 @@
 /*
  * Three levels: a root of 512 entries, inner nodes of 512, leaves of 8192 values of four bits. An entry of
- * a root or an inner node is 0 (nothing of their own for all frames below), a value, or the next node. A
- * value is the type plus 1, so that memory full of zeros says "nothing of its own".
+ * the root is 0 (nothing of their own for all frames below) or an inner node; one of an inner node is 0, a
+ * value for all frames below, or a leaf. A value is the type plus 1, so that memory full of zeros says
+ * "nothing of its own".
  */
 #include "access.h"
 
@@ -130,7 +131,7 @@ static uint64_t *entry_make(struct access *a, gfn_t gfn)
             return NULL;
     }
     entry = &root_at(a)[root_index(gfn)];
-    if (!(*entry & ENTRY_NODE) && !make_node(a, entry, *entry))
+    if (!(*entry & ENTRY_NODE) && !make_node(a, entry, 0))
         return NULL;
     return &node_at(a, *entry)[inner_index(gfn)];
 }

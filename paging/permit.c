@@ -262,6 +262,7 @@ struct verdict paging_access_set(struct paging_locked p, gfn_t first, uint64_t c
     if (verdict.kind != VERDICT_RETRY || verdict.again)
         return verdict;
     *done = access_set(&d->access, first, count, type, STEPS, &full);
+    c.flush = verdict.flush;
     if (full && !shadow_reserve(&c, ACCESS_PAIRS))
         return verdict_unready(&c);
     verdict.again = *done < count;

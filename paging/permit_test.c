@@ -201,6 +201,22 @@ static void a_walk_under_nested_paging_is_told_only_if_it_writes(void **state)
     end(w);
 }
 
+/* The frame is open to the walk, so only what changes can be told, as if by the walk. */
+static void a_write_to_a_table_of_its_own_walk_is_told_if_it_changes_it(void **state)
+{
+    struct world *w = four_levels(true);
+
+    (void)state;
+    touch(w, 4 << 12, ACC_WRITE); /* no A or D is left to set */
+    rights(w, 4, 1, ACCESS_READ);
+    store(w, 4 << 12 | 0xff0, 0);
+    assert_int_equal(w->counts.told, 0);
+    store(w, 4 << 12 | 0xff0, 1);
+    assert_int_equal(w->counts.told, 1);
+    assert_int_equal(w->counts.refused, 0);
+    end(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -211,6 +227,7 @@ int main(void)
         cmocka_unit_test(rights_change_by_the_access_that_they_are_for),
         cmocka_unit_test(a_walk_needs_rights_on_the_tables),
         cmocka_unit_test(a_walk_under_nested_paging_is_told_only_if_it_writes),
+        cmocka_unit_test(a_write_to_a_table_of_its_own_walk_is_told_if_it_changes_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

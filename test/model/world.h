@@ -97,6 +97,7 @@ struct world_vcpu {
 
     bool                guarded;           /* core.guard.va is in force */
     bool                stepping;          /* frames are open to its instruction */
+    bool                stepped;           /* or were */
     uint64_t            told[PAGING_OPEN]; /* gfns that this instruction's walk has written */
     unsigned            told_count;
     struct past_flushes flushes; /* by the guest */
@@ -173,6 +174,9 @@ bool world_flush(struct world *w, struct world_vcpu *v, struct verdict verdict);
 void world_enter(struct world *w, struct world_vcpu *v);
 bool world_reach(struct world *w, struct world_vcpu *v, const struct op *op);
 struct mmu_access world_naive_access(unsigned acc);
+
+/* What the operation writes where `found` is. */
+uint64_t world_new_value(const struct op *op, uint64_t found);
 
 /* world_memory.c */
 bool world_poke(struct world *w, struct world_vcpu *v, const struct op *op);

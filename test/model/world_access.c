@@ -21,7 +21,7 @@ static const char *end_name(enum world_end e)
     return names[e];
 }
 
-static uint64_t new_value(const struct op *op, uint64_t found)
+uint64_t world_new_value(const struct op *op, uint64_t found)
 {
     uint64_t mask = op->length == 8 ? ~UINT64_C(0) : (UINT64_C(1) << op->length * 8) - 1;
 
@@ -38,7 +38,7 @@ static void naive_write(struct world *w, const struct op *op, struct world_endin
     if (!(op->acc & ACC_WRITE))
         return;
     mmu_read_memory(&w->memory, e->at, &e->old, op->length);
-    value = new_value(op, e->old);
+    value = world_new_value(op, e->old);
     mmu_write_memory(&w->memory, e->at, &value, op->length);
 }
 
@@ -83,7 +83,7 @@ bool world_write_directly(struct world *w, const struct world_vcpu *v, const str
     if (is_at_guard(v, op->va))
         return world_fail(w, "a write went unseen past a guard: mfn %#" PRIx64, mfn);
     memcpy(&e->old, p, op->length);
-    value = new_value(op, e->old);
+    value = world_new_value(op, e->old);
     memcpy(p, &value, op->length);
     return true;
 }
@@ -343,6 +343,7 @@ bool world_access(struct world *w, struct world_vcpu *v, const struct op *op)
         return true;
     v->seen[v->seen_count++ % WORLD_SEEN] = op->va;
     v->told_count = 0;
+    v->stepped = false;
     if (w->domain.kind == PAGING_NESTED ? !world_nested_access(w, v, op, &core)
                                         : !core_access(w, v, op, &core))
         return false;

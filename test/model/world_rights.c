@@ -142,6 +142,25 @@ static bool was_told(const struct world_vcpu *v, uint64_t gfn)
 }
 
 /*
+ * A frame that is open to a walk under nested paging is open to the instruction's own write as well,
+ * which looks like the walk's, or like nothing if it writes what is there already.
+ */
+static bool changes_nothing(const struct world *w, const struct world_vcpu *v, const struct op *op,
+                            uint64_t gpa)
+{
+    struct mmu_step step[5];
+    unsigned        n = mmu_steps(&v->naive, op->va, access_of(w, op), step);
+    uint64_t        found = 0, value;
+
+    mmu_read_memory(&w->memory, gpa, &found, op->length);
+    value = world_new_value(op, found);
+    for (unsigned i = 0; v->stepped && i < n; i++)
+        if (step[i].gpa >> 12 == gpa >> 12)
+            return memcmp(&value, &found, op->length) == 0;
+    return false;
+}
+
+/*
  * A write certainly happened there. What a walk under nested paging writes is told afterwards.
  */
 static bool written(struct world *w, const struct world_vcpu *v, uint64_t gpa, const char *what)
@@ -175,7 +194,7 @@ bool world_permitted(struct world *w, const struct world_vcpu *v, const struct o
         (mmu_behind(&w->memory, *gpa) != MMU_RAM && mmu_behind(&w->memory, *gpa) != MMU_ROM))
         return true;
     if (op->acc & ACC_WRITE)
-        return written(w, v, *gpa, "a write");
+        return changes_nothing(w, v, op, *gpa) || written(w, v, *gpa, "a write");
     if (needed(op->acc) & ~world_rights(w, *gpa >> 12))
         return world_fail(w, "access %#x went unseen to gpa %#" PRIx64 " with rights %d",
                           needed(op->acc), *gpa, (int)type_of(w, *gpa >> 12));
@@ -210,6 +229,7 @@ bool world_step_done(struct world *w, struct world_vcpu *v)
             return false;
         if (!d.again) {
             v->stepping = false;
+            v->stepped = true;
             return true;
         }
     }
