@@ -69,6 +69,10 @@ void pv_edge_set_ts(struct pv_vcpu *v, bool ts)
 {
     v->ts = ts;
 }
+void pv_edge_sysenter_changed(struct pv_vcpu *v)
+{
+    (void)v;
+}
 void pv_edge_set_debug(struct pv_vcpu *v, unsigned number, uint64_t value)
 {
     v->dr[number] = value;

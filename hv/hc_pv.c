@@ -60,6 +60,8 @@ static struct pv_trap *callback_of(struct vcpu *v, uint16_t type)
         return &v->pv->callback[PV_CALLBACK_SYSCALL];
     case CALLBACKTYPE_syscall32:
         return &v->pv->callback[PV_CALLBACK_SYSCALL32];
+    case CALLBACKTYPE_sysenter:
+        return &v->pv->callback[PV_CALLBACK_SYSENTER];
     case CALLBACKTYPE_nmi:
         return &v->pv->callback[PV_CALLBACK_NMI];
     default:
@@ -80,6 +82,8 @@ static int64_t set_callback(struct vcpu *v, uint16_t type, uint16_t flags, uint6
         .masks = type == CALLBACKTYPE_event || type == CALLBACKTYPE_nmi ||
                  (flags & CALLBACKF_mask_events) != 0,
     };
+    if (type == CALLBACKTYPE_sysenter)
+        pv_edge_sysenter_changed(v->pv);
     return 0;
 }
 
@@ -100,7 +104,9 @@ int64_t hc_callback_op(struct vcpu *v, struct hypercall *h)
         if (callback_of(v, u.type) == NULL)
             return -XEN_ENOSYS;
         /* Without the others a guest does not get far. */
-        return u.type == CALLBACKTYPE_nmi ? set_callback(v, u.type, 0, 0) : -XEN_EINVAL;
+        return u.type == CALLBACKTYPE_nmi || u.type == CALLBACKTYPE_sysenter
+                   ? set_callback(v, u.type, 0, 0)
+                   : -XEN_EINVAL;
     default:
         return -XEN_ENOSYS;
     }

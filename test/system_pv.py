@@ -3,6 +3,7 @@
 from system_kind import changes
 
 NO_SVM = ("--cpu", "qemu64,-svm")
+INTEL = ("--cpu", "qemu64,-svm,vendor=GenuineIntel")
 BARE = {
     "pv-start": "a PV guest finds what it is promised at its start, and nothing of the hypervisor's",
     "pv-traps": "exceptions, events and callbacks of a PV guest come with the frames that the ABI has",
@@ -138,6 +139,8 @@ def pv_tests(batch, config, linux, bare, worked):
           for paging in ("shadow", "nested")),
         *((what, one(name, ())) for name, what in BARE.items()),
         *((f"{what}, without SVM", one(name, NO_SVM)) for name, what in BARE.items()),
+        ("SYSENTER of a PV guest comes with the frame that the ABI has, on a processor that has it",
+         one("pv-traps", INTEL)),
         *((f"{what}, under shadow paging", shadowed(name)) for name, what in BARE.items()),
         ("a PV guest has entries that are not present and name memory",
          leaky("pv-l1tf", ("pv-l1tf, paging: direct, 0 changes", *CLEAN), end="paging; audit")),

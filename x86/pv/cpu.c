@@ -33,6 +33,7 @@ static struct {
 
 void pv_syscall(void);
 void pv_syscall32(void);
+void pv_sysenter(void);
 
 void pv_cpu_init(void)
 {
@@ -320,6 +321,15 @@ uint64_t pv_edge_get_debug(const struct pv_vcpu *pv, unsigned number)
     return number == 7 ? pv->dr[7] | DR7_RESET : pv->dr[number];
 }
 
+/* Without a handler it is #GP: Intel SDM vol. 2B, SYSENTER. AMD's has none in long mode. */
+void pv_edge_sysenter_changed(struct pv_vcpu *pv)
+{
+    bool handled = pv->callback[PV_CALLBACK_SYSENTER].address != 0;
+
+    if (cpu.loaded == pv)
+        wrmsr(MSR_SYSENTER_CS, handled ? SELECTOR_CODE : 0);
+}
+
 /* ---- all of it ---- */
 
 void pv_cpu_unload(void)
@@ -349,8 +359,10 @@ void pv_cpu_load(struct pv_vcpu *pv)
     wrmsr(MSR_LSTAR, (uint64_t)pv_syscall);
     wrmsr(MSR_CSTAR, (uint64_t)pv_syscall32);
     wrmsr(MSR_SFMASK, SFMASK_VALUE);
-    wrmsr(MSR_SYSENTER_CS, 0); /* SYSENTER is #GP */
+    wrmsr(MSR_SYSENTER_ESP, cpu.words.top);
+    wrmsr(MSR_SYSENTER_EIP, (uint64_t)pv_sysenter);
     cpu.loaded = pv;
+    pv_edge_sysenter_changed(pv);
     tables_load(pv);
     __asm__ volatile("fxrstor64 %0" ::"m"(pv->fpu));
     pv_edge_set_ts(pv, pv->ts);

@@ -16,6 +16,9 @@
 #define VECTOR_SYSCALL 256
 #define VECTOR_SYSCALL32 257
 #define VECTOR_REFUSED 258
+#define VECTOR_SYSENTER 259
+#define CS_UNKNOWN     3
+#define RFLAGS_NONE    2
 #define KERNEL_TOP     0   /* offsets in the words that GS points to: x86/pv/cpu.c */
 #define KERNEL_SCRATCH 8
 
@@ -101,6 +104,24 @@ pv_syscall32:
         pushq   %rcx
         pushq   $0
         pushq   $VECTOR_SYSCALL32
+        jmp     trap_common
+
+/*
+ * Where SYSENTER leads, with RSP at the top of the vCPU's registers. It keeps neither where it came from
+ * nor the stack, and leaves TF, NT and AC as they were: a single step before the POPF is ignored.
+ */
+        .globl pv_sysenter
+        .balign 16
+pv_sysenter:
+        pushq   $SELECTOR_USER_SS
+        pushq   $0
+        pushfq
+        pushq   $RFLAGS_NONE
+        popfq
+        pushq   $CS_UNKNOWN
+        pushq   $0
+        pushq   $0
+        pushq   $VECTOR_SYSENTER
         jmp     trap_common
 
 /* From ring 3, with the frame complete: RSP is the struct pv_vcpu. */

@@ -9,7 +9,12 @@
 #include "x86/decode.h"
 
 /* Vectors that are no exception: entry.S. */
-enum { PV_VECTOR_SYSCALL = 256, PV_VECTOR_SYSCALL32 = 257, PV_VECTOR_REFUSED = 258 };
+enum {
+    PV_VECTOR_SYSCALL = 256,
+    PV_VECTOR_SYSCALL32 = 257,
+    PV_VECTOR_REFUSED = 258,
+    PV_VECTOR_SYSENTER = 259,
+};
 
 /* ---- entry.S ---- */
 

@@ -133,6 +133,10 @@ static enum pv_kind leave(struct pv_vcpu *pv)
                                                           : PV_CALLBACK_SYSCALL32);
         return PV_KIND_SYSCALL;
     }
+    if (vector == PV_VECTOR_SYSENTER) {
+        pv_bounce_syscall(pv, PV_CALLBACK_SYSENTER);
+        return PV_KIND_SYSCALL;
+    }
     if (vector == PV_VECTOR_REFUSED) {
         pv_bounce_failsafe(pv);
         return PV_KIND_REFUSED;

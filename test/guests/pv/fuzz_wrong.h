@@ -102,7 +102,7 @@ static bool tell_callbacks(void)
                   { CALLBACKTYPE_syscall, VECTOR_SYSCALL },
                   { CALLBACKTYPE_syscall32, VECTOR_SYSCALL },
                   { CALLBACKTYPE_nmi, 2 },
-                  { CALLBACKTYPE_sysenter, VECTOR_SYSCALL } };
+                  { CALLBACKTYPE_sysenter, VECTOR_SYSENTER } };
     unsigned                   i = (unsigned)roll(6);
     struct callback_register   r = { .type = known[i].type,
                                      .flags = (uint16_t)roll(4),

@@ -240,8 +240,6 @@ static void check_callbacks(void)
         pv_check(call(__HYPERVISOR_callback_op, CALLBACKOP_unregister, &u, 0), ERROR(EINVAL),
                  "without a callback that must be");
     }
-    r.type = u.type = CALLBACKTYPE_sysenter;
-    pv_check(call(__HYPERVISOR_callback_op, CALLBACKOP_register, &r, 0), ERROR(ENOSYS), "SYSENTER");
     r.type = u.type = 99;
     pv_check(call(__HYPERVISOR_callback_op, CALLBACKOP_register, &r, 0), ERROR(ENOSYS),
              "a wild one");

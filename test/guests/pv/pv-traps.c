@@ -205,7 +205,7 @@ static void check_failsafe(void)
 
 /* Code that runs in the guest's user mode. */
 extern const char user_syscall[], user_syscall_end[], user_fault[], user_int3[], user_int31[],
-    user_hlt[], user_ud[];
+    user_hlt[], user_ud[], user_sysenter[];
 __asm__(".text\n"
         "user_syscall: syscall\n"
         "user_syscall_end: ud2\n"
@@ -213,7 +213,8 @@ __asm__(".text\n"
         "user_int3: int3\n"
         "user_int31: int $0x1f\n"
         "user_hlt: hlt\n"
-        "user_ud: ud2\n");
+        "user_ud: ud2\n"
+        "user_sysenter: sysenter\n");
 
 /* A root for programs: the kernel's first entry, and nothing else. */
 static uint64_t user_root[512] __attribute__((aligned(4096)));
@@ -277,6 +278,48 @@ static void check_program(void)
     pv_check(value, 0x5678, "the program's GS base");
 }
 
+static bool is_intel(void)
+{
+    uint32_t eax = 0, ebx, ecx, edx;
+
+    __asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "=c"(ecx), "=d"(edx));
+    return ebx == 0x756e6547; /* "Genu" */
+}
+
+/* AMD's has no SYSENTER in long mode; Intel's forgets where it came from. */
+static void check_sysenter(void)
+{
+    struct callback_register r = { .type = CALLBACKTYPE_sysenter,
+                                   .flags = CALLBACKF_mask_events,
+                                   .address =
+                                       (uint64_t)pv_vectors + VECTOR_SYSENTER * VECTOR_SIZE };
+
+    visit_user(user_sysenter, 0);
+    from_user(is_intel() ? 13 : 6, 0, "SYSENTER without a handler");
+    pv_check((uint64_t)pv_call(__HYPERVISOR_callback_op, CALLBACKOP_register, (uint64_t)&r, 0, 0),
+             0, "a handler for SYSENTER");
+    if (is_intel()) {
+        static const uint64_t flags[] = { 0x202, 0x202 | TF, 0x4202, 0x40202 };
+
+        for (unsigned i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+            pv_shared.vcpu_info[0].evtchn_upcall_mask = 0;
+            pv_visit((uint64_t)user_sysenter, CS_USER, flags[i], USER_SP, SS_FLAT, 0);
+            expect(VECTOR_SYSENTER, 0, "SYSENTER");
+            pv_check(pv_fault.at.cs & 0xffff, 3, "CS after SYSENTER");
+            pv_check(pv_fault.at.rip | pv_fault.at.rsp, 0, "RIP and RSP after SYSENTER");
+            pv_check(pv_fault.at.rflags, flags[i], "RFLAGS after SYSENTER");
+            pv_check(pv_fault.frame >= KERNEL_SP - 96 && pv_fault.frame < KERNEL_SP, true,
+                     "where its frame is");
+            pv_check(pv_fault.mask, 1, "the mask in the handler of SYSENTER");
+            pv_shared.vcpu_info[0].evtchn_upcall_mask = 1;
+        }
+    }
+    pv_check((uint64_t)pv_call(__HYPERVISOR_callback_op, CALLBACKOP_unregister, (uint64_t)&r, 0, 0),
+             0, "no handler for SYSENTER");
+    visit_user(user_sysenter, 0);
+    from_user(is_intel() ? 13 : 6, 0, "SYSENTER without a handler again");
+}
+
 /* A breakpoint on data, in the kernel and while the hypervisor writes for it. */
 static void check_debug(void)
 {
@@ -304,5 +347,6 @@ void pv_main(void)
     check_events();
     check_failsafe();
     check_program();
+    check_sysenter();
     check_debug();
 }

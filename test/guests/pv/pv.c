@@ -1,9 +1,8 @@
 /* What the bare PV guests share: see pv.h. */
 #include "test/guests/pv/pv.h"
 
-#define VECTORS     0x20
-#define VECTOR_SIZE 16
-#define TI_INT3     3 /* dpl of the vectors that INT n of a program may use */
+#define VECTORS 0x20
+#define TI_INT3 3 /* dpl of the vectors that INT n of a program may use */
 
 struct start_info *pv_info;
 union pv_page      pv_shared_page __attribute__((aligned(4096)));

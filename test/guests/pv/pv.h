@@ -28,6 +28,8 @@
 #define VECTOR_EVENT    0x100
 #define VECTOR_FAILSAFE 0x101
 #define VECTOR_SYSCALL  0x102
+#define VECTOR_SYSENTER 0x103
+#define VECTOR_SIZE     16 /* of the code that pv_vectors has for each */
 
 /* As start.S leaves it on the stack: registers, then what the ABI pushes, the error code aside. */
 struct pv_frame {

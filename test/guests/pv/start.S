@@ -5,6 +5,7 @@
 #define VECTOR_EVENT    0x100
 #define VECTOR_FAILSAFE 0x101
 #define VECTOR_SYSCALL  0x102
+#define VECTOR_SYSENTER 0x103
 #define CALL_IRET       23
 
     .macro note type, value
@@ -38,7 +39,7 @@ pv_hypercall_page:
     .globl pv_vectors
 pv_vectors:
 vector = 0
-    .rept 0x103
+    .rept VECTOR_SYSENTER + 1
     .align 16
     .if (vector == 8 || (vector >= 10 && vector <= 14) || vector == 17)
     pushq $vector
