@@ -165,7 +165,7 @@ $B/afl/%: %.c | $B/.packages $B/zydis/.fetched
 	@mkdir -p $(@D)
 	@echo '  AFL $<'; AFL_QUIET=1 afl-clang-fast $(HOSTED) -fsanitize=fuzzer $(HOSTED_CPPFLAGS) -o $@ $< $(call with,$<) \
 	    $(call zydis_of,$<)
-$(foreach f,$(fuzz_src),$(eval $B/fuzz/$(f:%.c=%) $B/afl/$(f:%.c=%): $(call with,$f)))
+$(foreach f,$(fuzz_src),$(eval $B/fuzz/$(f:%.c=%) $B/afl/$(f:%.c=%): $(call with,$f) $(call zydis_of,$f)))
 $B/fuzz/test/model/world_fuzz $B/afl/test/model/world_fuzz: $(wildcard test/model/*.h paging/*.h)
 
 define replay_rule
