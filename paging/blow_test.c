@@ -16,7 +16,6 @@
 #define ROOT_A 1
 #define ROOT_B 2
 #define FLAGS  7 /* present, writable, user */
-#define LEAVES 8 /* gfn of the first leaf table */
 
 static const struct world_setup setup = {
     .gfns = 96,
@@ -32,11 +31,6 @@ static void blow(struct world *w)
     step(w, (struct op){ .kind = OP_BLOW, .length = 8 });
 }
 
-static uint64_t address(unsigned table, unsigned index)
-{
-    return (uint64_t)table << 21 | index << 12;
-}
-
 /*
  * Two roots that share tables 3 and 4, and `tables` leaf tables below 4; each maps virtual page
  * i of its 2 MiB to guest frame i.
@@ -49,16 +43,8 @@ static struct world *with_tables(unsigned tables)
     w->setup.audit = w->setup.tlbs = 0;
     poke(w, ROOT_A, 0, 3 << 12 | FLAGS);
     poke(w, ROOT_B, 0, 3 << 12 | FLAGS);
-    poke(w, 3, 0, 4 << 12 | FLAGS);
-    for (unsigned t = 0; t < tables; t++) {
-        poke(w, 4, t, (uint64_t)(LEAVES + t) << 12 | FLAGS);
-        for (unsigned i = 0; i < setup.gfns; i++)
-            poke(w, LEAVES + t, i, (uint64_t)i << 12 | FLAGS);
-    }
-    set(w, OP_EFER, 0x900);
-    set(w, OP_CR4, 0x20);
-    set(w, OP_CR3, ROOT_A << 12);
-    set(w, OP_CR0, 0x80010011);
+    leaf_tables(w, tables);
+    long_mode(w, ROOT_A);
     w->setup.audit = w->setup.tlbs = 1;
     return w;
 }
@@ -109,7 +95,7 @@ static void the_cost_of_a_blow_does_not_depend_on_the_number_of_tables(void **st
 
         for (unsigned t = 0; t < tables; t++)
             for (unsigned i = 60; i < 60 + 20 * (n + 1) && i < setup.gfns; i++)
-                touch(w, address(t, i), 0);
+                touch(w, leaf_address(t, i), 0);
         assert_int_equal(w->domain.stats.shadows > 40, n);
         made = w->domain.stats.made;
         cost[n] = cost_of_blow(w);
@@ -128,17 +114,17 @@ static void what_is_used_after_a_blow_is_built_anew(void **state)
     uint64_t      faults, made;
 
     (void)state;
-    touch(w, address(0, 80), ACC_WRITE);
-    touch(w, address(0, 81), ACC_WRITE);
-    touch(w, address(1, 81), ACC_WRITE);
+    touch(w, leaf_address(0, 80), ACC_WRITE);
+    touch(w, leaf_address(0, 81), ACC_WRITE);
+    touch(w, leaf_address(1, 81), ACC_WRITE);
     blow(w);
     faults = w->domain.stats.faults;
     made = w->domain.stats.made;
-    touch(w, address(0, 80), 0);
+    touch(w, leaf_address(0, 80), 0);
     assert_int_equal(w->domain.stats.faults - faults, 2); /* the root, and what is below it */
     assert_int_equal(w->domain.stats.made - made + w->domain.stats.freshened, 4);
     assert_true(w->domain.stats.freshened > 0);
-    touch(w, address(0, 81), ACC_WRITE);
+    touch(w, leaf_address(0, 81), ACC_WRITE);
     assert_int_equal(w->domain.stats.faults - faults, 3);
     end(w);
 }
@@ -150,15 +136,15 @@ static void roots_that_were_kept_are_gone(void **state)
     uint64_t      hits;
 
     (void)state;
-    touch(w, address(0, 80), ACC_WRITE);
+    touch(w, leaf_address(0, 80), ACC_WRITE);
     set(w, OP_CR3, ROOT_B << 12);
-    touch(w, address(0, 80), ACC_WRITE);
+    touch(w, leaf_address(0, 80), ACC_WRITE);
     blow(w);
     hits = w->domain.stats.root_hits;
     set(w, OP_CR3, ROOT_A << 12);
-    touch(w, address(0, 80), ACC_WRITE);
+    touch(w, leaf_address(0, 80), ACC_WRITE);
     set(w, OP_CR3, ROOT_B << 12);
-    touch(w, address(0, 80), ACC_WRITE);
+    touch(w, leaf_address(0, 80), ACC_WRITE);
     assert_int_equal(w->domain.stats.root_hits, hits);
     end(w);
 }
@@ -169,14 +155,14 @@ static void a_table_that_is_written_and_not_used_again_is_no_table(void **state)
     uint64_t      writes;
 
     (void)state;
-    touch(w, address(1, 80), 0);
+    touch(w, leaf_address(1, 80), 0);
     blow(w);
-    store(w, address(0, LEAVES + 1) + 80 * 8, 81 << 12 | FLAGS);
+    store(w, leaf_address(0, STORY_LEAVES + 1) + 80 * 8, 81 << 12 | FLAGS);
     writes = w->domain.stats.writes;
     for (unsigned i = 0; i < 8; i++)
-        store(w, address(0, LEAVES + 1) + i * 8, 81 << 12 | FLAGS);
+        store(w, leaf_address(0, STORY_LEAVES + 1) + i * 8, 81 << 12 | FLAGS);
     assert_int_equal(w->domain.stats.writes, writes);
-    touch(w, address(1, 80), 0);
+    touch(w, leaf_address(1, 80), 0);
     end(w);
 }
 
@@ -192,16 +178,16 @@ static void a_full_table_is_emptied_in_several_steps(void **state)
     (void)state;
     w->setup.audit = w->setup.tlbs = 0;
     for (unsigned i = 0; i < 512; i++)
-        poke(w, LEAVES, i, 40 << 12 | FLAGS);
+        poke(w, STORY_LEAVES, i, 40 << 12 | FLAGS);
     poke(w, 3, 1, 5 << 12 | FLAGS);
-    poke(w, 5, 0, LEAVES << 12 | FLAGS);
+    poke(w, 5, 0, STORY_LEAVES << 12 | FLAGS);
     touch(w, UINT64_C(1) << 30, 0);
     for (unsigned i = 0; i < 512; i++)
-        touch(w, address(0, i), 0);
+        touch(w, leaf_address(0, i), 0);
     w->setup.audit = w->setup.tlbs = 1;
     blow(w);
     again = w->counts.again;
-    touch(w, address(0, 3), 0);
+    touch(w, leaf_address(0, 3), 0);
     touch(w, UINT64_C(1) << 30, 0);
     assert_in_range(w->counts.again - again, 512 / (2 * CHANGE_BUDGET), 512 / CHANGE_BUDGET + 2);
     end(w);
@@ -217,17 +203,17 @@ static void a_full_root_is_emptied_in_several_steps(void **state)
     w->setup.audit = w->setup.tlbs = 0;
     for (uint64_t i = 0; i < 250; i++) {
         poke(w, ROOT_A, (unsigned)i, 3 << 12 | FLAGS);
-        touch(w, i << 39 | address(0, 80), 0);
+        touch(w, i << 39 | leaf_address(0, 80), 0);
     }
     w->setup.audit = w->setup.tlbs = 1;
     blow(w);
     again = w->counts.again;
-    touch(w, UINT64_C(7) << 39 | address(0, 80), ACC_WRITE);
+    touch(w, UINT64_C(7) << 39 | leaf_address(0, 80), ACC_WRITE);
     assert_int_equal(w->counts.again - again, 250 / CHANGE_BUDGET);
     blow(w);
     set(w, OP_CR3, ROOT_B << 12);
     set(w, OP_CR3, ROOT_A << 12);
-    touch(w, UINT64_C(9) << 39 | address(0, 80), ACC_WRITE);
+    touch(w, UINT64_C(9) << 39 | leaf_address(0, 80), ACC_WRITE);
     end(w);
 }
 
@@ -236,10 +222,10 @@ static struct world *out_of_sync(void)
 {
     struct world *w = with_tables(2);
 
-    touch(w, address(1, 80), ACC_WRITE);
-    store(w, address(0, LEAVES + 1) + 80 * 8, 81 << 12 | FLAGS);
-    store(w, address(0, LEAVES + 1) + 81 * 8, 81 << 12 | FLAGS);
-    store(w, address(0, LEAVES + 1) + 82 * 8, 82 << 12 | FLAGS);
+    touch(w, leaf_address(1, 80), ACC_WRITE);
+    store(w, leaf_address(0, STORY_LEAVES + 1) + 80 * 8, 81 << 12 | FLAGS);
+    store(w, leaf_address(0, STORY_LEAVES + 1) + 81 * 8, 81 << 12 | FLAGS);
+    store(w, leaf_address(0, STORY_LEAVES + 1) + 82 * 8, 82 << 12 | FLAGS);
     assert_int_equal(w->domain.unsynced.count, 1);
     return w;
 }
@@ -252,13 +238,13 @@ static void a_table_out_of_sync_is_seen_as_it_is_now(void **state)
     blow(w);
     assert_int_equal(w->domain.unsynced.count, 0);
     assert_int_equal(w->domain.idle.count, 1);
-    store(w, address(0, LEAVES + 1) + 80 * 8, 83 << 12 | FLAGS);
+    store(w, leaf_address(0, STORY_LEAVES + 1) + 80 * 8, 83 << 12 | FLAGS);
     assert_int_equal(w->domain.idle.count, 1);
-    touch(w, address(1, 80), ACC_WRITE);
-    touch(w, address(1, 82), ACC_WRITE);
+    touch(w, leaf_address(1, 80), ACC_WRITE);
+    touch(w, leaf_address(1, 82), ACC_WRITE);
     assert_int_equal(w->domain.idle.count, 0);
-    store(w, address(0, LEAVES + 1) + 80 * 8, 84 << 12 | FLAGS);
-    touch(w, address(1, 80), ACC_WRITE);
+    store(w, leaf_address(0, STORY_LEAVES + 1) + 80 * 8, 84 << 12 | FLAGS);
+    touch(w, leaf_address(1, 80), ACC_WRITE);
     end(w);
 }
 
@@ -268,11 +254,11 @@ static void a_table_out_of_sync_may_be_blown_twice(void **state)
 
     (void)state;
     blow(w);
-    touch(w, address(0, LEAVES + 1), ACC_WRITE);
+    touch(w, leaf_address(0, STORY_LEAVES + 1), ACC_WRITE);
     blow(w);
-    step(w, (struct op){ .kind = OP_UNSHADOW, .length = 8, .va = LEAVES + 1 });
+    step(w, (struct op){ .kind = OP_UNSHADOW, .length = 8, .va = STORY_LEAVES + 1 });
     assert_int_equal(w->domain.idle.count, 0);
-    touch(w, address(1, 82), ACC_WRITE);
+    touch(w, leaf_address(1, 82), ACC_WRITE);
     end(w);
 }
 
@@ -300,7 +286,7 @@ static void a_blow_without_a_free_frame_finds_memory_first(void **state)
 
     (void)state;
     for (unsigned t = 0; t < 40; t++)
-        touch(w, address(t, 80), 0);
+        touch(w, leaf_address(t, 80), 0);
     while (w->domain.pool.free_pairs > 0)
         held[count++] = pool_pair(&w->domain.pool);
     do {
@@ -313,7 +299,7 @@ static void a_blow_without_a_free_frame_finds_memory_first(void **state)
     w->max_lowered = w->domain.lowered;
     while (count > 0)
         pool_put_pair(&w->domain.pool, held[--count]);
-    touch(w, address(1, 80), ACC_WRITE);
+    touch(w, leaf_address(1, 80), ACC_WRITE);
     end(w);
 }
 

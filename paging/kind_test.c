@@ -13,9 +13,8 @@
 #include "paging/shadow.h"
 #include "test/model/story.h"
 
-#define ROOT   1
-#define FLAGS  7 /* present, writable, user */
-#define LEAVES 8 /* gfn of the first leaf table */
+#define ROOT  1
+#define FLAGS 7 /* present, writable, user */
 
 static const struct world_setup setup = {
     .gfns = 96,
@@ -32,11 +31,6 @@ static void kind(struct world *w, enum paging_kind kind)
     assert_int_equal(w->domain.kind, kind);
 }
 
-static uint64_t address(unsigned table, unsigned index)
-{
-    return (uint64_t)table << 21 | index << 12;
-}
-
 /* Leaf tables below one of the second level; each maps page i of its 2 MiB to guest frame i. */
 static struct world *with_tables(unsigned tables)
 {
@@ -45,16 +39,8 @@ static struct world *with_tables(unsigned tables)
     assert_string_equal(w->failure, "");
     w->setup.audit = w->setup.tlbs = 0;
     poke(w, ROOT, 0, 3 << 12 | FLAGS);
-    poke(w, 3, 0, 4 << 12 | FLAGS);
-    for (unsigned t = 0; t < tables; t++) {
-        poke(w, 4, t, (uint64_t)(LEAVES + t) << 12 | FLAGS);
-        for (unsigned i = 0; i < setup.gfns; i++)
-            poke(w, LEAVES + t, i, (uint64_t)i << 12 | FLAGS);
-    }
-    set(w, OP_EFER, 0x900);
-    set(w, OP_CR4, 0x20);
-    set(w, OP_CR3, ROOT << 12);
-    set(w, OP_CR0, 0x80010011);
+    leaf_tables(w, tables);
+    long_mode(w, ROOT);
     w->setup.audit = w->setup.tlbs = 1;
     return w;
 }
@@ -80,19 +66,19 @@ static void the_guest_writes_its_tables_unseen_under_nested_paging(void **state)
 
     (void)state;
     for (unsigned i = 60; i < 80; i++)
-        touch(w, address(1, i), ACC_WRITE);
+        touch(w, leaf_address(1, i), ACC_WRITE);
     kind(w, PAGING_NESTED);
     emulated = w->domain.stats.emulated;
-    store(w, address(0, LEAVES + 1) + 70 * 8, 81 << 12 | FLAGS);
-    store(w, address(0, LEAVES + 1) + 71 * 8, 0);
-    store(w, address(0, 4) + 0 * 8, (LEAVES + 0) << 12 | FLAGS);
-    touch(w, address(1, 70), ACC_WRITE);
-    touch(w, address(1, 71), ACC_WRITE);
+    store(w, leaf_address(0, STORY_LEAVES + 1) + 70 * 8, 81 << 12 | FLAGS);
+    store(w, leaf_address(0, STORY_LEAVES + 1) + 71 * 8, 0);
+    store(w, leaf_address(0, 4) + 0 * 8, (STORY_LEAVES + 0) << 12 | FLAGS);
+    touch(w, leaf_address(1, 70), ACC_WRITE);
+    touch(w, leaf_address(1, 71), ACC_WRITE);
     assert_int_equal(w->domain.stats.emulated, emulated);
-    assert_true(phys_frame(&w->phys, mfn_of(w->mfn_of_page[LEAVES + 1]))->guest.shadows != 0);
+    assert_true(phys_frame(&w->phys, mfn_of(w->mfn_of_page[STORY_LEAVES + 1]))->guest.shadows != 0);
     kind(w, PAGING_SHADOW);
     for (unsigned i = 60; i < 80; i++)
-        touch(w, address(1, i), ACC_WRITE);
+        touch(w, leaf_address(1, i), ACC_WRITE);
     end(w);
 }
 
@@ -103,20 +89,20 @@ static void shadows_go_in_the_background_under_nested_paging(void **state)
     (void)state;
     for (unsigned t = 0; t < 20; t++)
         for (unsigned i = 60; i < 80; i++)
-            touch(w, address(t, i), ACC_WRITE);
-    store(w, address(0, LEAVES + 1) + 80 * 8, 81 << 12 | FLAGS);
-    store(w, address(0, LEAVES + 1) + 81 * 8, 81 << 12 | FLAGS);
-    store(w, address(0, LEAVES + 1) + 82 * 8, 82 << 12 | FLAGS);
+            touch(w, leaf_address(t, i), ACC_WRITE);
+    store(w, leaf_address(0, STORY_LEAVES + 1) + 80 * 8, 81 << 12 | FLAGS);
+    store(w, leaf_address(0, STORY_LEAVES + 1) + 81 * 8, 81 << 12 | FLAGS);
+    store(w, leaf_address(0, STORY_LEAVES + 1) + 82 * 8, 82 << 12 | FLAGS);
     assert_int_equal(w->domain.unsynced.count, 1);
     kind(w, PAGING_NESTED);
     assert_true(w->domain.stats.shadows > 20);
     work(w);
     assert_int_equal(w->domain.stats.shadows, 1); /* the root of the direct tree */
-    touch(w, address(1, 80), ACC_WRITE);
+    touch(w, leaf_address(1, 80), ACC_WRITE);
     kind(w, PAGING_SHADOW);
     work(w);
     assert_int_equal(w->domain.stats.shadows, 2); /* and an empty root */
-    touch(w, address(1, 80), ACC_WRITE);
+    touch(w, leaf_address(1, 80), ACC_WRITE);
     end(w);
 }
 
@@ -125,18 +111,18 @@ static void a_table_out_of_sync_is_seen_as_it_is_after_two_changes(void **state)
     struct world *w = with_tables(2);
 
     (void)state;
-    touch(w, address(1, 80), ACC_WRITE);
-    store(w, address(0, LEAVES + 1) + 80 * 8, 81 << 12 | FLAGS);
-    store(w, address(0, LEAVES + 1) + 81 * 8, 81 << 12 | FLAGS);
-    store(w, address(0, LEAVES + 1) + 82 * 8, 82 << 12 | FLAGS);
+    touch(w, leaf_address(1, 80), ACC_WRITE);
+    store(w, leaf_address(0, STORY_LEAVES + 1) + 80 * 8, 81 << 12 | FLAGS);
+    store(w, leaf_address(0, STORY_LEAVES + 1) + 81 * 8, 81 << 12 | FLAGS);
+    store(w, leaf_address(0, STORY_LEAVES + 1) + 82 * 8, 82 << 12 | FLAGS);
     kind(w, PAGING_NESTED);
-    touch(w, address(1, 80), ACC_WRITE);
-    store(w, address(0, LEAVES + 1) + 80 * 8, 83 << 12 | FLAGS);
-    touch(w, address(1, 80), ACC_WRITE);
+    touch(w, leaf_address(1, 80), ACC_WRITE);
+    store(w, leaf_address(0, STORY_LEAVES + 1) + 80 * 8, 83 << 12 | FLAGS);
+    touch(w, leaf_address(1, 80), ACC_WRITE);
     kind(w, PAGING_SHADOW);
     assert_int_equal(w->domain.idle.count, 1);
-    touch(w, address(1, 80), ACC_WRITE);
-    touch(w, address(1, 82), ACC_WRITE);
+    touch(w, leaf_address(1, 80), ACC_WRITE);
+    touch(w, leaf_address(1, 82), ACC_WRITE);
     assert_int_equal(w->domain.idle.count, 0);
     end(w);
 }
@@ -148,19 +134,19 @@ static struct world *with_pae(void)
 
     assert_string_equal(w->failure, "");
     poke(w, ROOT, 0, 2 << 12 | 1);
-    poke(w, 2, 0, LEAVES << 12 | FLAGS);
-    poke(w, 3, 0, (LEAVES + 1) << 12 | FLAGS);
+    poke(w, 2, 0, STORY_LEAVES << 12 | FLAGS);
+    poke(w, 3, 0, (STORY_LEAVES + 1) << 12 | FLAGS);
     for (unsigned i = 0; i < setup.gfns; i++) {
-        poke(w, LEAVES, i, (uint64_t)i << 12 | FLAGS);
-        poke(w, LEAVES + 1, i, (uint64_t)(i ^ 1) << 12 | FLAGS);
+        poke(w, STORY_LEAVES, i, (uint64_t)i << 12 | FLAGS);
+        poke(w, STORY_LEAVES + 1, i, (uint64_t)(i ^ 1) << 12 | FLAGS);
     }
     set(w, OP_EFER, 0x800);
     set(w, OP_CR4, 0x20);
     set(w, OP_CR3, ROOT << 12);
     set(w, OP_CR0, 0x80010011);
-    touch(w, address(0, 80), ACC_WRITE);
+    touch(w, leaf_address(0, 80), ACC_WRITE);
     kind(w, PAGING_NESTED);
-    touch(w, address(0, 80), ACC_WRITE);
+    touch(w, leaf_address(0, 80), ACC_WRITE);
     return w;
 }
 
@@ -172,9 +158,9 @@ static void root_entries_of_pae_are_latched_by_the_change(void **state)
     poke(w, ROOT, 0, 3 << 12 | 1);
     kind(w, PAGING_SHADOW);
     assert_int_equal(w->vcpu[0].core.pdpte[0], 3 << 12 | 1);
-    touch(w, address(0, 80), ACC_WRITE);
+    touch(w, leaf_address(0, 80), ACC_WRITE);
     poke(w, ROOT, 0, 2 << 12 | 1); /* not looked at until CR3 is loaded */
-    touch(w, address(0, 81), ACC_WRITE);
+    touch(w, leaf_address(0, 81), ACC_WRITE);
     end(w);
 }
 
@@ -189,9 +175,9 @@ static void root_entries_with_reserved_bits_fault_when_they_are_used(void **stat
     poke(w, ROOT, 1, 2 << 12 | 1);
     kind(w, PAGING_SHADOW);
     reserved = w->counts.reserved;
-    touch(w, address(0, 80), ACC_WRITE);
+    touch(w, leaf_address(0, 80), ACC_WRITE);
     assert_int_equal(w->counts.reserved - reserved, 1);
-    touch(w, UINT64_C(1) << 30 | address(0, 80), ACC_WRITE);
+    touch(w, UINT64_C(1) << 30 | leaf_address(0, 80), ACC_WRITE);
     assert_int_equal(w->counts.reserved - reserved, 1);
     end(w);
 }
@@ -201,15 +187,15 @@ static void guards_end_with_shadow_paging(void **state)
     struct world *w = with_tables(1);
 
     (void)state;
-    touch(w, address(0, 80), ACC_WRITE);
-    step(w, (struct op){ .kind = OP_GUARD, .length = 8, .va = address(0, 80), .value = 103 });
-    touch(w, address(0, 80), ACC_WRITE);
+    touch(w, leaf_address(0, 80), ACC_WRITE);
+    step(w, (struct op){ .kind = OP_GUARD, .length = 8, .va = leaf_address(0, 80), .value = 103 });
+    touch(w, leaf_address(0, 80), ACC_WRITE);
     assert_true(w->counts.guarded > 0);
     kind(w, PAGING_NESTED);
     assert_false(phys_frame(&w->phys, mfn_of(w->mfn_of_page[80]))->guest.guarded);
-    touch(w, address(0, 80), ACC_WRITE);
+    touch(w, leaf_address(0, 80), ACC_WRITE);
     kind(w, PAGING_SHADOW);
-    touch(w, address(0, 80), ACC_WRITE);
+    touch(w, leaf_address(0, 80), ACC_WRITE);
     end(w);
 }
 
@@ -231,10 +217,7 @@ static void memory_is_in_large_leaves_although_shadowed_tables_are_in_it(void **
     poke(w, 3, 0, 4 << 12 | FLAGS);
     poke(w, 4, 0, (uint64_t)(WORLD_LARGE + 7) << 12 | FLAGS); /* a leaf table in the block */
     poke(w, WORLD_LARGE + 7, 0, (uint64_t)(WORLD_LARGE + 9) << 12 | FLAGS);
-    set(w, OP_EFER, 0x900);
-    set(w, OP_CR4, 0x20);
-    set(w, OP_CR3, ROOT << 12);
-    set(w, OP_CR0, 0x80010011);
+    long_mode(w, ROOT);
     touch(w, 0, ACC_WRITE);
     assert_int_equal(w->domain.stats.leaves[1], 0);
     kind(w, PAGING_NESTED);
@@ -268,7 +251,7 @@ static void the_kind_that_is_there_is_no_change(void **state)
     struct verdict verdict;
 
     (void)state;
-    touch(w, address(0, 80), ACC_WRITE);
+    touch(w, leaf_address(0, 80), ACC_WRITE);
     verdict = paging_set_kind((struct paging_locked){ &w->domain }, PAGING_SHADOW);
     assert_int_equal(verdict.kind, VERDICT_RETRY);
     assert_int_equal(verdict.flush, FLUSH_NONE);
@@ -303,10 +286,10 @@ static void the_cost_of_a_change_does_not_depend_on_the_number_of_tables(void **
         struct world *w = with_tables(tables);
 
         for (unsigned t = 0; t < tables; t++)
-            touch(w, address(t, 60), 0);
+            touch(w, leaf_address(t, 60), 0);
         there[n] = cost_of(w, PAGING_NESTED);
         for (unsigned t = 0; t < tables; t++)
-            touch(w, address(t, 60), 0);
+            touch(w, leaf_address(t, 60), 0);
         back[n] = cost_of(w, PAGING_SHADOW);
         world_free(w);
     }
@@ -325,7 +308,7 @@ static void a_change_without_a_free_frame_finds_memory_first(void **state)
 
     (void)state;
     for (unsigned t = 0; t < 40; t++)
-        touch(w, address(t, 80), 0);
+        touch(w, leaf_address(t, 80), 0);
     while (w->domain.pool.free_pairs > 0)
         held[count++] = pool_pair(&w->domain.pool);
     do {
@@ -338,7 +321,7 @@ static void a_change_without_a_free_frame_finds_memory_first(void **state)
     w->max_lowered = w->domain.lowered;
     while (count > 0)
         pool_put_pair(&w->domain.pool, held[--count]);
-    touch(w, address(1, 80), ACC_WRITE);
+    touch(w, leaf_address(1, 80), ACC_WRITE);
     end(w);
 }
 

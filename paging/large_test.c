@@ -54,10 +54,7 @@ static struct world *with_large_page(const struct world_setup *s)
     poke(w, ROOT_B, 0, 3 << 12 | FLAGS);
     poke(w, 3, 0, 4 << 12 | FLAGS);
     poke(w, 4, 1, BLOCK | PAGE);
-    set(w, OP_EFER, 0x900);
-    set(w, OP_CR4, 0x20);
-    set(w, OP_CR3, ROOT_A << 12);
-    set(w, OP_CR0, 0x80010011);
+    long_mode(w, ROOT_A);
     return w;
 }
 

@@ -36,10 +36,7 @@ static struct world *four_levels(bool nested)
     poke(w, 3, 2, WORLD_LARGE << 12 | FLAGS | 0x80);
     for (unsigned i = 0; i < setup.gfns; i++)
         poke(w, 4, i, (uint64_t)i << 12 | FLAGS);
-    set(w, OP_EFER, 0x900);
-    set(w, OP_CR4, 0x20);
-    set(w, OP_CR3, ROOT << 12);
-    set(w, OP_CR0, 0x80010011);
+    long_mode(w, ROOT);
     if (nested)
         set(w, OP_KIND, PAGING_NESTED);
     return w;

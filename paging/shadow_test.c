@@ -47,10 +47,7 @@ static struct world *four_levels(const struct world_setup *s)
     poke(w, 4, 0, 5 << 12 | FLAGS);
     for (unsigned i = 0; i < s->gfns; i++)
         poke(w, 5, i, (uint64_t)i << 12 | FLAGS);
-    set(w, OP_EFER, 0x900);
-    set(w, OP_CR4, 0x20);
-    set(w, OP_CR3, ROOT_A << 12);
-    set(w, OP_CR0, 0x80010011);
+    long_mode(w, ROOT_A);
     return w;
 }
 

@@ -40,4 +40,33 @@ static inline void store(struct world *w, uint64_t va, uint64_t value)
          (struct op){ .kind = OP_WRITE, .acc = ACC_WRITE, .length = 8, .va = va, .value = value });
 }
 
+/* Paging with four levels, from this root on. */
+static inline void long_mode(struct world *w, uint64_t root)
+{
+    set(w, OP_EFER, 0x900);
+    set(w, OP_CR4, 0x20);
+    set(w, OP_CR3, root << 12);
+    set(w, OP_CR0, 0x80010011);
+}
+
+#define STORY_FLAGS  7 /* present, writable, user */
+#define STORY_TABLE  4 /* gfn of a table of the second level, below table 3 */
+#define STORY_LEAVES 8 /* gfn of the first leaf table */
+
+/* Leaf tables below STORY_TABLE; each maps page i of its 2 MiB to guest frame i. */
+static inline void leaf_tables(struct world *w, unsigned tables)
+{
+    poke(w, 3, 0, STORY_TABLE << 12 | STORY_FLAGS);
+    for (unsigned t = 0; t < tables; t++) {
+        poke(w, STORY_TABLE, t, (uint64_t)(STORY_LEAVES + t) << 12 | STORY_FLAGS);
+        for (unsigned i = 0; i < w->setup.gfns; i++)
+            poke(w, STORY_LEAVES + t, i, (uint64_t)i << 12 | STORY_FLAGS);
+    }
+}
+
+static inline uint64_t leaf_address(unsigned table, unsigned index)
+{
+    return (uint64_t)table << 21 | index << 12;
+}
+
 #endif
