@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "hv/file.h"
+
 struct elf_header {
     uint8_t  ident[16];
     uint16_t type, machine;
@@ -36,25 +38,6 @@ enum {
 };
 
 #define BZIMAGE_MAGIC_AT 0x202 /* Linux's setup header */
-
-/* The file, whose bytes are reached through here only. */
-struct file {
-    const uint8_t *bytes;
-    size_t         size;
-};
-
-static bool within(const struct file *f, uint64_t offset, uint64_t size)
-{
-    return offset <= f->size && size <= f->size - offset;
-}
-
-static bool take(const struct file *f, uint64_t offset, void *to, size_t size)
-{
-    if (!within(f, offset, size))
-        return false;
-    memcpy(to, f->bytes + offset, size);
-    return true;
-}
 
 static enum elf_error check_header(const struct file *f, struct elf_header *header)
 {

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "hv/file.h"
+
 #define FOUR_GB UINT64_C(0x100000000)
 
 struct header {
@@ -35,27 +37,6 @@ enum {
     MACHINE_386 = 3,
     PROGRAM_LOAD = 1,
 };
-
-/* ---- the file ---- */
-
-/* Bytes of it are reached through here only. */
-struct file {
-    const uint8_t *bytes;
-    size_t         size;
-};
-
-static bool within(const struct file *f, uint64_t offset, uint64_t size)
-{
-    return offset <= f->size && size <= f->size - offset;
-}
-
-static bool take(const struct file *f, uint64_t offset, void *to, size_t size)
-{
-    if (!within(f, offset, size))
-        return false;
-    memcpy(to, f->bytes + offset, size);
-    return true;
-}
 
 /* The header lies on a multiple of 4 in the first 8 KiB: 3.1. */
 static enum multiboot_error find_header(const struct file *f, struct header *h, uint64_t *at)
