@@ -13,13 +13,17 @@ enum dirty_result {
     DIRTY_DONE,
     DIRTY_AGAIN,  /* one step was done: call again */
     DIRTY_WINDOW, /* of dirty_step: a part of the bitmap is complete; call again for the next */
-    DIRTY_REFUSED, /* on: logs already; else: does not log. Or it is being built, dies, runs direct */
+    DIRTY_REFUSED, /* on: logs already; else: does not log. Or it is being built, or dies */
+    DIRTY_NO_MEMORY, /* of dirty_on: none for the shadows that a PV domain needs for it */
 };
 
-/* XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY: from now on, and nothing is marked. */
+/*
+ * XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY: from now on, and nothing is marked. A PV domain is given
+ * shadows of its tables first; what it has its tables written meanwhile may be marked.
+ */
 must_check enum dirty_result dirty_on(struct domain *d);
 
-/* XEN_DOMCTL_SHADOW_OP_OFF */
+/* XEN_DOMCTL_SHADOW_OP_OFF. Shadows that were given for this go, unless something else needs them. */
 must_check enum dirty_result dirty_off(struct domain *d);
 
 #define DIRTY_WINDOW_FRAMES 4096 /* a multiple of 64 */
@@ -33,9 +37,18 @@ struct dirty_round {
     uint64_t           found;  /* dirty_count: so far */
     bool               begun;
     struct dirty_fetch fetch;
+
+    /* Of a PV domain, whose frames are looked at in the order of the machine. */
+    uint64_t machine;      /* number of the next frame to be looked at */
+    uint64_t machine_base; /* of bit 0 of...                           */
+    uint64_t marked;       /* ...those that are to be told             */
+    bool     open;         /* there is something in the bitmap         */
 };
 
-/* Guest frames that a round can be about: beyond them there never was memory. */
+/*
+ * Guest frames that a round can be about: beyond them there never was memory. A PV guest's are those
+ * that the M2P has for its frames, which are the guest's own words.
+ */
 must_check uint64_t dirty_frames(const struct domain *d);
 
 /*
@@ -47,8 +60,12 @@ void dirty_begin(struct domain *d, struct dirty_round *round, uint64_t frames, b
                  bool final);
 
 /*
- * One step. DIRTY_WINDOW: `bitmap` is right for [first, first + DIRTY_WINDOW_FRAMES), as far as
- * that is below `frames`, and what was taken is flushed. DIRTY_DONE: there is no window left.
+ * One step. DIRTY_WINDOW: `bitmap` says what was found of [first, first + DIRTY_WINDOW_FRAMES), as far
+ * as that is below `frames`, and what was taken is flushed. DIRTY_DONE: there is no window left.
+ *
+ * Windows of a domain with a p2m come in order, each once. Those of a PV domain come as its memory
+ * lies: in any order, some again with other frames (what they say is to be added up), and none
+ * where nothing was written.
  */
 must_check enum dirty_result dirty_step(struct domain *d, struct dirty_round *round);
 

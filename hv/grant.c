@@ -184,6 +184,8 @@ void grant_end(struct domain *d, uint32_t ref, bool readonly)
         a->readers--;
     else
         a->writers--;
+    if (!readonly) /* the user's tables do not say what it has written */
+        paging_dirty_mark(domain_lock(d), a->mfn);
     d->grants->lent--;
     if (a->writers == 0)
         unmark(d, ref, GTF_writing);
@@ -191,6 +193,13 @@ void grant_end(struct domain *d, uint32_t ref, bool readonly)
         let_go(d, a);
         unmark(d, ref, GTF_reading);
     }
+}
+
+void grant_mark_written(struct domain *d)
+{
+    for (unsigned i = 0; d->grants != NULL && i < GRANTS_MAX; i++)
+        if (d->grants->active[i].writers != 0)
+            paging_dirty_mark(domain_lock(d), d->grants->active[i].mfn);
 }
 
 /* ---- handles ---- */

@@ -47,6 +47,9 @@ must_check int16_t grant_begin(struct domain *d, uint32_t ref, const struct doma
                                bool readonly, struct grant_active *what);
 void               grant_end(struct domain *d, uint32_t ref, bool readonly);
 
+/* Log-dirty: all that others may write at this moment counts as written. */
+void grant_mark_written(struct domain *d);
+
 /* A free handle of the domain's; GRANT_MAPS_MAX: there is none. */
 must_check unsigned grant_handle(struct domain *d);
 

@@ -80,6 +80,7 @@ static bool write_side(const struct side *s, unsigned offset, const void *from, 
             return guest_phys_write(s->d, (s->what.frame << PAGE_SHIFT) + offset, from, count);
     }
     memcpy((uint8_t *)phys_ptr(&machine_phys, s->what.mfn) + offset, from, count);
+    paging_dirty_mark(domain_lock(s->d), s->what.mfn);
     return true;
 }
 

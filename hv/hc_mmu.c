@@ -88,7 +88,7 @@ static int64_t machphys_update(struct vcpu *v, mfn_t mfn, uint64_t pfn)
 {
     if (!pv_get(v->pv, mfn, TYPE_NONE))
         return -XEN_EINVAL;
-    pv_m2p_set(mfn, pfn);
+    pv_m2p_set(v->domain, mfn, pfn);
     pv_put(v->pv, mfn, TYPE_NONE);
     return 0;
 }
@@ -194,6 +194,7 @@ static int64_t write_page(struct vcpu *v, uint64_t to, uint64_t from, bool clear
         pv_put(v->pv, mfn_of(from), TYPE_NONE);
         result = 0;
     }
+    paging_dirty_mark(domain_lock(v->domain), mfn_of(to));
     pv_put(v->pv, mfn_of(to), TYPE_WRITABLE);
     return result;
 }

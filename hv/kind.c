@@ -50,6 +50,8 @@ const char *kind_refused(const struct domain *d, enum kind kind)
         return "it is not there any more, or not yet";
     if (kind != PAGED_SHADOW && d->paging.access.active)
         return "accesses are told of, which needs shadow paging (access DOM off ends it)";
+    if (d->pv != NULL && kind == PAGED_DIRECT && d->paging.dirty.on)
+        return "what it writes is logged, which needs shadow paging (dirty DOM off ends it)";
     if (d->pv != NULL && kind == PAGED_NESTED)
         return "a PV guest runs on its own tables or on shadows of them";
     if (d->pv != NULL)

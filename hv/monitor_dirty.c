@@ -55,8 +55,10 @@ static bool turn(struct domain *d, enum dirty_result (*step)(struct domain *d), 
         result = step(d);
         preemption_point(this_cpu(), "switching log-dirty");
     } while (result == DIRTY_AGAIN);
-    if (result == DIRTY_REFUSED)
-        print("dirty: %s %s\n", d->name, d->pv ? "runs on its own tables" : refused);
+    if (result == DIRTY_NO_MEMORY)
+        refused = "cannot have shadows of its tables: the machine has no memory for them";
+    if (result == DIRTY_REFUSED || result == DIRTY_NO_MEMORY)
+        print("dirty: %s %s\n", d->name, refused);
     return result == DIRTY_DONE;
 }
 

@@ -195,9 +195,17 @@ void pv_let_go(struct domain *d, mfn_t mfn, uint8_t kind)
 
 /* ---- frames ---- */
 
-void pv_m2p_set(mfn_t mfn, uint64_t pfn)
+void pv_m2p_set(struct domain *d, mfn_t mfn, uint64_t pfn)
 {
     __atomic_store_n(&pv_edge_m2p()[mfn.raw], pfn, __ATOMIC_RELAXED);
+    paging_dirty_mark(domain_lock(d), mfn);
+    if (pfn < PV_PFN_MAX && pfn >= d->pv->pfn_end)
+        d->pv->pfn_end = pfn + 1;
+}
+
+uint64_t pv_m2p_get(mfn_t mfn)
+{
+    return __atomic_load_n(&pv_edge_m2p()[mfn.raw], __ATOMIC_RELAXED);
 }
 
 /* No TLB may know it any more, from before nobody held it. */
@@ -221,7 +229,7 @@ void pv_put_back(struct domain *d, mfn_t mfn)
 static void give_up(struct domain *d, mfn_t mfn)
 {
     forget(mfn);
-    pv_m2p_set(mfn, PV_PFN_NONE);
+    pv_m2p_set(d, mfn, PV_PFN_NONE);
     domain_free_frame(d, mfn);
 }
 
@@ -254,7 +262,7 @@ mfn_t pv_allocate_block(struct domain *d, uint64_t pfn, unsigned order)
         memset(phys_ptr(&machine_phys, first), 0, PAGE_SIZE << order);
     for (uint64_t i = 0; mfn_valid(first) && i < UINT64_C(1) << order; i++) {
         direct_allocate(&d->pv->direct, mfn_of(first.raw + i));
-        pv_m2p_set(mfn_of(first.raw + i), pfn == PV_PFN_NONE ? pfn : pfn + i);
+        pv_m2p_set(d, mfn_of(first.raw + i), pfn == PV_PFN_NONE ? pfn : pfn + i);
     }
     return first;
 }

@@ -19,6 +19,7 @@
 #define PV_BUDGET_NOW 1024 /* of a request that does not stop: a page of descriptors, twice */
 
 #define PV_PFN_NONE UINT64_MAX /* in the M2P */
+#define PV_PFN_MAX  (UINT64_C(1) << (P2M_BITS - PAGE_SHIFT)) /* what is not below it is no number */
 
 #define PV_RESERVED_START UINT64_C(0xffff800000000000) /* the hypervisor's: root slots 256 to 271 */
 #define PV_RESERVED_END   UINT64_C(0xffff880000000000)
@@ -107,7 +108,9 @@ struct pv_domain {
     struct direct_vcpu   keeper;            /* for what no vCPU of the domain asks for */
     mfn_t                held[PV_HELD_MAX]; /* kept writable for us */
     unsigned             helds;
-    uint8_t              mode; /* enum pv_mode */
+    uint8_t              mode;    /* enum pv_mode */
+    bool                 logging; /* log-dirty is why it is shadowed */
+    uint64_t             pfn_end; /* beyond all numbers of its frames that there ever were */
 };
 
 /* ---- the page-type machine ---- */
@@ -162,8 +165,11 @@ must_check mfn_t pv_allocate_block(struct domain *d, uint64_t pfn, unsigned orde
 /* Gives frames that nobody holds any more to the allocator, a bounded number; true: none is left. */
 must_check bool pv_collect(void);
 
-/* The M2P's entry of a frame. */
-void pv_m2p_set(mfn_t mfn, uint64_t pfn);
+/* The M2P's entry of a frame of the domain's, which is behind another guest frame from now on. */
+void pv_m2p_set(struct domain *d, mfn_t mfn, uint64_t pfn);
+
+/* What it says: the guest's own word, which may be any, and several frames may have the same. */
+uint64_t pv_m2p_get(mfn_t mfn);
 
 /* ---- tables ---- */
 

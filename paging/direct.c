@@ -3,6 +3,7 @@
  * list of things to release from the step that takes it, so that an error and a pause need no code
  * of their own.
  */
+#include "dirty.h"
 #include "type_work.h"
 
 void direct_domain_init(struct direct_domain *d, struct direct_machine *m, uint16_t id)
@@ -154,6 +155,7 @@ static void update_stored(struct direct_vcpu *v)
     struct entry_need            old = entry_need(m, r->mfn, v->level, r->index, v->old);
     struct entry_need new = entry_need(m, r->mfn, v->level, r->index, v->new);
 
+    dirty_note(m->phys, r->mfn);
     if (v->fresh && !new.nothing)
         v->pendings--;
     if (v->fresh && !old.nothing)
@@ -193,6 +195,7 @@ static void update_store(struct direct_vcpu *v)
     if (v->level == 0 || v->level == TYPE_SEGMENTS) {
         __atomic_store_n(entry, v->level == 0 ? r->value : descriptor_adjusted(r->value),
                          __ATOMIC_SEQ_CST);
+        dirty_note(v->domain->machine->phys, r->mfn);
         request_decide(v, DIRECT_OK);
         return;
     }

@@ -4,6 +4,7 @@
  * What is done here is what the steps of the machine would do, in their order, each a swap of its
  * own; where one is in the way, what was taken is given back, and the machine begins from the start.
  */
+#include "dirty.h"
 #include "type_work.h"
 
 bool quick_take(struct direct_machine *m, const struct entry_need *need, uint16_t owner)
@@ -66,6 +67,7 @@ static enum quick entry(struct direct_vcpu *v, const struct direct_request *r, u
         request_stored(v, r, budget, old, new);
         return QUICK_GOES_ON;
     }
+    dirty_note(m->phys, r->mfn);
     old_need = entry_need(m, r->mfn, TYPE_L1, r->index, old);
     if (fresh && !old_need.nothing)
         drop(v, &old_need, r->mfn);

@@ -19,6 +19,7 @@
 
 /* Looking up so many pieces of the p2m, or words, takes as long as changing an entry. */
 #define LOOKS_PER_WORK 8
+#define WORK_PER_WORD  2 /* of forgetting 64 marks */
 
 /* Guest frames that are one piece of memory, or are none. */
 struct piece {
@@ -28,12 +29,24 @@ struct piece {
 
 static struct piece piece_at(const struct paging_domain *d, gfn_t gfn, gfn_t end)
 {
+    uint64_t most = end.raw - gfn.raw;
+
+    if (d->p2m.identity) /* all of the machine, of which some is the domain's */
+        return (struct piece){ mfn_of(gfn.raw), most };
+
     struct p2m_entry e = p2m_find(&d->p2m, gfn);
     uint64_t         size = UINT64_C(1) << e.order, rest = size - (gfn.raw & (size - 1));
-    uint64_t         most = end.raw - gfn.raw;
 
     return (struct piece){ e.type == P2M_RAM || e.type == P2M_ROM ? e.mfn : MFN_NONE,
                            rest < most ? rest : most };
+}
+
+/* What is marked of others is none of this domain's business. */
+static bool is_its_own(const struct paging_domain *d, mfn_t mfn)
+{
+    const struct frame *f = phys_frame(d->phys, mfn);
+
+    return f->kind == FRAME_GUEST && f->owner == d->id;
 }
 
 /* Bits of so many frames from this one on, at most 64, wherever in a word they begin. */
@@ -53,7 +66,7 @@ static void take_frame(struct change *c, struct dirty_fetch *f, gfn_t gfn, mfn_t
 {
     uint64_t withdrawn = c->d->stats.withdrawn, at = gfn.raw - f->first.raw;
 
-    if (!dirty_is_logged(c->d, mfn))
+    if (!is_its_own(c->d, mfn))
         return;
     if (f->bitmap)
         f->bitmap[at / 64] |= UINT64_C(1) << at % 64;
@@ -113,10 +126,25 @@ struct verdict paging_dirty_fetch(struct paging_locked p, struct dirty_fetch *f)
     return verdict_of(&c, VERDICT_RETRY);
 }
 
+static void forget_word(struct change *c, mfn_t mfn, uint64_t frames)
+{
+    uint64_t bits = bits_from(c->d->phys, mfn, frames);
+
+    if (frames > LOOKS_PER_WORK)
+        c->work += bits == 0 ? 1 : WORK_PER_WORD;
+    for (; bits != 0; bits &= bits - 1) {
+        mfn_t one = mfn_of(mfn.raw + (unsigned)__builtin_ctzll(bits));
+
+        if (is_its_own(c->d, one))
+            dirty_set(c->d->phys, one, false);
+    }
+}
+
 /* Bits that a former log has left behind go before this one begins: nobody sets any meanwhile. */
 static bool forget_all(struct change *c)
 {
-    gfn_t   *cursor = &c->d->dirty.cursor, end = gfn_of(c->d->p2m.end);
+    gfn_t   *cursor = &c->d->dirty.cursor;
+    gfn_t    end = gfn_of(c->d->p2m.identity ? c->d->phys->frames : c->d->p2m.end);
     unsigned looks = 0;
 
     while (cursor->raw < end.raw && !must_stop(c)) {
@@ -126,9 +154,7 @@ static bool forget_all(struct change *c)
         look(c, &looks);
         if (mfn_valid(piece.mfn)) {
             frames = frames < 64 ? frames : 64;
-            for (uint64_t i = 0; i < frames; i++)
-                dirty_set(c->d->phys, mfn_of(piece.mfn.raw + i), false);
-            c->work += frames > 8;
+            forget_word(c, piece.mfn, frames);
         }
         cursor->raw += frames;
     }

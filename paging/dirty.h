@@ -42,6 +42,13 @@ static inline void dirty_set(const struct phys *phys, mfn_t mfn, bool to)
         __atomic_fetch_and(&phys->dirty[mfn.raw / 64], ~bit, __ATOMIC_RELAXED);
 }
 
+/* For who does not know whether its owner logs: page types, by any vCPU at any time. */
+static inline void dirty_note(const struct phys *phys, mfn_t mfn)
+{
+    if (!dirty_bit(phys, mfn))
+        dirty_set(phys, mfn, true);
+}
+
 static inline void dirty_mark(const struct paging_domain *d, mfn_t mfn)
 {
     if (dirty_must_see(d, mfn))

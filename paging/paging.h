@@ -151,7 +151,10 @@ must_check bool paging_domain_init(struct paging_domain *d, const struct phys *p
 must_check bool paging_pv_init(struct paging_domain *d, const struct phys *phys, uint16_t id,
                                struct pt_features features, const pte_t *slots);
 
-/* `pae` is a frame of the hypervisor's below 4 GiB; contents are the core's from now on. */
+/*
+ * `pae` is a frame of the hypervisor's below 4 GiB; contents are the core's from now on. MFN_NONE for a
+ * vCPU of a PV domain, which always has four levels.
+ */
 void paging_vcpu_init(struct paging_domain *d, struct paging_vcpu *v, mfn_t pae);
 
 /*

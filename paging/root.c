@@ -449,7 +449,8 @@ bool root_in_use(const struct paging_domain *d, mfn_t guest)
 static void stand_in(struct change *c, struct paging_vcpu *v)
 {
     struct paging_root *r = &v->root[v->current];
-    enum pt_format      format = format_of(&v->regs);
+    /* One that can have no root of PAE has four levels, whether it has run or not. */
+    enum pt_format format = mfn_valid(v->pae) ? format_of(&v->regs) : PT_64;
 
     *r = (struct paging_root){
         .used = true,

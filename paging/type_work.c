@@ -5,6 +5,7 @@
  * What a vCPU holds at any moment is in its stack, its job and its list of pending releases, and
  * nowhere else.
  */
+#include "dirty.h"
 #include "type_work.h"
 
 void work_broken(struct direct_vcpu *v, const char *why)
@@ -98,9 +99,11 @@ static void visit_segments(struct direct_vcpu *v, struct type_level *t)
             return;
         }
         /* Only the second pass changes anything: nothing is refused any more. */
-        if (t->cursor >= DIRECT_ENTRIES)
+        if (t->cursor >= DIRECT_ENTRIES && descriptor_adjusted(descriptor) != descriptor) {
             __atomic_store_n(&table_entry(m, t->table, index)->raw, descriptor_adjusted(descriptor),
                              __ATOMIC_SEQ_CST);
+            dirty_note(m->phys, t->table);
+        }
         t->cursor++;
     }
     if (t->cursor == 2 * DIRECT_ENTRIES)
@@ -130,8 +133,10 @@ void accept_entry(struct direct_vcpu *v, struct type_level *t)
     uint64_t                     added = entry_adjusted(t->kind, e).raw & ~e.raw;
 
     /* Only bits are added, so that A and D set by a processor meanwhile are not lost. */
-    if (added != 0 && !entry_is_reserved(t->kind, t->cursor))
+    if (added != 0 && !entry_is_reserved(t->kind, t->cursor)) {
         __atomic_fetch_or(&table_entry(m, t->table, t->cursor)->raw, added, __ATOMIC_SEQ_CST);
+        dirty_note(m->phys, t->table);
+    }
     t->cursor++;
 }
 
@@ -185,9 +190,11 @@ static pte_t take_back(struct direct_vcpu *v, mfn_t table, uint8_t level, unsign
     const struct direct_machine *m = v->domain->machine;
     pte_t                        e = table_read(m, table, index);
 
-    if (level == TYPE_L1 && pte_has(e, PTE_P | PTE_KERNEL))
+    if (level == TYPE_L1 && pte_has(e, PTE_P | PTE_KERNEL)) {
         __atomic_fetch_and(&table_entry(m, table, index)->raw, ~(PTE_U | PTE_KERNEL),
                            __ATOMIC_SEQ_CST);
+        dirty_note(m->phys, table);
+    }
     return e;
 }
 
@@ -259,6 +266,7 @@ static void write_slots(struct direct_machine *m, mfn_t table)
     for (unsigned i = 0; i < DIRECT_SLOTS; i++)
         __atomic_store_n(&table_entry(m, table, DIRECT_SLOT_FIRST + i)->raw, m->slots[i].raw,
                          __ATOMIC_SEQ_CST);
+    dirty_note(m->phys, table);
 }
 
 /* The job that the table was worked on for goes on. */

@@ -147,12 +147,24 @@ def logged(output, name):
     return looks
 
 
+# Keys of a domain's file by the paging it begins with.
+PAGED = {"shadow": {"paging": "shadow"}, "nested": {"paging": "nested"}, "pv": {"type": "pv", "paging": None}}
+
+
 def log_dirty(paging, rounds, writes, seed):
     """The pages that a guest has written, round by round, are those that log-dirty tells; under nested paging it may
     tell of page tables too. In each round it is peeked at, taken, and then empty. Under "either" kind of paging, it
-    changes in the middle of them."""
+    changes in the middle of them. A "pv" guest gets shadows of its tables for the time, and has none then."""
+    def guest(name):
+        if paging == "pv":
+            return config(name, name, "build/test/guests/pv/pv-log-dirty.elf", type="pv", memory=32,
+                          extra=f"rounds={rounds} writes={writes} seed={seed}")
+        return bare(name, "log-dirty", name=name, paging="shadow" if paging == "either" else paging,
+                    extra=f"{rounds} {writes} {seed}")
+
     def run():
         name = f"log-dirty-{paging}-{rounds}"
+        kinds = {"pv": "direct, 2", "either": f"shadow, {4 * rounds}"}.get(paging, rf"{paging}, 0")
         change = [word for i in range(rounds) for ms in ("0003", "0008", "0015", "0030")
                   for word in ("--at", f"{i + 1}.{ms}", f"paging {name} other")] if paging == "either" else []
         commands = [("0.5", f"dirty {name} on")]
@@ -162,11 +174,9 @@ def log_dirty(paging, rounds, writes, seed):
         commands.append((f"{rounds}.8", f"dirty {name} off; paging {name}"))
         status, output = umbra(
             ["run", "--batch", "--limit", "300", "--icount", *change, *(word for at in commands for word in ("--at", *at)),
-             "--at-end", "stretch; audit", bare(name, "log-dirty", name=name,
-                                                paging="shadow" if change else paging,
-                                                extra=f"{rounds} {writes} {seed}")], 300)
-        judge(status, output, 0, (r"^log-dirty: ok$", r"^audit: 0 violations", r"longest stretch [a-z ]+: \d{1,5} ticks",
-                                  rf"^{name}, paging: shadow, {4 * rounds} changes$" if change else ""),
+             "--at-end", "stretch; audit", guest(name)], 300)
+        judge(status, output, 0, (r"^(pv-)?log-dirty: ok$", r"^audit: 0 violations", rf"^{name}, paging: {kinds} changes$",
+                                  r"longest stretch [a-z ]+: \d{1,5} ticks"),
               ("FAILED", r"audit: [1-9]\d* violations"))
         own, tables = (frames_of(re.search(rf"^log-dirty: {what} (.*)$", output, re.MULTILINE)[1])
                        for what in ("own", "tables"))
@@ -176,7 +186,7 @@ def log_dirty(paging, rounds, writes, seed):
             raise Failure(f"{len(wrote)} rounds, {len(looks)} looks\n{tail(output)}")
         for i, pages in enumerate(wrote):
             peeked, taken, again = looks[3 * i:3 * i + 3]
-            more = taken - own - pages - (set() if paging == "shadow" else tables)
+            more = taken - own - pages - (tables if paging in ("nested", "either") else set())
             less = pages - own - taken
             if len(pages) < writes / 3 or more or less or peeked != taken or again:
                 raise Failure(f"round {i}: {len(pages)} pages were written; {sorted(map(hex, less))} are missing, "
@@ -554,12 +564,14 @@ TESTS = (
            has=(*WORKED, r"^blow: linux begins generation \d\d+ of its tables"))),
     ("what an operator forbids Debian to write is told, and it goes on, under shadow paging", watched("shadow", ())),
     *((f"log-dirty tells the pages that a guest has written under {paging} paging", log_dirty(paging, 3, 200, 1))
-      for paging in ("shadow", "nested", "either")),
+      for paging in ("shadow", "nested", "either", "pv")),
     *((f"Debian works its memory while what it writes is logged and taken every 100 ms under {paging} paging",
-       batch(lambda paging=paging: [linux(f"logged-{paging}", memory=128, paging=paging)], limit=240, end="shadow; audit",
+       batch(lambda paging=paging: [linux(f"logged-{paging}", memory=128, **PAGED[paging])], limit=240,
+             end="shadow; paging linux; dirty linux off; audit",
              options=("--at", "0.01", "dirty linux on", "--every", "100", "dirty linux clean", "--every", "3000", "audit"),
-             has=(*WORKED, r"^dirty: linux wrote [1-9]\d\d+ of \d+ frames, [1-9]\d* faults")))
-      for paging in ("shadow", "nested")),
+             has=(*WORKED, r"^dirty: linux wrote [1-9]\d\d+ of \d+ frames, [1-9]\d* faults",
+                  "^linux, paging: " + {"pv": "shadow, 1 change$"}.get(paging, f"{paging}, 0 changes$"))))
+      for paging in ("shadow", "nested", "pv")),
     ("a pool below the least is named with its file and line, and what was expected",
      command(lambda: ["run", linux("small-pool", memory=512, shadow_memory=1)], 2,
              (r'small-pool-linux\.cfg:\d+: "shadow_memory" must be at least 2 MiB for 512 MiB of memory, not 1',))),
@@ -686,7 +698,8 @@ LONG_TESTS = (
       for paging in ("shadow", "nested")),
     *((f"log-dirty tells the pages that a guest has written in {rounds} rounds of {writes} under {paging} paging",
        log_dirty(paging, rounds, writes, seed))
-      for paging in ("shadow", "nested") for rounds, writes, seed in ((25, 1000, 2), (8, 20000, 3))),
+      for paging, most in (("shadow", 20000), ("nested", 20000), ("pv", 5000))
+      for rounds, writes, seed in ((25, 1000, 2), (8, most, 3))),
     *((f"all bits of an entry in {mode} mode, {step}, under shadow paging",
        toggles("shadow", f"modes={mode} steps={step}", NO_TOGGLE_QUIRK, limit=400))
       for mode in ("2-level", "2-level-pse", "pae", "4-level") for step in ("entry", "reserved", "rights", "marks")),

@@ -69,7 +69,7 @@ void shadowed_init(struct shadowed *s, struct world *w)
     memcpy(memory, w->memory, w->frames * PAGE_SIZE);
     free(w->memory);
     w->memory = memory;
-    w->phys = (struct phys){ memory, all, w->frame, s->watched, NULL };
+    w->phys = (struct phys){ memory, all, w->frame, s->watched, w->phys.dirty };
     w->shadowed = s;
     w->obey = obey;
     s->w = w;

@@ -6,6 +6,9 @@
 
 static const pte_t SLOTS[DIRECT_SLOTS] = { { 0xabcdef000 | PTE_P }, { 0x123456000 | PTE_P } };
 
+/* Only ever set here, so it is no part of a world's state. */
+static uint64_t dirty[(WORLD_FRAMES + WORLD_POOL + 63) / 64];
+
 void world_init(struct world *w, unsigned frames, unsigned vcpus, uint64_t l1tf_limit)
 {
     memset(w, 0, sizeof(*w));
@@ -13,7 +16,7 @@ void world_init(struct world *w, unsigned frames, unsigned vcpus, uint64_t l1tf_
     if (!w->memory)
         abort();
     memset(w->memory, 0, frames * PAGE_SIZE);
-    w->phys = (struct phys){ w->memory, frames, w->frame, NULL, NULL };
+    w->phys = (struct phys){ w->memory, frames, w->frame, NULL, dirty };
     w->frames = frames;
     direct_machine_init(&w->machine, &w->phys, vcpus, l1tf_limit, SLOTS);
     for (unsigned i = 0; i < WORLD_DOMAINS; i++)
