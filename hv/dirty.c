@@ -170,8 +170,8 @@ static bool tell_frame(struct domain *d, struct dirty_round *round, unsigned *wo
         if (fetch(d, mfn, 1, round->fetch.clean) != 0) {
             round->open = true;
             round->first = gfn_of(window);
+            round->found += !(round->bitmap[at / 64] >> at % 64 & 1);
             round->bitmap[at / 64] |= UINT64_C(1) << at % 64;
-            round->found++;
         }
         *work += FRAME_WORK * (1 + (unsigned)(d->paging.stats.withdrawn - withdrawn));
     }

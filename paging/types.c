@@ -1,6 +1,5 @@
 /* The words of direct paging: packing, general references, frames coming and going, the TLB clock. */
 #include "direct.h"
-#include "dirty.h"
 
 /* Bits of the type word. What a frame is now decides how the 32 bits in the middle are read. */
 #define WORD_COUNT     0 /* 26 bits */
@@ -240,7 +239,6 @@ void direct_allocate(const struct direct_domain *d, mfn_t mfn)
     /* What the record said before, of a shadow for instance, means nothing here. */
     f->guest = (__typeof__(f->guest)){ .type = type_pack((struct type){ 0 }) };
     __atomic_store_n(&f->head, head.word, __ATOMIC_SEQ_CST);
-    dirty_note(d->machine->phys, mfn);
 }
 
 enum direct_error direct_release(const struct direct_domain *d, mfn_t mfn)

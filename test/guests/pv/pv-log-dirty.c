@@ -159,7 +159,7 @@ static uint64_t by_reading(uint64_t va)
 }
 
 static uint64_t (*const ways[])(uint64_t va) = {
-    by_byte,     by_word,      by_stos,    by_add,     by_failed_exchange,
+    by_byte,      by_word,      by_stos,    by_add,     by_failed_exchange,
     by_hypercall, by_hypercall, by_reading, by_reading, by_reading,
 };
 
@@ -222,18 +222,17 @@ static void renumber(uint64_t frame)
 /* Another frame comes in its place. */
 static void exchange_frame(uint64_t frame)
 {
-    uint64_t                      *p2m = (uint64_t *)pv_info->mfn_list, word = mfn_at(frame);
+    uint64_t                     *p2m = (uint64_t *)pv_info->mfn_list, word = mfn_at(frame);
     struct xen_memory_reservation r = { .nr_extents = 1, .domid = DOMID_SELF };
 
     set_leaf(frame, 0);
     r.extent_start.p = (void *)&word;
-    pv_check((uint64_t)pv_call(__HYPERVISOR_memory_op, XENMEM_decrease_reservation, (uint64_t)&r, 0,
-                               0),
-             1, "XENMEM_decrease_reservation");
-    word = frame;
     pv_check(
-        (uint64_t)pv_call(__HYPERVISOR_memory_op, XENMEM_populate_physmap, (uint64_t)&r, 0, 0), 1,
-        "XENMEM_populate_physmap");
+        (uint64_t)pv_call(__HYPERVISOR_memory_op, XENMEM_decrease_reservation, (uint64_t)&r, 0, 0),
+        1, "XENMEM_decrease_reservation");
+    word = frame;
+    pv_check((uint64_t)pv_call(__HYPERVISOR_memory_op, XENMEM_populate_physmap, (uint64_t)&r, 0, 0),
+             1, "XENMEM_populate_physmap");
     p2m[frame] = word;
     note(frame * PAGE, 1);
     set_leaf(frame, word * PAGE | LEAF);
