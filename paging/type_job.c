@@ -6,11 +6,41 @@
  */
 #include "type_work.h"
 
+/* What the entries and roots of most requests need: both references, of a frame that nobody works on. */
+static bool get_at_once(struct direct_vcpu *v)
+{
+    const struct entry_need need = { .mfn = v->job.mfn, .want = v->job.want };
+
+    if (v->job.general || !quick_take(v->domain->machine, &need, v->job.owner))
+        return false;
+    v->job.general = true;
+    v->job.typed = need.want != TYPE_NONE;
+    return true;
+}
+
 void work_get(struct direct_vcpu *v, struct type_job job)
 {
     v->job = job;
     v->job.job = JOB_GET;
-    v->phase = job.general ? PHASE_READ : PHASE_FRAME;
+    if (get_at_once(v))
+        job_end(v, true);
+    else
+        v->phase = job.general ? PHASE_READ : PHASE_FRAME;
+}
+
+/* The kind cannot change while the reference is held; a linear entry's is counted twice. */
+static bool put_at_once(struct direct_vcpu *v)
+{
+    const struct direct_machine *m = v->domain->machine;
+    struct entry_need            need = { .mfn = v->job.mfn, .want = TYPE_NONE };
+
+    if (v->job.mode == PENDING_CLEAN)
+        return false;
+    if (v->job.mode == PENDING_FULL)
+        need.want = type_kind(m, need.mfn);
+    if (need.want > TYPE_L1 && need.want == v->job.level)
+        return false;
+    return quick_drop(v, &need);
 }
 
 void work_put(struct direct_vcpu *v, struct direct_pending what)
@@ -24,7 +54,10 @@ void work_put(struct direct_vcpu *v, struct direct_pending what)
         .general = true,
         .typed = what.mode == PENDING_FULL,
     };
-    v->phase = what.mode == PENDING_GENERAL ? PHASE_PUT_FRAME : PHASE_PUT_READ;
+    if (put_at_once(v))
+        job_end(v, false);
+    else
+        v->phase = what.mode == PENDING_GENERAL ? PHASE_PUT_FRAME : PHASE_PUT_READ;
 }
 
 /* The job has come to its end. */

@@ -82,6 +82,11 @@ static bool is_live_as(uint64_t word, uint8_t kind)
     return (word & VALIDATED) != 0 && (word & COUNT_MASK) != 0 && field(word, WORD_KIND, 3) == kind;
 }
 
+uint8_t type_kind(const struct direct_machine *m, mfn_t mfn)
+{
+    return (uint8_t)field(__atomic_load_n(type_word(m, mfn), __ATOMIC_SEQ_CST), WORD_KIND, 3);
+}
+
 bool type_quick_get(const struct direct_machine *m, mfn_t mfn, uint8_t kind)
 {
     uint64_t old = __atomic_load_n(type_word(m, mfn), __ATOMIC_SEQ_CST), was;

@@ -204,6 +204,9 @@ static inline struct type type_read(const struct direct_machine *m, mfn_t mfn)
 must_check bool type_swap(const struct direct_machine *m, mfn_t mfn, struct type old,
                           struct type new);
 
+/* What the frame is now, enum type_kind; who has a type reference may rely on it. */
+must_check uint8_t type_kind(const struct direct_machine *m, mfn_t mfn);
+
 /*
  * One type reference more, in one swap: of a live frame of this kind (which is not for a linear
  * entry), or of a writable one that was nothing else since it was last flushed. False: it takes more.
