@@ -18,13 +18,31 @@
 #define CR4_GUEST  (CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT)
 #define EFER_GUEST (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
 
+/* Which word of struct pv_regs an encoding's number means: APM vol. 3, 1.2.7. */
+#define WORD(name) (offsetof(struct pv_regs, name) / sizeof(uint64_t))
+static const uint8_t word_of[16] = { WORD(rax), WORD(rcx), WORD(rdx), WORD(rbx),
+                                     WORD(rsp), WORD(rbp), WORD(rsi), WORD(rdi),
+                                     WORD(r8),  WORD(r9),  WORD(r10), WORD(r11),
+                                     WORD(r12), WORD(r13), WORD(r14), WORD(r15) };
+#undef WORD
+
 uint64_t *pv_register(struct pv_regs *r, unsigned number)
 {
-    uint64_t *const place[16] = { &r->rax, &r->rcx, &r->rdx, &r->rbx, &r->rsp, &r->rbp,
-                                  &r->rsi, &r->rdi, &r->r8,  &r->r9,  &r->r10, &r->r11,
-                                  &r->r12, &r->r13, &r->r14, &r->r15 };
+    return (uint64_t *)r + word_of[number & 15];
+}
 
-    return place[number & 15];
+void pv_registers_get(const struct pv_regs *r, uint64_t gpr[16])
+{
+#pragma GCC unroll 16
+    for (unsigned i = 0; i < 16; i++)
+        gpr[i] = ((const uint64_t *)r)[word_of[i]];
+}
+
+void pv_registers_set(struct pv_regs *r, const uint64_t gpr[16])
+{
+#pragma GCC unroll 16
+    for (unsigned i = 0; i < 16; i++)
+        ((uint64_t *)r)[word_of[i]] = gpr[i];
 }
 
 unsigned pv_fetch(struct pv_vcpu *pv, uint8_t bytes[15])

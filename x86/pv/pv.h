@@ -56,6 +56,9 @@ void pv_general_protection(struct pv_vcpu *pv);
 void pv_undefined(struct pv_vcpu *pv);
 /* A general register by the number that encodings use. */
 uint64_t *pv_register(struct pv_regs *regs, unsigned number);
+/* All sixteen of them, in the order of these numbers. */
+void pv_registers_get(const struct pv_regs *regs, uint64_t gpr[16]);
+void pv_registers_set(struct pv_regs *regs, const uint64_t gpr[16]);
 /* The CPUID that the guest sees by the forced prefix. */
 void pv_cpuid(struct pv_vcpu *pv);
 /* Bytes at the guest's RIP: how many could be read, at most 15. */

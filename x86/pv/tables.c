@@ -130,15 +130,13 @@ static bool execute(struct table_write *t, const struct insn *insn)
     struct emu_result result;
 
     fill_segments(t->pv, segment);
-    for (unsigned i = 0; i < 16; i++)
-        cpu.gpr[i] = *pv_register(r, i);
+    pv_registers_get(r, cpu.gpr);
     result = emulate(insn, &cpu, &memory, 1);
     if (result.outcome == EMU_MEMORY && result.status == EMU_RETRY)
         return true;
     if (result.outcome != EMU_DONE && result.outcome != EMU_PARTIAL)
         return false;
-    for (unsigned i = 0; i < 16; i++)
-        *pv_register(r, i) = cpu.gpr[i];
+    pv_registers_set(r, cpu.gpr);
     r->rip = cpu.rip;
     r->rflags = cpu.rflags;
     if (result.single_step)
