@@ -74,6 +74,7 @@ struct pv_vcpu {
     uint64_t       host_rsp; /* entry.S */
     bool           kernel;   /* the guest's kernel runs, not one of its programs */
     bool           ts;       /* CR0.TS, as the guest wants it */
+    bool           fsgsbase; /* CR4.FSGSBASE, the same        */
 
     struct vcpu       *vcpu;
     struct direct_vcpu direct;

@@ -1,6 +1,6 @@
 /*
  * What the processor holds while a PV vCPU is loaded, and the calls of hv/pv.h that change it.
- * APM vol. 2: 3.1.1 (CR0.TS), 4.5 (segment bases), 6.1.1 (SYSCALL), 13.1 (debug registers).
+ * APM vol. 2: 3.1.1 (CR0.TS), 3.1.3 (CR4.FSGSBASE), 4.5 (segment bases), 6.1.1 (SYSCALL), 13.1 (debug registers).
  */
 #include "x86/pv/pv.h"
 
@@ -142,6 +142,21 @@ void pv_cpu_clear_selectors(void)
     wrmsr(MSR_GS_BASE, gs);
 }
 
+static void fsgsbase_load(bool on)
+{
+    uint64_t now = read_cr4(), wanted = on ? now | CR4_FSGSBASE : now & ~CR4_FSGSBASE;
+
+    if (now != wanted)
+        write_cr4(wanted);
+}
+
+void pv_cpu_set_fsgsbase(struct pv_vcpu *pv, bool on)
+{
+    pv->fsgsbase = on;
+    if (cpu.loaded == pv)
+        fsgsbase_load(on);
+}
+
 static void selectors_load(struct pv_vcpu *pv)
 {
     const uint16_t *s = pv->selector;
@@ -207,7 +222,10 @@ void pv_edge_set_user_gs(struct pv_vcpu *pv, uint16_t selector)
     uint64_t base = rdmsr(MSR_GS_BASE);
 
     BUG_ON(cpu.loaded != pv);
-    if (!load_gs(selector | 3)) /* in ring 3 no other RPL makes a difference; null stays null */
+    /* In ring 3 no other RPL makes a difference. Null has four, and the guest reads the one it chose. */
+    if (selector > 3)
+        selector |= 3;
+    if (!load_gs(selector))
         pv->gs_user = 0;
     else
         pv->gs_user = rdmsr(MSR_GS_BASE);
@@ -366,6 +384,7 @@ void pv_cpu_load(struct pv_vcpu *pv)
     tables_load(pv);
     __asm__ volatile("fxrstor64 %0" ::"m"(pv->fpu));
     pv_edge_set_ts(pv, pv->ts);
+    fsgsbase_load(pv->fsgsbase);
     if (pv->dr[7] & DR7_ENABLES)
         debug_load(pv);
     selectors_load(pv);

@@ -78,7 +78,7 @@ static void hide(struct cpuid *c, uint32_t leaf)
         c->ecx &= ~F1C_X2APIC;
         c->edx &= ~(both | F1D_SEP);
     } else if (leaf == LEAF_STRUCTURED) {
-        c->ebx &= ~(F7B_FSGSBASE | F7B_SMEP | F7B_SMAP);
+        c->ebx &= ~(F7B_SMEP | F7B_SMAP);
     } else if (leaf == LEAF_EXT_FEATURES) {
         c->edx &= ~(both | FED_GB1);
     }
@@ -208,14 +208,14 @@ static bool read_cr(struct pv_vcpu *pv, unsigned number, uint64_t *value)
         *value = pv->direct.root[0].raw << PAGE_SHIFT;
         return true;
     case 4:
-        *value = CR4_GUEST;
+        *value = CR4_GUEST | (pv->fsgsbase ? CR4_FSGSBASE : 0);
         return true;
     default:
         return false;
     }
 }
 
-/* Only TS may change. CR4 may be written, and stays as it is. */
+/* Only TS may change, and FSGSBASE: all else that is written to CR4 is of no effect. */
 static bool write_cr(struct pv_vcpu *pv, unsigned number, uint64_t value)
 {
     switch (number) {
@@ -228,6 +228,9 @@ static bool write_cr(struct pv_vcpu *pv, unsigned number, uint64_t value)
         __atomic_store_n(&pv->vcpu->info->arch.cr2, value, __ATOMIC_RELAXED);
         return true;
     case 4:
+        if ((value & CR4_FSGSBASE & ~cpuid_machine_policy()->control.cr4_valid) != 0)
+            return false;
+        pv_cpu_set_fsgsbase(pv, value & CR4_FSGSBASE);
         return true;
     default:
         return false;

@@ -31,6 +31,8 @@ void pv_cpu_unload(void);
 /* Begins and ends the time in which its root is loaded. */
 void pv_cpu_begin(struct pv_vcpu *pv);
 void pv_cpu_end(void);
+/* CR4.FSGSBASE: whether the guest has RDFSBASE and the like. Its policy says whether they are there. */
+void pv_cpu_set_fsgsbase(struct pv_vcpu *pv, bool on);
 /* The selectors that are in DS, ES, FS and GS now. */
 void pv_cpu_selectors(uint16_t selector[PV_SELECTORS]);
 void pv_cpu_clear_selectors(void);
