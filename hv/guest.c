@@ -167,11 +167,15 @@ struct guest_result guest_cmpxchg(struct vcpu *v, gva_t va, void *old, const voi
 
 bool guest_copy_in(struct vcpu *v, void *to, uint64_t va, size_t len)
 {
+    if (v->pv != NULL)
+        return pv_edge_copy_in(v, to, va, len);
     return guest_read(v, gva_of(va), to, len, ACC_HYPERCALL).status == GUEST_OK;
 }
 
 bool guest_copy_out(struct vcpu *v, uint64_t va, const void *from, size_t len)
 {
+    if (v->pv != NULL)
+        return pv_edge_copy_out(v, va, from, len);
     return guest_write(v, gva_of(va), from, len, ACC_HYPERCALL).status == GUEST_OK;
 }
 

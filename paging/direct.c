@@ -386,6 +386,7 @@ void request_step(struct direct_vcpu *v)
 /* Releases what is on the list, then answers or goes on with the request. */
 static void next(struct direct_vcpu *v)
 {
+    quick_release(v);
     if (v->pendings > 0) {
         if (v->parking || (v->progress && v->budget == 0))
             give_way(v);
@@ -465,16 +466,17 @@ struct direct_verdict direct_end(struct direct_vcpu *v)
 struct direct_verdict direct_do(struct direct_vcpu *v, const struct direct_request *request,
                                 unsigned budget)
 {
-    switch (quick_update(v, request, budget)) {
-    case QUICK_DONE:
+    enum quick quick = QUICK_NOT;
+
+    if (!v->running && request->op == DIRECT_UPDATE)
+        quick = quick_update(v, request, budget);
+    else if (!v->running && request->op == DIRECT_ROOT)
+        quick = quick_root(v, request, budget);
+    if (quick == QUICK_DONE)
         return (struct direct_verdict){ .status = DIRECT_DONE, .unfinished = v->pendings > 0 };
-    case QUICK_NOT:
+    if (quick == QUICK_NOT)
         direct_begin(v, request, budget);
-        break;
-    case QUICK_GOES_ON:
-        break;
-    }
-    while (direct_step(v))
+    while (v->phase != PHASE_ASK && direct_step(v))
         continue;
     return direct_end(v);
 }

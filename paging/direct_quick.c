@@ -1,6 +1,6 @@
 /*
- * The usual case of direct paging in one go: entries whose frames nobody works on, and updates of
- * leaf tables.
+ * The usual case of direct paging in one go: references to frames that nobody works on, roots that
+ * are live, and updates of leaf tables.
  * What is done here is what the steps of the machine would do, in their order, each a swap of its
  * own; where one is in the way, what was taken is given back, and the machine begins from the start.
  */
@@ -34,6 +34,24 @@ static void drop(struct direct_vcpu *v, const struct entry_need *need, mfn_t tab
     if (!quick_drop(v, need))
         pending_push(v, need->mfn, need->want == TYPE_NONE ? PENDING_GENERAL : PENDING_FULL, table,
                      TYPE_L1);
+}
+
+/* The kind cannot change while its reference is held. A linear entry is counted in its own table too. */
+static bool release(struct direct_vcpu *v, const struct direct_pending *what)
+{
+    struct entry_need need = { .mfn = what->mfn, .want = TYPE_NONE };
+
+    if (what->mode == PENDING_CLEAN)
+        return false;
+    if (what->mode == PENDING_FULL)
+        need.want = type_kind(v->domain->machine, what->mfn);
+    return (need.want <= TYPE_L1 || need.want != what->level) && quick_drop(v, &need);
+}
+
+void quick_release(struct direct_vcpu *v)
+{
+    while (v->pendings > 0 && !v->broken && release(v, &v->pending[v->pendings - 1]))
+        v->pendings--;
 }
 
 static bool has_shadows(const struct direct_machine *m, mfn_t table)
@@ -74,14 +92,34 @@ static enum quick entry(struct direct_vcpu *v, const struct direct_request *r, u
     return QUICK_DONE;
 }
 
+/* The old root stays on the list until the processor has left it. */
+enum quick quick_root(struct direct_vcpu *v, const struct direct_request *r, unsigned budget)
+{
+    const struct direct_ask load = { .kind = DIRECT_ASK_LOAD, .mfn = r->mfn };
+    const struct entry_need need = { .mfn = r->mfn, .want = TYPE_L4 };
+    mfn_t                  *slot = &v->root[r->user], old = *slot;
+
+    if (mfn_eq(r->mfn, old) || !mfn_valid(r->mfn))
+        return QUICK_NOT;
+    quick_release(v);
+    if (v->pendings > 0 || v->broken || !quick_take(v->domain->machine, &need, r->owner->id))
+        return QUICK_NOT;
+    *slot = r->mfn;
+    direct_begin(v, r, budget);
+    request_decide(v, DIRECT_OK);
+    if (mfn_valid(old))
+        pending_push(v, old, PENDING_FULL, MFN_NONE, 0);
+    work_ask(v, load, PHASE_NEXT);
+    return QUICK_GOES_ON;
+}
+
 enum quick quick_update(struct direct_vcpu *v, const struct direct_request *r, unsigned budget)
 {
     struct direct_machine  *m = v->domain->machine;
     const struct entry_need table = { .mfn = r->mfn, .want = TYPE_L1 };
     enum quick              quick;
 
-    if (!m->quick || v->running || v->pendings > 0 || r->op != DIRECT_UPDATE ||
-        r->index >= DIRECT_ENTRIES || !quick_take(m, &table, r->owner->id))
+    if (!m->quick || v->pendings > 0 || r->index >= DIRECT_ENTRIES || !quick_take(m, &table, r->owner->id))
         return QUICK_NOT;
     v->budget = budget;
     quick = has_shadows(m, r->mfn) ? QUICK_NOT : entry(v, r, budget);

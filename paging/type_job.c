@@ -28,21 +28,6 @@ void work_get(struct direct_vcpu *v, struct type_job job)
         v->phase = job.general ? PHASE_READ : PHASE_FRAME;
 }
 
-/* The kind cannot change while the reference is held; a linear entry's is counted twice. */
-static bool put_at_once(struct direct_vcpu *v)
-{
-    const struct direct_machine *m = v->domain->machine;
-    struct entry_need            need = { .mfn = v->job.mfn, .want = TYPE_NONE };
-
-    if (v->job.mode == PENDING_CLEAN)
-        return false;
-    if (v->job.mode == PENDING_FULL)
-        need.want = type_kind(m, need.mfn);
-    if (need.want > TYPE_L1 && need.want == v->job.level)
-        return false;
-    return quick_drop(v, &need);
-}
-
 void work_put(struct direct_vcpu *v, struct direct_pending what)
 {
     v->job = (struct type_job){
@@ -54,10 +39,7 @@ void work_put(struct direct_vcpu *v, struct direct_pending what)
         .general = true,
         .typed = what.mode == PENDING_FULL,
     };
-    if (put_at_once(v))
-        job_end(v, false);
-    else
-        v->phase = what.mode == PENDING_GENERAL ? PHASE_PUT_FRAME : PHASE_PUT_READ;
+    v->phase = what.mode == PENDING_GENERAL ? PHASE_PUT_FRAME : PHASE_PUT_READ;
 }
 
 /* The job has come to its end. */

@@ -182,7 +182,7 @@ void pv_vcpu_run(struct vcpu *v)
     pv_cpu_load(pv);
     pv_cpu_begin(pv);
     while (vcpu_may_run_on(c, v)) {
-        if (!pv_drain(&pv->direct)) {
+        if (direct_unfinished(&pv->direct) && !pv_drain(&pv->direct)) {
             end_exit(c, pv, stat);
             continue;
         }
