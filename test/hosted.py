@@ -119,6 +119,17 @@ def fuzz_tests(programs, seconds):
              (fuzz_afl if "/afl/" in p else fuzz_libfuzzer)(p, s)) for p, s in each]
 
 
+def long_tests(soak, fuzzers, operations, seconds):
+    def worlds():
+        done = subprocess.run([soak, "--seed", "1", "--ops", str(operations), "--modes", "64,32,pae,off,la57"],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                              timeout=max(LIMIT, operations // 5000), check=False)
+        if done.returncode or f"{operations} operations, the worlds agree" not in done.stdout:
+            raise Failure(last_lines(done.stdout))
+
+    return fuzz_tests(fuzzers, seconds) + [(f"{operations} random operations agree (seed 1)", worlds)]
+
+
 def merge_tests(programs):
     """Adds to test/corpus what was found in build/ and shows something new."""
     def one(program):

@@ -4,6 +4,8 @@ Four outcomes, not two: success; skip, this machine lacks what the test needs; f
 error, the test itself is broken and says nothing about its subject. Errors count as failed.
 """
 
+import hashlib
+import os
 import sys
 import threading
 import time
@@ -16,6 +18,31 @@ class Skip(Exception):
 
 class Failure(Exception):
     pass
+
+
+class Passed:
+    """What has passed with the source as it is now, so that long tests go on where they were stopped."""
+
+    def __init__(self, path):
+        self.path = path
+        digest = hashlib.sha256()
+        for folder, folders, files in os.walk("."):
+            folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in ("build", "doc", "corpus"))
+            for name in sorted(files):
+                if not name.endswith(".md"):
+                    with open(os.path.join(folder, name), "rb") as f:
+                        digest.update(name.encode() + hashlib.sha256(f.read()).digest())
+        self.digest = digest.hexdigest()[:16]
+        try:
+            with open(path, encoding="utf-8") as f:
+                lines = [line.rstrip("\n").split(" ", 1) for line in f]
+        except FileNotFoundError:
+            lines = []
+        self.names = {name for of, name in lines if of == self.digest}
+
+    def add(self, name):
+        with open(self.path, "a", encoding="utf-8") as f:
+            f.write(f"{self.digest} {name}\n")
 
 
 class Report:
@@ -40,11 +67,17 @@ class Report:
                 sys.stdout.write(text)
                 sys.stdout.flush()
 
-    def run(self, tests, workers):
-        """Runs (name, function) pairs; the function returns, or raises Skip or Failure; all else is an error."""
+    def run(self, tests, workers, passed=None):
+        """
+        Runs (name, function) pairs; the function returns, or raises Skip or Failure; all else is an error.
+        What `passed` has is not run again.
+        """
         def one(test):
             name, function = test
             start = time.monotonic()
+            if passed and name in passed.names:
+                self.add("success", f"{name} (before)")
+                return
             try:
                 function()
                 outcome, detail = "success", ""
@@ -55,6 +88,8 @@ class Report:
             except Exception as e:  # pylint: disable=broad-except
                 outcome, detail = "error", f"{type(e).__name__}: {e}"
             self.add(outcome, name, detail, time.monotonic() - start)
+            if passed and outcome == "success":
+                passed.add(name)
 
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(one, tests))

@@ -2,7 +2,8 @@
 """Runs tests and ends with a line `N passed, N failed`: run.py GROUP [ARGUMENT...] [GROUP ...]
 
 Groups: hosted PROGRAM..., corpus PROGRAM..., soak PROGRAM, lint, fuzz PROGRAM... (TIME= seconds in all), merge PROGRAM...,
-system [PATTERN...] (only tests whose name has the pattern).
+system [PATTERN...] (only tests whose name has the pattern), long SOAK-PROGRAM FUZZ-PROGRAM... (OPS=, TIME=: what takes
+minutes each; what has passed with the same source is not run again).
 """
 
 import os
@@ -12,9 +13,9 @@ import sys
 sys.dont_write_bytecode = True
 import hosted  # noqa: E402
 import system  # noqa: E402
-from outcome import Failure, Report  # noqa: E402
+from outcome import Failure, Passed, Report  # noqa: E402
 
-GROUPS = ("hosted", "corpus", "soak", "lint", "fuzz", "merge", "system")
+GROUPS = ("hosted", "corpus", "soak", "lint", "fuzz", "merge", "system", "long")
 WORKERS = 2
 
 
@@ -54,6 +55,9 @@ def main():
             report.run(hosted.replay_tests(arguments), WORKERS)
         elif group == "merge":
             report.run(hosted.merge_tests(arguments), WORKERS)
+        elif group == "long":
+            report.run(hosted.long_tests(arguments[0], arguments[1:], int(os.environ["OPS"]), int(os.environ["TIME"])) +
+                       system.long_tests(), WORKERS, Passed("build/long-passed"))
         else:
             report.run(system.tests(arguments), WORKERS)
     return report.close()

@@ -505,6 +505,11 @@ def tests(patterns):
     return chosen
 
 
+def long_tests():
+    os.makedirs(WORK, exist_ok=True)
+    return list(LONG_TESTS)
+
+
 # What is known of QEMU 7.2's processor (doc/caveats.md) shows where it walks the guest's tables; not where we do.
 NO_TOGGLE_QUIRK = "reserved-without-P 0 accessed-on-fault 0 gigabyte-accessed 0 root-accessed 0"
 SOME_TOGGLE_QUIRK = r"reserved-without-P \d+ accessed-on-fault \d+ gigabyte-accessed \d+ root-accessed \d+"
@@ -689,7 +694,7 @@ TESTS = (
     ("whether task switches are intercepted is known", selftest("svm-task", 0, (r"svm-task: ok",), ("FAILED",))),
 )
 
-# Only by name, and in `make test-long`: each is a slice, so that one can go on where one stopped.
+# Only by name, and in `make test-long`: each is a slice, so that it goes on where it was stopped.
 LONG_TESTS = (
     *((f"the longest stretch of work is bounded with {mib} MiB while what is written is logged",
        stretches(mib, "-logged", 600, ("--at", "0.01", "dirty linux on", "--every", "100", "dirty linux clean")))

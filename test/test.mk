@@ -149,10 +149,13 @@ check: $(hosted_tests) $(replays) $B/test/explore $B/test/soak
 test: image tools guest $(hosted_tests) $(replays) $B/test/explore $B/test/soak $(bare_guest_elf) $(multiboot_elf) $(pv_elf)
 	@test/run.py hosted $(hosted_tests) $B/test/explore corpus $(replays) soak $B/test/soak lint system
 
-test-long: image tools guest lint $(hosted_tests) $B/test/explore $(bare_guest_elf) $(multiboot_elf) $(fuzzers) \
-    $(afl_fuzzers)
-	@TIME=$(TIME) EXPLORE=long test/run.py hosted $(hosted_tests) $B/test/explore lint fuzz $(fuzzers) $(afl_fuzzers) system \
-	    system "all bits of an entry" "a minute's work"
+# Goes on where it was stopped, if no source has changed meanwhile.
+test-long: OPS := 10000000
+test-long: TIME := 600
+test-long: image tools guest lint $(hosted_tests) $B/test/explore $B/test/soak-fast $(bare_guest_elf) $(multiboot_elf) \
+    $(pv_elf) $(fuzzers) $(afl_fuzzers)
+	@OPS=$(OPS) TIME=$(TIME) EXPLORE=long test/run.py hosted $(hosted_tests) $B/test/explore lint \
+	    long $B/test/soak-fast $(fuzzers) $(afl_fuzzers)
 
 # ---- fuzzing ----
 # Inputs worth keeping are in test/corpus, one folder for each target; make check replays them.
