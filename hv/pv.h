@@ -18,7 +18,7 @@
 #define PV_BUDGET     16   /* entries that one call into the page-type machine looks at */
 #define PV_BUDGET_NOW 1024 /* of a request that does not stop: a page of descriptors, twice */
 
-#define PV_PFN_NONE UINT64_MAX /* in the M2P */
+#define PV_PFN_NONE UINT64_MAX                               /* in the M2P */
 #define PV_PFN_MAX  (UINT64_C(1) << (P2M_BITS - PAGE_SHIFT)) /* what is not below it is no number */
 
 #define PV_RESERVED_START UINT64_C(0xffff800000000000) /* the hypervisor's: root slots 256 to 271 */
