@@ -11,9 +11,9 @@
 
 enum dirty_result {
     DIRTY_DONE,
-    DIRTY_AGAIN,  /* one step was done: call again */
-    DIRTY_WINDOW, /* of dirty_step: a part of the bitmap is complete; call again for the next */
-    DIRTY_REFUSED, /* on: logs already; else: does not log. Or it is being built, or dies */
+    DIRTY_AGAIN,     /* one step was done: call again */
+    DIRTY_WINDOW,    /* of dirty_step: a part of the bitmap is complete; call again for the next */
+    DIRTY_REFUSED,   /* on: logs already; else: does not log. Or it is being built, or dies */
     DIRTY_NO_MEMORY, /* of dirty_on: none for the shadows that a PV domain needs for it */
 };
 
