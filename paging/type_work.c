@@ -84,6 +84,15 @@ static bool is_empty_group(const struct direct_machine *m, mfn_t table, unsigned
     return any == 0;
 }
 
+static void store_descriptor(const struct direct_machine *m, mfn_t table, unsigned index,
+                             uint64_t descriptor)
+{
+    uint64_t *at = &table_entry(m, table, index)->raw;
+
+    if (__atomic_exchange_n(at, descriptor, __ATOMIC_SEQ_CST) != descriptor)
+        dirty_note(m->phys, table);
+}
+
 static void visit_segments(struct direct_vcpu *v, struct type_level *t)
 {
     const struct direct_machine *m = v->domain->machine;
@@ -99,11 +108,8 @@ static void visit_segments(struct direct_vcpu *v, struct type_level *t)
             return;
         }
         /* Only the second pass changes anything: nothing is refused any more. */
-        if (t->cursor >= DIRECT_ENTRIES && descriptor_adjusted(descriptor) != descriptor) {
-            __atomic_store_n(&table_entry(m, t->table, index)->raw, descriptor_adjusted(descriptor),
-                             __ATOMIC_SEQ_CST);
-            dirty_note(m->phys, t->table);
-        }
+        if (t->cursor >= DIRECT_ENTRIES)
+            store_descriptor(m, t->table, index, descriptor_adjusted(descriptor));
         t->cursor++;
     }
     if (t->cursor == 2 * DIRECT_ENTRIES)
