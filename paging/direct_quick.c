@@ -119,7 +119,8 @@ enum quick quick_update(struct direct_vcpu *v, const struct direct_request *r, u
     const struct entry_need table = { .mfn = r->mfn, .want = TYPE_L1 };
     enum quick              quick;
 
-    if (!m->quick || v->pendings > 0 || r->index >= DIRECT_ENTRIES || !quick_take(m, &table, r->owner->id))
+    if (!m->quick || v->pendings > 0 || r->index >= DIRECT_ENTRIES ||
+        !quick_take(m, &table, r->owner->id))
         return QUICK_NOT;
     v->budget = budget;
     quick = has_shadows(m, r->mfn) ? QUICK_NOT : entry(v, r, budget);
