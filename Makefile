@@ -10,7 +10,7 @@ MAKEFLAGS += --no-builtin-rules
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wcast-qual -Wvla -Werror
 # The image is position independent and linked where the PV ABI reserves room for a hypervisor;
 # everything hidden, so that every reference is relative to RIP.
-FREESTANDING := -ffreestanding -mgeneral-regs-only -mno-red-zone -fno-stack-protector -fpie \
+FREESTANDING := -O3 -ffreestanding -mgeneral-regs-only -mno-red-zone -fno-stack-protector -fpie \
     -fvisibility=hidden -fcf-protection=none -fno-asynchronous-unwind-tables -fno-omit-frame-pointer \
     -fno-optimize-sibling-calls -include x86/visibility.h
 CFLAGS  := -std=gnu11 -O2 -g $(WARN)
