@@ -68,20 +68,39 @@ static void count_entry(struct direct_vcpu *v)
 }
 
 /* Entries that are looked at together where all are zero; they count as one. */
-#define EMPTY_AT_ONCE 8
+#define EMPTY_FEW  8u
+#define EMPTY_MANY 32u
 
-/* True if the aligned group of entries from `first` on says nothing, and needs nothing. */
-static bool is_empty_group(const struct direct_machine *m, mfn_t table, unsigned first)
+static uint64_t any_of_few(const uint64_t *entry)
+{
+    uint64_t any = 0;
+
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < EMPTY_FEW; i++)
+        any |= __atomic_load_n(entry + i, __ATOMIC_RELAXED);
+    return any;
+}
+
+/* How many entries from `first` on, an aligned group, say nothing and need nothing; 0: look at each. */
+static unsigned empty_from(const struct direct_machine *m, mfn_t table, unsigned first)
 {
     const uint64_t *entry = &table_entry(m, table, first)->raw;
-    uint64_t        any = 0;
 
-    if (first % EMPTY_AT_ONCE != 0)
-        return false;
-#pragma GCC unroll 8
-    for (unsigned i = 0; i < EMPTY_AT_ONCE; i++)
-        any |= __atomic_load_n(entry + i, __ATOMIC_RELAXED);
-    return any == 0;
+    if (first % EMPTY_FEW != 0 || any_of_few(entry) != 0)
+        return 0;
+    if (first % EMPTY_MANY != 0 ||
+        (any_of_few(entry + EMPTY_FEW) | any_of_few(entry + 2 * EMPTY_FEW) |
+         any_of_few(entry + 3 * EMPTY_FEW)) != 0)
+        return EMPTY_FEW;
+    return EMPTY_MANY;
+}
+
+/* The same of those that end before `end`. */
+static unsigned empty_before(const struct direct_machine *m, mfn_t table, unsigned end)
+{
+    if (end >= EMPTY_MANY && empty_from(m, table, end - EMPTY_MANY) == EMPTY_MANY)
+        return EMPTY_MANY;
+    return end >= EMPTY_FEW && empty_from(m, table, end - EMPTY_FEW) != 0 ? EMPTY_FEW : 0;
 }
 
 static void store_descriptor(const struct direct_machine *m, mfn_t table, unsigned index,
@@ -162,9 +181,11 @@ static void visit_up(struct direct_vcpu *v, struct type_level *t)
     const struct direct_machine *m = v->domain->machine;
 
     while (t->cursor < DIRECT_ENTRIES && !must_stop(v)) {
-        if (!t->half && is_empty_group(m, t->table, t->cursor)) {
+        unsigned empty = t->half ? 0 : empty_from(m, t->table, t->cursor);
+
+        if (empty != 0) {
             count_entry(v);
-            t->cursor += EMPTY_AT_ONCE;
+            t->cursor = (uint16_t)(t->cursor + empty);
             continue;
         }
 
@@ -220,9 +241,11 @@ static void visit_down(struct direct_vcpu *v, struct type_level *t)
         return;
     }
     while (t->cursor > 0 && !must_stop(v)) {
-        if (t->cursor >= EMPTY_AT_ONCE && is_empty_group(m, t->table, t->cursor - EMPTY_AT_ONCE)) {
+        unsigned empty = empty_before(m, t->table, t->cursor);
+
+        if (empty != 0) {
             count_entry(v);
-            t->cursor -= EMPTY_AT_ONCE;
+            t->cursor = (uint16_t)(t->cursor - empty);
             continue;
         }
         unsigned index = --t->cursor;
