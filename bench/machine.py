@@ -11,6 +11,7 @@ COUNTER = os.path.join(OUT, "count.so")
 IMAGE = os.path.join(BUILD, "umbra.elf64")
 KERNEL = os.path.join(BUILD, "guest", "vmlinuz")
 RAMDISK = os.path.join(OUT, "ramdisk.cpio")
+KVM_RAMDISK = os.path.join(OUT, "kvm.cpio")
 ROUND_TRIPS = os.path.join(BUILD, "test", "guests", "round-trips.elf")
 
 CPU = "EPYC,-smap"
@@ -36,7 +37,7 @@ def symbols():
 def counter(record, kind, profile=None):
     """The -plugin argument. `profile` is (file, number of a region)."""
     words = [COUNTER, f"out={record}"]
-    if kind != "bare":
+    if kind in KINDS:
         at = symbols()
         words += [f"host={at['text_start']:x}-{at['text_end']:x}", f"domains={at['domains']:x}",
                   f"phys={at['machine_phys']:x}", f"svm={at['svm_kind_names']:x}",
@@ -74,8 +75,17 @@ def on_the_processor(plugin):
             "-plugin", plugin, "-kernel", KERNEL, "-initrd", RAMDISK, "-append", f"console=ttyS0 {WORDS}"]
 
 
+def under_kvm(npt, plugin):
+    """The outer Linux has KVM and QEMU in its ramdisk: kvm.py."""
+    return ["qemu-system-x86_64", "-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-cpu", CPU,
+            "-m", "2048", "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", *STEADY,
+            "-plugin", plugin, "-kernel", KERNEL, "-initrd", KVM_RAMDISK, "-append",
+            "console=ttyS0 nokaslr norandmaps no_timer_check mitigations=off randomize_kstack_offset=off panic=-1"
+            f" quiet npt={npt}"]
+
+
 class Run:
-    """A run that goes on beside others; its record grows by a line for each part of the workload."""
+    """A run of Umbra's, of the bare processor's or of KVM's, beside others; its record grows by a line for each part of the workload."""
 
     def __init__(self, name, kind, profile=None):
         self.name = name
@@ -86,6 +96,8 @@ class Run:
         plugin = counter(self.record, kind, profile)
         if kind == "bare":
             command = on_the_processor(plugin)
+        elif kind.startswith("kvm-npt"):
+            command = under_kvm(kind[-1], plugin)
         else:
             # Region 11 is the second half of a part.
             only = f" bench.only={10 if profile[1] == 11 else profile[1]}" if profile else ""

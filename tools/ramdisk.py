@@ -36,7 +36,8 @@ def main():
     applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
     archive = Archive()
 
-    for folder in ("bin", "dev", "etc", "proc", "root", "run", "sys", "tmp"):
+    made = {"bin", "dev", "etc", "proc", "root", "run", "sys", "tmp"}
+    for folder in sorted(made):
         archive.add(folder, stat.S_IFDIR | 0o755)
     archive.add("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
     archive.add("dev/null", stat.S_IFCHR | 0o666, device=(1, 3))
@@ -45,6 +46,11 @@ def main():
     for applet in sorted(set(applets) - {"busybox"}):
         archive.add(f"bin/{applet}", stat.S_IFLNK | 0o777, b"busybox")
     for path, file in files.items():
+        parts = path.strip("/").split("/")
+        for folder in ("/".join(parts[:i]) for i in range(1, len(parts))):
+            if folder not in made:
+                archive.add(folder, stat.S_IFDIR | 0o755)
+                made.add(folder)
         with open(file, "rb") as f:
             archive.add(path.lstrip("/"), stat.S_IFREG | 0o755, f.read())
 
