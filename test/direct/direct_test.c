@@ -433,7 +433,7 @@ static void what_is_left_is_released_by_whatever_comes_next(void **state)
     for (unsigned i = 0; i < 20; i++)
         *world_entry(&w, 1, i) = ENTRY(2, RW);
     assert_int_equal(on(DIRECT_PIN, 1, TYPE_L2), DIRECT_DONE);
-    v = direct_do(&w.vcpu[0], &unpin, 70); /* what is empty counts little */
+    v = direct_do(&w.vcpu[0], &unpin, 15);
     assert_int_equal(v.status, DIRECT_DONE);
     assert_true(v.unfinished && direct_unfinished(&w.vcpu[0]));
     assert_true(type_of(1).partial);
