@@ -57,9 +57,10 @@ def ratio(cost, peers):
 
 
 def verdict(cost, bar):
+    """Entries are compared as they are shown: a timer's tick now and then is not the operation's."""
     if not cost or not bar:
         return "-"
-    words = ["met" if is_met else "**missed**" for is_met in (cost.entries <= bar[0], cost.hypervisor <= bar[1])]
+    words = ["met" if is_met else "**missed**" for is_met in (round(cost.entries, 2) <= bar[0], cost.hypervisor <= bar[1])]
     return f"{number(bar[0])} {words[0]} / {number(bar[1])} {words[1]}"
 
 

@@ -196,12 +196,22 @@ void vcpu_kick(struct vcpu *v);  /* an event has come for it */
 bool vcpu_upcall(const struct vcpu *v, uint8_t *vector);
 
 /* Whether there is one; asked before each entry. */
+static inline bool vcpu_has_vector_upcall(const struct vcpu *v)
+{
+    return v->domain->callback_vector != 0 &&
+           __atomic_load_n(&v->info->evtchn_upcall_pending, __ATOMIC_SEQ_CST) != 0;
+}
+
+/* The same of a PV guest, which masks events itself. */
+static inline bool vcpu_has_event_upcall(const struct vcpu *v)
+{
+    return __atomic_load_n(&v->info->evtchn_upcall_mask, __ATOMIC_SEQ_CST) == 0 &&
+           __atomic_load_n(&v->info->evtchn_upcall_pending, __ATOMIC_SEQ_CST) != 0;
+}
+
 static inline bool vcpu_has_upcall(const struct vcpu *v)
 {
-    if (v->pv != NULL ? __atomic_load_n(&v->info->evtchn_upcall_mask, __ATOMIC_SEQ_CST) != 0
-                      : v->domain->callback_vector == 0)
-        return false;
-    return __atomic_load_n(&v->info->evtchn_upcall_pending, __ATOMIC_SEQ_CST) != 0;
+    return v->pv != NULL ? vcpu_has_event_upcall(v) : vcpu_has_vector_upcall(v);
 }
 
 /* Called by the edge right before it enters the guest: time and runstate areas, if stale. */

@@ -62,16 +62,29 @@ int64_t hc_dispatch(struct vcpu *v, struct hypercall *h)
     return table[h->nr](v, h);
 }
 
+static enum hypercall_outcome outcome(struct hypercall *h, int64_t result)
+{
+    h->result = result;
+    return result == HC_AGAIN ? HYPERCALL_AGAIN : HYPERCALL_DONE;
+}
+
+/* Apart from the rest, which needs to keep nothing over the call. */
+static __attribute__((noinline)) enum hypercall_outcome run_traced(struct vcpu      *v,
+                                                                   struct hypercall *h)
+{
+    uint64_t               first = h->arg[0];
+    enum hypercall_outcome o = outcome(h, hc_dispatch(v, h));
+
+    if (o == HYPERCALL_DONE)
+        trace(TRACE_HYPERCALL, v, h->nr, first, (uint64_t)h->result);
+    return o;
+}
+
 enum hypercall_outcome hypercall_run(struct vcpu *v, struct hypercall *h)
 {
-    uint64_t first = h->arg[0];
-    int64_t  result = hc_dispatch(v, h);
-
-    if (result == HC_AGAIN)
-        return HYPERCALL_AGAIN;
-    h->result = result;
-    trace(TRACE_HYPERCALL, v, h->nr, first, (uint64_t)result);
-    return HYPERCALL_DONE;
+    if (__builtin_expect(trace_enabled, 0))
+        return run_traced(v, h);
+    return outcome(h, hc_dispatch(v, h));
 }
 
 int64_t hc_own_domain(const struct vcpu *v, uint16_t id)

@@ -41,13 +41,16 @@ static uint8_t view_of(const struct paging_regs *r)
                      (r->cr4 & CR4_SMAP ? PT_VIEW_SMAP : 0) | (r->cr4 & CR4_PSE ? PT_VIEW_PSE : 0));
 }
 
-static struct pt_mode mode_with_view(const struct paging_domain *d, enum pt_format format,
-                                     uint8_t view)
+/* Most changes of a view leave the rest of a mode, which is long, as it is. */
+static void set_mode(const struct paging_domain *d, struct pt_mode *mode, enum pt_format format,
+                     uint8_t view)
 {
-    struct pt_mode mode = *mode_of(d, format, view);
-
-    mode.view = view;
-    return mode;
+    if (mode->format == format && mode->view == view && mode->entry_bytes != 0)
+        return;
+    if (mode->entry_bytes == 0 || mode->format != format ||
+        mode_of(d, format, mode->view) != mode_of(d, format, view))
+        *mode = *mode_of(d, format, view);
+    mode->view = view;
 }
 
 /* ---- slots ---- */
@@ -191,6 +194,27 @@ static struct wanted wanted_of(const struct paging_domain *d, const struct pagin
         w.count = 1;
     }
     return w;
+}
+
+/*
+ * The root in use is for the same tables as long as CR3 is, unless registers were only noted: a
+ * change of the p2m empties it.
+ */
+static struct wanted wanted_next(const struct paging_vcpu *v, const struct paging_regs *r,
+                                 const uint64_t pdpte[4])
+{
+    const struct paging_root *now = &v->root[v->current];
+    enum pt_format            format = format_of(r);
+
+    if (v->noted || format == PT_PAE || r->cr3 != v->regs.cr3 || !now->used || now->empty ||
+        now->format != format)
+        return wanted_of(v->domain, r, pdpte);
+    return (struct wanted){
+        .format = (uint8_t)format,
+        .view = view_key(format, view_of(r)),
+        .guest = { now->guest[0], MFN_NONE, MFN_NONE, MFN_NONE },
+        .count = now->count,
+    };
 }
 
 static bool slot_is(const struct paging_root *r, const struct wanted *w)
@@ -412,16 +436,16 @@ struct verdict paging_set_regs(struct paging_locked p, struct paging_vcpu *v,
     if (format == PT_PAE && latches(v, regs) && !root_latch(v, regs, pdpte))
         return verdict_of(&c, VERDICT_INJECT);
     if (d->kind == PAGING_SHADOW) {
-        struct wanted w = wanted_of(d, regs, pdpte);
+        struct wanted w = wanted_next(v, regs, pdpte);
 
         if (!root_install(&c, v, &w)) /* until it is, the guest goes on with what it had */
             return verdict_unready(&c);
     }
     __builtin_memcpy(v->pdpte, pdpte, sizeof(pdpte));
     v->regs = *regs;
-    if (v->mode.format != format || v->mode.view != view_of(regs) || v->mode.entry_bytes == 0)
-        v->mode = mode_with_view(d, format, view_of(regs));
+    set_mode(d, &v->mode, format, view_of(regs));
     v->cr3_loaded = false;
+    v->noted = false;
     return verdict_of(&c, VERDICT_RETRY);
 }
 
@@ -539,8 +563,9 @@ struct verdict root_restore(struct change *c, struct paging_vcpu *v)
 
 void paging_note_regs(struct paging_locked p, struct paging_vcpu *v, const struct paging_regs *regs)
 {
+    v->noted = true;
     v->regs = *regs;
-    v->mode = mode_with_view(p.domain, format_of(regs), view_of(regs));
+    set_mode(p.domain, &v->mode, format_of(regs), view_of(regs));
     if (v->mode.format == PT_PAE)
         (void)root_latch(v, regs, v->pdpte);
 }

@@ -141,9 +141,11 @@ must_check bool lapic_pending(const struct lapic *apic, uint8_t *vector);
 /* Whether any is requested at all, to be taken now or later; asked before each entry. */
 static inline bool lapic_requested(const struct lapic *apic)
 {
-    const uint32_t *irr = apic->irr;
+    uint64_t pair[4];
 
-    return (irr[0] | irr[1] | irr[2] | irr[3] | irr[4] | irr[5] | irr[6] | irr[7]) != 0;
+    _Static_assert(sizeof(pair) == sizeof(apic->irr), "two words at a time");
+    __builtin_memcpy(pair, apic->irr, sizeof(pair));
+    return (pair[0] | pair[1] | pair[2] | pair[3]) != 0;
 }
 void lapic_accept(struct lapic *apic, uint8_t vector); /* IRR to ISR */
 

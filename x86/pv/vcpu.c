@@ -150,14 +150,17 @@ static enum pv_kind leave(struct pv_vcpu *pv)
 
 /* ---- the loop ---- */
 
+/* What is done before the first entry of a turn. */
+static struct pv_stat no_exit;
+
 static void end_exit(struct cpu *c, struct pv_vcpu *pv, struct pv_stat *stat)
 {
     uint64_t now = rdtsc(), stretch = now - c->stretch_start;
 
-    if (stat)
-        stat->ticks += stretch;
+    stat->ticks += stretch;
     if (stretch > c->stretch_max)
-        preemption_longest(c, stretch, stat ? pv_kind_names[stat - pv->stat] : "a first entry");
+        preemption_longest(c, stretch,
+                           stat != &no_exit ? pv_kind_names[stat - pv->stat] : "a first entry");
     c->stretch_start = now;
 }
 
@@ -168,7 +171,7 @@ static void before_entry(struct vcpu *v)
         vcpu_before_entry(v);
     if (v->pv->selectors_refused)
         pv_bounce_failsafe(v->pv);
-    if (v->pv->callback[PV_CALLBACK_EVENT].address != 0 && vcpu_has_upcall(v))
+    if (v->pv->callback[PV_CALLBACK_EVENT].address != 0 && vcpu_has_event_upcall(v))
         pv_bounce_event(v->pv);
 }
 
@@ -176,7 +179,7 @@ void pv_vcpu_run(struct vcpu *v)
 {
     struct pv_vcpu *pv = v->pv;
     struct cpu     *c = this_cpu();
-    struct pv_stat *stat = NULL; /* of the exit whose work goes on */
+    struct pv_stat *stat = &no_exit; /* of the exit whose work goes on */
 
     c->current = v;
     pv_cpu_load(pv);

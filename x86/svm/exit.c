@@ -136,7 +136,7 @@ const char *svm_kind_name(enum svm_kind kind)
 }
 
 /* An invalid VMCB or a code that was never asked for: ours to explain, the domain's to bear. */
-static void unexpected(struct machine_vcpu *m)
+static __attribute__((noinline)) void unexpected(struct machine_vcpu *m)
 {
     const struct vmcb *b = m->vmcb;
 

@@ -81,34 +81,41 @@ static uint64_t tag_of(gva_t va, bool user)
     return (va.raw & ~PAGE_MASK) | (user ? SVM_CODE_USER : 0);
 }
 
-/* Of the control registers what a fetch in 64-bit mode depends on. */
-static struct paging_regs walk_regs(const struct machine_vcpu *m)
+/* A fetch in 64-bit mode is the same by both: what it depends on of the control registers. */
+static bool walks_alike(const struct paging_regs *a, const struct paging_regs *b)
 {
-    const struct paging_regs *r = &m->vcpu->paging.regs;
+    uint64_t differs = (a->cr0 ^ b->cr0) & CR0_PG;
 
-    return (struct paging_regs){
-        .cr0 = r->cr0 & CR0_PG,
-        .cr3 = r->cr3,
-        .cr4 = r->cr4 & (CR4_PAE | CR4_LA57 | CR4_SMEP),
-        .efer = r->efer & (EFER_LMA | EFER_NXE),
-    };
+    differs |= a->cr3 ^ b->cr3;
+    differs |= (a->cr4 ^ b->cr4) & (CR4_PAE | CR4_LA57 | CR4_SMEP);
+    differs |= (a->efer ^ b->efer) & (EFER_LMA | EFER_NXE);
+    return differs == 0;
 }
 
 /* The page that a walk which was kept leads to, if it would lead there now; else NULL. */
 static const uint8_t *walked_before(struct machine_vcpu *m, gva_t va, bool user)
 {
-    const struct svm_walked  *w = walked_slot(m, va);
-    const struct paging_regs *then = &w->regs;
-    struct paging_regs        now = walk_regs(m);
+    const struct svm_walked *w = walked_slot(m, va);
 
     if (w->tag != tag_of(va, user) || w->lowered != m->vcpu->domain->paging.lowered ||
-        then->cr3 != now.cr3 || then->cr4 != now.cr4 || then->cr0 != now.cr0 ||
-        then->efer != now.efer)
+        !walks_alike(&w->regs, &m->vcpu->paging.regs))
         return NULL;
     for (unsigned i = 0; i < w->levels; i++)
         if (__atomic_load_n(w->entry[i], __ATOMIC_RELAXED) != w->value[i])
             return NULL;
     return w->page;
+}
+
+const uint8_t *fetch_walked(struct machine_vcpu *m)
+{
+    gva_t          va = gva_of(m->vmcb->rip);
+    unsigned       at = (unsigned)(va.raw & PAGE_MASK);
+    const uint8_t *page;
+
+    if (!regs_is_64bit(m) || at > PAGE_SIZE - INSN_BYTES_MAX)
+        return NULL;
+    page = walked_before(m, va, m->vmcb->cpl == 3);
+    return page ? page + at : NULL;
 }
 
 static bool is_page(struct paging_reach r, const uint8_t *page)
@@ -124,7 +131,7 @@ static void keep_walk(struct machine_vcpu *m, gva_t va, bool user, const uint8_t
     struct paging_view   view;
 
     paging_view(lock, &m->vcpu->paging, va, &view);
-    *w = (struct svm_walked){ .regs = walk_regs(m), .lowered = d->paging.lowered };
+    *w = (struct svm_walked){ .regs = m->vcpu->paging.regs, .lowered = d->paging.lowered };
     for (unsigned i = 0; i < view.count; i++) {
         struct paging_reach r;
 

@@ -45,6 +45,15 @@ static inline const uint8_t *fetch_cached(const struct machine_vcpu *m)
     return slot->tag == tag ? slot->page + (rip & PAGE_MASK) : NULL;
 }
 
+/* The same under nested paging, by a walk that was kept. */
+must_check const uint8_t *fetch_walked(struct machine_vcpu *m);
+
+/* The same under either. */
+static inline const uint8_t *fetch_known(struct machine_vcpu *m)
+{
+    return m->nested ? fetch_walked(m) : fetch_cached(m);
+}
+
 /*
  * At most `want` bytes (1 to 15) of code from RIP + offset, as many as their page has; 0 if they
  * cannot be fetched.
@@ -94,7 +103,7 @@ static inline unsigned insn_plain_length(enum insn_kind kind, uint32_t bytes)
  */
 must_check static inline unsigned insn_plain(struct machine_vcpu *m, enum insn_kind kind)
 {
-    const uint8_t *code = fetch_cached(m);
+    const uint8_t *code = fetch_known(m);
     unsigned       length = 0;
     uint32_t       bytes;
 
@@ -115,9 +124,9 @@ struct insn_cr {
  * Is it one at RIP, without prefixes but one that names R8 to R15 (REX.B alone)? 0F 20 and 0F 22;
  * the operand is a register whatever ModRM.mod is: APM vol. 3, MOV CRn.
  */
-must_check static inline bool insn_plain_cr(const struct machine_vcpu *m, struct insn_cr *cr)
+must_check static inline bool insn_plain_cr(struct machine_vcpu *m, struct insn_cr *cr)
 {
-    const uint8_t *code = fetch_cached(m);
+    const uint8_t *code = fetch_known(m);
     uint32_t       bytes;
     bool           rex;
 

@@ -248,16 +248,13 @@ static void intercept_exceptions(struct machine_vcpu *m, bool all)
     }
 }
 
-void task_set_guards(struct machine_vcpu *m)
+static __attribute__((noinline)) void change_guards(struct machine_vcpu *m, bool wanted)
 {
-    const struct paging_regs *r = &m->vcpu->paging.regs;
-    struct paging_locked      lock = domain_lock(m->vcpu->domain);
-    struct vmcb              *b = m->vmcb;
-    bool                      had = m->guards;
+    struct paging_locked lock = domain_lock(m->vcpu->domain);
+    struct vmcb         *b = m->vmcb;
 
-    m->guards =
-        !m->nested && !svm_task_switches_seen() && (r->cr0 & CR0_PE) && !(r->efer & EFER_LMA);
-    if (m->guards) {
+    m->guards = wanted;
+    if (wanted) {
         gva_t va[PAGING_GUARDS];
 
         svm_cpu_save_segments(m->vcpu);
@@ -265,10 +262,20 @@ void task_set_guards(struct machine_vcpu *m)
         va[1] = gva_of((uint32_t)(b->tr.base +
                                   (b->tr.attributes & TSS_32 ? TASK_BYTES - 1 : TASK16_BYTES - 1)));
         paging_guard_set(lock, &m->vcpu->paging, va);
-    } else if (had) {
+    } else {
         task_end_lift(m);
         paging_guard_set(lock, &m->vcpu->paging, NULL);
     }
+}
+
+void task_set_guards(struct machine_vcpu *m)
+{
+    const struct paging_regs *r = &m->vcpu->paging.regs;
+    bool                      wanted =
+        !(r->efer & EFER_LMA) && (r->cr0 & CR0_PE) && !m->nested && !svm_task_switches_seen();
+
+    if (wanted || m->guards)
+        change_guards(m, wanted);
 }
 
 void task_end_lift(struct machine_vcpu *m)

@@ -123,31 +123,34 @@ static void enter(struct machine_vcpu *m)
     m->cpu.gpr[REG_RSP] = b->rsp;
 }
 
+/* What is done before the first entry of a turn. */
+static struct svm_stat no_exit;
+
 /* The work for an exit ends now. */
 static void end_exit(struct cpu *cpu, struct svm_stat *stat, const struct machine_vcpu *m)
 {
     uint64_t now = rdtsc(), stretch = now - cpu->stretch_start;
 
-    if (stat)
-        stat->ticks += stretch;
+    stat->ticks += stretch;
     if (stretch > cpu->stretch_max)
         preemption_longest(cpu, stretch,
-                           stat ? svm_kind_name((enum svm_kind)(stat - m->stat)) : "a first entry");
+                           stat != &no_exit ? svm_kind_name((enum svm_kind)(stat - m->stat))
+                                            : "a first entry");
     cpu->stretch_start = now;
 }
 
 /* Nothing is to be injected now, and no window has to be opened or closed. */
 static bool quiet(const struct machine_vcpu *m)
 {
-    return !m->window_open && !lapic_requested(&m->msrs.lapic) && !vcpu_has_upcall(m->vcpu) &&
-           !platform_interrupt(m->vcpu);
+    return !m->window_open && !lapic_requested(&m->msrs.lapic) &&
+           !vcpu_has_vector_upcall(m->vcpu) && !platform_interrupt(m->vcpu);
 }
 
 void svm_vcpu_run(struct vcpu *v)
 {
     struct machine_vcpu *m = v->machine;
     struct cpu          *cpu = this_cpu();
-    struct svm_stat     *stat = NULL; /* of the exit whose work goes on */
+    struct svm_stat     *stat = &no_exit; /* of the exit whose work goes on */
 
     cpu->current = v;
     m->running = NULL; /* others of the domain may have lowered something meanwhile */
