@@ -27,12 +27,15 @@ static uint8_t masked(const struct pv_vcpu *pv)
     return __atomic_load_n(&pv->vcpu->info->evtchn_upcall_mask, __ATOMIC_RELAXED) != 0;
 }
 
-/* Xen's order: RCX, R11, then what is special, then what IRETQ would pop. */
-static struct bounce begin(const struct pv_vcpu *pv, const struct pv_trap *trap, const char *what)
+/* Xen's order: RCX, R11, then what is special, then what IRETQ would pop. The rest stays as it is. */
+static void begin(struct bounce *b, const struct pv_vcpu *pv, const struct pv_trap *trap,
+                  const char *what)
 {
-    return (struct bounce){
-        .trap = trap, .what = what, .words = 2, .word = { pv->regs.rcx, pv->regs.r11 }
-    };
+    b->trap = trap;
+    b->what = what;
+    b->words = 2;
+    b->word[0] = pv->regs.rcx;
+    b->word[1] = pv->regs.r11;
 }
 
 static void finish(struct pv_vcpu *pv, struct bounce *b)
@@ -80,8 +83,9 @@ static bool has_error(uint8_t vector)
 
 void pv_bounce_exception(struct pv_vcpu *pv, uint8_t vector, uint64_t error)
 {
-    struct bounce b = begin(pv, &pv->trap[vector], "an exception");
+    struct bounce b;
 
+    begin(&b, pv, &pv->trap[vector], "an exception");
     if (has_error(vector))
         b.word[b.words++] = error;
     finish(pv, &b);
@@ -89,8 +93,9 @@ void pv_bounce_exception(struct pv_vcpu *pv, uint8_t vector, uint64_t error)
 
 void pv_bounce_interrupt(struct pv_vcpu *pv, uint8_t vector)
 {
-    struct bounce b = begin(pv, &pv->trap[vector], "an INT instruction");
+    struct bounce b;
 
+    begin(&b, pv, &pv->trap[vector], "an INT instruction");
     finish(pv, &b);
 }
 
@@ -103,24 +108,26 @@ void pv_bounce_page_fault(struct pv_vcpu *pv, uint64_t address, uint64_t error)
 
 void pv_bounce_syscall(struct pv_vcpu *pv, enum pv_callback which)
 {
-    struct bounce b = begin(pv, &pv->callback[which], "a system call");
+    struct bounce b;
 
+    begin(&b, pv, &pv->callback[which], "a system call");
     finish(pv, &b);
 }
 
 void pv_bounce_event(struct pv_vcpu *pv)
 {
-    struct bounce b = begin(pv, &pv->callback[PV_CALLBACK_EVENT], "an event");
+    struct bounce b;
 
+    begin(&b, pv, &pv->callback[PV_CALLBACK_EVENT], "an event");
     finish(pv, &b);
 }
 
 void pv_bounce_failsafe(struct pv_vcpu *pv)
 {
-    struct bounce b =
-        begin(pv, &pv->callback[PV_CALLBACK_FAILSAFE], "a register that cannot be loaded");
-    uint16_t selector[PV_SELECTORS];
+    struct bounce b;
+    uint16_t      selector[PV_SELECTORS];
 
+    begin(&b, pv, &pv->callback[PV_CALLBACK_FAILSAFE], "a register that cannot be loaded");
     pv_cpu_selectors(selector);
     for (unsigned i = 0; i < PV_SELECTORS; i++)
         b.word[b.words++] = pv->selectors_refused ? pv->selector[i] : selector[i];
