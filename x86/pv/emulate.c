@@ -60,7 +60,11 @@ const struct insn *pv_instruction(const uint8_t *bytes, unsigned length)
 {
     static struct insn_cache cache; /* one processor runs the hypervisor */
     enum insn_status         status;
+    const struct insn       *insn =
+        length == INSN_BYTES_MAX ? insn_cached(&cache, INSN_MODE_64, bytes) : NULL;
 
+    if (insn)
+        return insn;
     return insn_lookup(&cache, INSN_MODE_64, bytes, length, &status);
 }
 

@@ -81,6 +81,21 @@ static enum emu_status write_memory(void *context, uint64_t linear, const void *
     return update(t, offset, old, value);
 }
 
+/* A whole entry, which is what a guest nearly always exchanges. */
+static enum emu_status exchange_entry(struct table_write *t, unsigned offset, uint64_t found,
+                                      void *old, const void *desired, bool *done)
+{
+    uint64_t wanted, value;
+
+    memcpy(&wanted, old, ENTRY_BYTES);
+    memcpy(&value, desired, ENTRY_BYTES);
+    *done = found == wanted;
+    if (*done)
+        return update(t, offset, found, value);
+    memcpy(old, &found, ENTRY_BYTES);
+    return EMU_OK;
+}
+
 static enum emu_status exchange_memory(void *context, uint64_t linear, void *old,
                                        const void *desired, unsigned length, bool *done)
 {
@@ -93,6 +108,8 @@ static enum emu_status exchange_memory(void *context, uint64_t linear, void *old
     if (!offset_of(t, linear, length, &offset))
         return EMU_FAULT;
     found = value = entry_at(t, offset);
+    if (length == ENTRY_BYTES)
+        return exchange_entry(t, offset, found, old, desired, done);
     part += offset % ENTRY_BYTES;
     *done = memcmp(part, old, length) == 0;
     if (!*done) {
