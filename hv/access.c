@@ -26,16 +26,10 @@ const char *access_name(enum access_type type)
     return names[type];
 }
 
-/* What is allowed but cannot be read would have to be stepped through. */
-static bool can_be_said(enum access_type type)
-{
-    return type == ACCESS_NONE || type > ACCESS_ALL || (type & ACCESS_READ) != 0;
-}
-
 bool access_by_name(const char *name, enum access_type *type)
 {
     for (unsigned i = 0; i <= ACCESS_DEFAULT; i++)
-        if (monitor_same(name, names[i]) && can_be_said((enum access_type)i)) {
+        if (monitor_same(name, names[i])) {
             *type = (enum access_type)i;
             return true;
         }
@@ -48,8 +42,13 @@ const char *access_refused(const struct domain *d)
         return "it is not there any more, or not yet";
     if (d->pv != NULL && !pv_is_shadowed(d))
         return "it runs on its own tables: give it shadow paging first";
-    if (d->paging.kind != PAGING_SHADOW)
-        return "nested tables cannot tell a walk from a write: give it shadow paging first";
+    return NULL;
+}
+
+const char *access_type_refused(const struct domain *d, enum access_type type)
+{
+    if (d->pv != NULL && type != ACCESS_NONE && type <= ACCESS_ALL && !(type & ACCESS_READ))
+        return "a PV guest is not stepped, as it would have to be where it must not read";
     return NULL;
 }
 
@@ -85,16 +84,17 @@ void access_tell(struct vcpu *v, const struct verdict *refusal, gva_t va, uint64
     enum access_type was = paging_access_get(domain_lock(d), gfn);
 
     if (d->access_told < ACCESS_TOLD_LINES) {
-        print("access: %s vcpu %u: %s at 0x%lx (linear 0x%lx), ", d->name, v->id, what(refusal),
-              refusal->gpa, va.raw);
+        print("access: %s vcpu %u: %s at 0x%lx", d->name, v->id, what(refusal), refusal->gpa);
+        if (d->paging.kind == PAGING_SHADOW)
+            print(" (linear 0x%lx)", va.raw);
         if (rip != 0)
-            print("rip 0x%lx", rip);
+            print(", rip 0x%lx", rip);
         else
-            print("for a hypercall or an instruction carried out");
-        print("; %s\n", refusal->promoted ? "is rwx now" : access_name(was));
+            print(", for a hypercall or an instruction carried out");
+        print("; %s\n", was == ACCESS_ALL ? "is rwx now" : access_name(was));
     }
     d->access_told++;
-    if (!refusal->promoted)
+    if (refusal->refused & ~access_bits(was))
         (void)relax(d, gfn);
 }
 

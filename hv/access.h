@@ -12,7 +12,8 @@
 
 /*
  * An access of this vCPU at the linear address `va` was forbidden (VERDICT_ACCESS); `rip` is where,
- * or 0 if the hypervisor made it for the guest. It can be made again at once.
+ * or 0 if the hypervisor made it for the guest. It can be made again at once. Under nested paging the
+ * linear address is not known.
  */
 void access_tell(struct vcpu *v, const struct verdict *refusal, gva_t va, uint64_t rip);
 
@@ -21,11 +22,13 @@ must_check struct paging_reach access_reach(struct vcpu *v, gva_t va, unsigned a
 
 /* Why this domain cannot be given rights now, in words; NULL: it can. */
 must_check const char *access_refused(const struct domain *d);
+/* The same for such rights. */
+must_check const char *access_type_refused(const struct domain *d, enum access_type type);
 
 /* What a right is called, as an operator writes it: n r w rw x rx wx rwx rx2rw n2rwx default. */
 must_check const char *access_name(enum access_type type);
 
-/* False: no such name, or one that no table of ours can say (w x wx). */
+/* False: no such name. */
 must_check bool access_by_name(const char *name, enum access_type *type);
 
 /*

@@ -48,7 +48,7 @@ const char *kind_refused(const struct domain *d, enum kind kind)
 {
     if (d->state == DOMAIN_DYING || d->state == DOMAIN_BUILDING)
         return "it is not there any more, or not yet";
-    if (kind != PAGED_SHADOW && d->paging.access.active)
+    if (kind == PAGED_DIRECT && d->paging.access.active)
         return "accesses are told of, which needs shadow paging (access DOM off ends it)";
     if (d->pv != NULL && kind == PAGED_DIRECT && d->paging.dirty.on)
         return "what it writes is logged, which needs shadow paging (dirty DOM off ends it)";

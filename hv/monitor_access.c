@@ -50,6 +50,11 @@ bool monitor_access(const struct monitor_words *w)
     }
     if (w->count == 3 || !access_by_name(w->word[w->count - 1], &type))
         return monitor_usage(w);
+    why = access_type_refused(d, type);
+    if (why) {
+        print("access: %s: %s\n", d->name, why);
+        return false;
+    }
     if (monitor_same(w->word[2], "all"))
         return w->count == 4 && type != ACCESS_DEFAULT ? access_change_default(d, type)
                                                        : monitor_usage(w);

@@ -160,9 +160,16 @@ static void close_last(struct paging_domain *d)
 /* Has the walk written to the frame? */
 static bool is_changed(const struct paging_domain *d, const struct paging_open *o, mfn_t mfn)
 {
-    return o->copy != 0 && mfn_valid(mfn) &&
-           __builtin_memcmp(phys_ptr(d->phys, mfn_of(o->copy)), phys_ptr(d->phys, mfn),
-                            PAGE_SIZE) != 0;
+    const uint64_t *then, *now;
+
+    if (o->copy == 0 || !mfn_valid(mfn))
+        return false;
+    then = phys_ptr(d->phys, mfn_of(o->copy));
+    now = phys_ptr(d->phys, mfn);
+    for (unsigned i = 0; i < PAGE_SIZE / sizeof(*now); i++)
+        if (then[i] != __atomic_load_n(&now[i], __ATOMIC_RELAXED))
+            return true;
+    return false;
 }
 
 struct verdict paging_step_done(struct paging_locked p, const struct paging_vcpu *v)

@@ -4,6 +4,7 @@ and patterns that its output has or has not."""
 
 import os
 import pty
+import random
 import re
 import select
 import shutil
@@ -44,15 +45,17 @@ def linux(test, name="linux", run="/work.sh", **keys):
     return config(test, name, KERNEL, ramdisk=RAMDISK, extra=extra, **{"memory": 512, "paging": "shadow", **keys})
 
 
-def watched(paging, before):
-    """All of Debian's memory may be read and fetched from, once it runs: each page that it then writes is told."""
+def watched(paging, before, rights="rx"):
+    """All of Debian's memory may be read and fetched from, once it runs: each page that it then writes is told. Or read
+    and written: each that it fetches from, which under nested paging nothing has to be stepped for."""
     def files():
         if paging == "pv":
             return [linux("access-pv", type="pv", paging=None)]
-        return [linux("access-shadow", paging=paging)]
-    return batch(files, limit=300, options=(*before, "--at", "2", "access linux all rx"), end="access linux; audit",
-                 has=(*WORKED, r"^access: linux vcpu 0: write at 0x[0-9a-f]+ \(linear 0x[0-9a-f]+\), rip 0x[0-9a-f]+; rx$",
-                      r"^access: linux: the default is rx, \d{4,} accesses told$"))
+        return [linux(f"access-{paging}", paging=paging)]
+    what, linear = "write" if rights == "rx" else "fetch", "" if paging == "nested" else r" \(linear 0x[0-9a-f]+\)"
+    return batch(files, limit=300, options=(*before, "--at", "2", f"access linux all {rights}"), end="access linux; audit",
+                 has=(*WORKED, rf"^access: linux vcpu 0: {what} at 0x[0-9a-f]+{linear}, rip 0x[0-9a-f]+; {rights}$",
+                      rf"^access: linux: the default is {rights}, \d{{{4 if rights == 'rx' else 3},}} accesses told$"))
 
 
 def bare(test, guest, name=None, **keys):
@@ -191,6 +194,77 @@ def log_dirty(paging, rounds, writes, seed):
             if len(pages) < writes / 3 or more or less or peeked != taken or again:
                 raise Failure(f"round {i}: {len(pages)} pages were written; {sorted(map(hex, less))} are missing, "
                               f"{sorted(map(hex, more))} too many; {len(peeked)} peeked at, {len(again)} after cleaning")
+    return run
+
+
+RIGHTS = {"n": 0, "r": 1, "w": 2, "rw": 3, "x": 4, "rx": 5, "wx": 6, "rwx": 7, "rx2rw": 5, "n2rwx": 0}
+READ, WRITE, FETCH = 1, 2, 4
+
+
+def forbidden(rights, frame, need, walk=False):
+    """What is told of an access, and what becomes of the rights."""
+    was = rights.get(frame, "rwx")
+    missing = need & ~RIGHTS[was]
+    if not missing:
+        return []
+    rights[frame] = "rw" if was == "rx2rw" and missing == WRITE else "rwx"
+    if rights[frame] == "rw":
+        return []
+    return [(frame, {READ: "walk", WRITE: "A or D set"}[need] if walk else
+             {READ: "read", WRITE: "write", FETCH: "fetch"}[need])]
+
+
+def watched_touch(rights, words, roots, tables):
+    """The same for one line of the guest watched."""
+    way, frame, need, marks = words[0], int(words[1], 16), {"read": READ, "write": WRITE, "fetch": FETCH}[words[2]], int(words[3], 16)
+    path = [roots[0], *tables] if way == "window" else roots
+    told = forbidden(rights, tables[2], WRITE) if marks & 0x80 else []
+    for table in path:
+        told += forbidden(rights, table, READ)  # the guest looks at its tables itself
+    for i, table in enumerate(path):
+        told += forbidden(rights, table, WRITE, True) if marks >> i & 1 else []
+    return told + forbidden(rights, frame, need)
+
+
+def watched_pages(paging, rounds, touches, seed, step_all=False):
+    """A guest touches pages with all kinds of rights, tables among them, in a known order: what is told is just that.
+    With `step_all` it must not write its root tables, so that under nested paging each instruction is stepped."""
+    def run():
+        name = f"{paging}{rounds}"
+        dice, given, options = random.Random(seed), [], []
+        tables, roots = [0x3000, 0x3001, 0x3002], [0x108, 0x109, 0x10a]
+        for i in range(rounds):
+            rights = {frame: dice.choice(list(RIGHTS)) for frame in range(0x1000, 0x1018)}
+            for table in tables:  # a shadow that is there already is no walk: only nested paging reads a table for certain
+                rights[table] = dice.choice([right for right, bits in RIGHTS.items() if bits & READ or paging == "nested"])
+            if step_all:
+                rights.update({root: dice.choice(["r", "rx"]) for root in roots})
+            given.append(rights)
+            commands = [f"access {name} 0x{gfn:x} {right}" for gfn, right in rights.items()]
+            for first in range(0, len(commands), 12):
+                options += ["--at", f"{i}.8", "; ".join(commands[first:first + 12])]
+            options += ["--at", f"{i + 1}.4", "audit", "--at", f"{i + 1}.45", f"access {name} off"]
+            if paging == "either":
+                options += [word for ms in ("0002", "0010") for word in ("--at", f"{i + 1}.{ms}", f"paging {name} other")]
+        status, output = umbra(["run", "--batch", "--limit", "300", "--icount", *options, "--at-end", "stretch; audit",
+                                bare(name, "watched", name=name, paging="nested" if paging == "either" else paging,
+                                     extra=f"{rounds} {touches} {seed}")], 300)
+        judge(status, output, 0, (r"^watched: ok$", rf"^watched: roots {' '.join(map(hex, roots))}$",
+                                  r"longest stretch [a-z ]+: \d{1,5} ticks"), ("FAILED", r"audit: [1-9]\d* violations"))
+        lines = [(int(at, 16) >> 12, what) for what, at in
+                 re.findall(rf"^access: {name} vcpu 0: (.*) at (0x[0-9a-f]+)", output, re.MULTILINE)]
+        for i, rights in enumerate(given):
+            hard = [told for table in tables for told in forbidden(rights, table, READ, True)]
+            groups = [("a program", hard)] + [(text, watched_touch(rights, text.split(), roots, tables)) for text in re.findall(
+                rf"^watched: round {i:#x} (.*)$", output, re.MULTILINE)]
+            if len(groups) != touches + 1:
+                raise Failure(f"round {i}: {len(groups)} touches\n{tail(output)}")
+            for text, told in groups:
+                got, lines = lines[:len(told)], lines[len(told):]
+                if sorted(got) != sorted(told):
+                    raise Failure(f"round {i}, {text}: {told} should be told, not {got}; {rights} {groups[0]}\n{tail(output, 250)}")
+        if lines:
+            raise Failure(f"{lines} were told as well\n{tail(output)}")
     return run
 
 
@@ -568,6 +642,10 @@ TESTS = (
            options=("--every", "400", "blow 1", "--every", "6000", "audit"),
            has=(*WORKED, r"^blow: linux begins generation \d\d+ of its tables"))),
     ("what an operator forbids Debian to write is told, and it goes on, under shadow paging", watched("shadow", ())),
+    ("what an operator forbids Debian to fetch is told, and it goes on, under nested paging", watched("nested", (), "rw")),
+    *((f"accesses that are forbidden are told once each, in their order, under {paging} paging", watched_pages(paging, 4, 60, 3))
+      for paging in ("shadow", "nested", "either")),
+    ("accesses that are forbidden are told, with each instruction stepped", watched_pages("nested", 2, 30, 4, True)),
     *((f"log-dirty tells the pages that a guest has written under {paging} paging", log_dirty(paging, 3, 200, 1))
       for paging in ("shadow", "nested", "either", "pv")),
     *((f"Debian works its memory while what it writes is logged and taken every 100 ms under {paging} paging",

@@ -29,6 +29,7 @@
 #define SVM_LTR         (1u << 13)
 #define SVM_RDPMC       (1u << 15)
 #define SVM_CPUID       (1u << 18)
+#define SVM_SWINT       (1u << 21)
 #define SVM_INVD        (1u << 22)
 #define SVM_HLT         (1u << 24)
 #define SVM_INVLPG      (1u << 25)
@@ -83,6 +84,7 @@
 #define SVM_NPF_PRESENT (1ull << 0)
 #define SVM_NPF_WRITE   (1ull << 1)
 #define SVM_NPF_FETCH   (1ull << 4)
+#define SVM_NPF_WALK    (1ull << 33) /* the processor was walking the guest's tables */
 
 /* EXITINFO1 of IOIO, APM vol. 2, 15.10.2 */
 #define SVM_IO_IN         (1ull << 0)
@@ -107,6 +109,7 @@ enum {
     SVM_EXIT_LTR = 0x06d,
     SVM_EXIT_RDPMC = 0x06f,
     SVM_EXIT_CPUID = 0x072,
+    SVM_EXIT_SWINT = 0x075,
     SVM_EXIT_INVD = 0x076,
     SVM_EXIT_HLT = 0x078,
     SVM_EXIT_INVLPG = 0x079,

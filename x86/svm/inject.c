@@ -138,6 +138,10 @@ void inject_prepare(struct machine_vcpu *m)
     bool wanted = upcall || platform_interrupt(m->vcpu) || lapic_pending(&m->msrs.lapic, &local);
     bool shadow = b->interrupt_shadow & SVM_INTERRUPT_SHADOW;
 
+    if (m->step.open) { /* nothing else before what frames are open for */
+        set_window(m, false);
+        return;
+    }
     if (wanted && !shadow && (b->rflags & RFLAGS_IF) && !(b->eventinj & SVM_EVENT_VALID)) {
         b->eventinj = event_of(upcall ? vector : take(m), SVM_EVENT_INTR);
         wanted = platform_interrupt(m->vcpu) || lapic_pending(&m->msrs.lapic, &local);

@@ -132,6 +132,14 @@ unsigned insn_plain_slowly(struct machine_vcpu *m, enum insn_kind kind)
     return insn && insn->kind == kind ? insn->length : 0;
 }
 
+unsigned insn_length(struct machine_vcpu *m, uint8_t *bytes, unsigned have)
+{
+    enum insn_status   status;
+    const struct insn *insn = insn_lookup(&m->processor->insns, mode_of(m), bytes, have, &status);
+
+    return insn ? insn->length : 0;
+}
+
 /* ---- retiring ---- */
 
 /* The trap after an instruction that began with TF set: APM vol. 2, 13.1.4. */

@@ -30,7 +30,8 @@ static struct fault nested_fault_of(const struct vmcb *b)
     return (struct fault){
         .va = gva_of(b->exitinfo2),
         .present = bits & SVM_NPF_PRESENT,
-        .acc = (bits & SVM_NPF_WRITE ? ACC_WRITE : 0u) | (bits & SVM_NPF_FETCH ? ACC_FETCH : 0u),
+        .acc = (bits & SVM_NPF_WRITE ? ACC_WRITE : 0u) | (bits & SVM_NPF_FETCH ? ACC_FETCH : 0u) |
+               (bits & SVM_NPF_WALK ? ACC_WALK : 0u),
     };
 }
 
@@ -66,9 +67,13 @@ static void fault(struct machine_vcpu *m, const struct fault *f)
     struct verdict verdict = paging_fault(domain_lock(d), &m->vcpu->paging, f);
 
     verdict_flush(d, &verdict);
+    if (m->step.open && !(verdict.kind == VERDICT_RETRY && verdict.step))
+        step_close(m);
     switch (verdict.kind) {
     case VERDICT_RETRY:
-        if (m->lifted)
+        if (verdict.step)
+            step_open(m);
+        else if (m->lifted)
             task_deliver_again(m);
         return;
     case VERDICT_INJECT:

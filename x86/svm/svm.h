@@ -80,6 +80,28 @@ struct svm_stat {
     uint64_t count, ticks;
 };
 
+/* What an instruction does with TF: step.c. */
+enum step_class {
+    STEP_PLAIN,
+    STEP_PUSHF,
+    STEP_LOADS_FLAGS,
+    STEP_SYSCALL,
+    STEP_SYSRET,
+    STEP_MOV_DR,
+    STEP_HOLDS, /* the trap back for one instruction more: MOV SS, POP SS */
+};
+
+/* One instruction, or the delivery of an event, that frames are open for; see step.c. */
+struct svm_step {
+    bool open;     /* there are such frames...                       */
+    bool armed;    /* ...and this entry ends after the instruction   */
+    bool delivers; /* an event, and no instruction                   */
+    bool trap;     /* the guest's own TF                             */
+    enum step_class class;
+    uint32_t exceptions;                  /* that are intercepted else                            */
+    uint64_t rip, efer, dr6, sfmask, r11; /* as they were */
+};
+
 struct machine_vcpu {
     struct emu_cpu            cpu; /* gpr[] is first: enter.S */
     struct vmcb              *vmcb;
@@ -97,6 +119,7 @@ struct machine_vcpu {
     uint32_t                  exceptions;    /* that are intercepted else */
     unsigned                  lifted_length; /* of an INT instruction that is injected */
     uint64_t                  shadow_rip;
+    struct svm_step           step;
     struct svm_cpu           *processor; /* that it was loaded on last */
     struct paging_hw          hw;        /* what runs in `running`, as the core said last */
     const struct paging_root *root;      /* of it */
@@ -221,6 +244,8 @@ must_check unsigned insn_plain_slowly(struct machine_vcpu *m, enum insn_kind kin
 /* The instruction at RIP, NULL if it cannot be had: run again. Fills cpu for the operands. */
 const struct insn *insn_at(struct machine_vcpu *m);
 void               insn_single_step(struct machine_vcpu *m);
+/* Length of the instruction in these bytes; 0: there is none as a whole. */
+must_check unsigned insn_length(struct machine_vcpu *m, uint8_t *bytes, unsigned have);
 
 /* The instruction has been carried out, and the guest goes on elsewhere. */
 static inline void insn_retire_to(struct machine_vcpu *m, uint64_t rip)
@@ -271,6 +296,18 @@ must_check bool task_fault(struct machine_vcpu *m, const struct fault *f);
 must_check bool task_write(struct machine_vcpu *m, const struct fault *f);
 /* The same, of an event's delivery: true if the frame was guarded and is not now. */
 must_check bool task_lift(struct machine_vcpu *m, const struct fault *f, mfn_t mfn);
+
+/* ---- step.c ---- */
+/* Frames are open for what is executed next: the verdict has said so. */
+void step_open(struct machine_vcpu *m);
+/* They are closed, whether it was executed or not. */
+void step_close(struct machine_vcpu *m);
+/* Last thing before an entry while frames are open. */
+void step_before_entry(struct machine_vcpu *m);
+/* Deals with the exit from an entry that was armed. */
+enum svm_kind step_exit(struct machine_vcpu *m);
+/* What stands in these bytes. */
+must_check enum step_class step_class_of(const uint8_t *bytes, unsigned count, bool is_64bit);
 
 /* ---- exit.c ---- */
 enum svm_kind svm_exit(struct machine_vcpu *m); /* deals with the exit in the VMCB */

@@ -156,7 +156,7 @@ void svm_vcpu_run(struct vcpu *v)
     m->running = NULL; /* others of the domain may have lowered something meanwhile */
     svm_cpu_load(v);
     while (vcpu_may_run_on(cpu, v) && (!m->halted || awake(m))) {
-        if (v->stale)
+        if (v->stale && !m->step.open)
             vcpu_before_entry(v);
         if (!quiet(m))
             inject_prepare(m);
@@ -164,6 +164,8 @@ void svm_vcpu_run(struct vcpu *v)
             task_before_entry(m);
         if (!regs_root_holds(m))
             regs_root(m);
+        if (m->step.open)
+            step_before_entry(m);
         end_exit(cpu, stat, m);
         cpu->entries++;
         enter(m);
@@ -180,9 +182,11 @@ void svm_vcpu_run(struct vcpu *v)
             regs_sync(m);
         else if (m->vmcb->cr3 != m->hw.cr3)
             panic("a guest has loaded the real CR3: 0x%lx, not 0x%lx", m->vmcb->cr3, m->hw.cr3);
-        stat = &m->stat[svm_exit(m)];
+        stat = &m->stat[m->step.armed ? step_exit(m) : svm_exit(m)];
         stat->count++;
     }
+    if (m->step.open)
+        step_close(m); /* others of the domain may run now */
     end_exit(cpu, stat, m);
     m->running = NULL;
 }
