@@ -10,6 +10,8 @@
 
 /* Else the headers give the interface of Xen 3.0. */
 #define __XEN_INTERFACE_VERSION__ 0x00040e00
+/* And not what only the tools of a control domain may ask for. */
+#define __XEN_TOOLS__
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpedantic"
@@ -18,6 +20,7 @@
 #include <xen/arch-x86/cpuid.h>
 #include <xen/arch-x86/hvm/start_info.h>
 #include <xen/callback.h>
+#include <xen/domctl.h>
 #include <xen/elfnote.h>
 #include <xen/event_channel.h>
 #include <xen/features.h>
@@ -29,6 +32,7 @@
 #include <xen/memory.h>
 #include <xen/physdev.h>
 #include <xen/sched.h>
+#include <xen/sysctl.h>
 #include <xen/vcpu.h>
 #include <xen/version.h>
 #pragma GCC diagnostic pop

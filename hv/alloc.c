@@ -22,7 +22,7 @@ _Static_assert(LOW_FRAMES % (UINT64_C(1) << ALLOC_ORDER_MAX) == 0, "a block in t
 
 static const struct phys *memory;
 static uint32_t           heads[ZONES][ORDERS]; /* frame number of the first block, 0: none */
-static uint64_t           free_count;
+static uint64_t           free_count, total_count;
 
 static enum zone zone_of(uint64_t frame)
 {
@@ -122,6 +122,7 @@ void alloc_add(struct phys *phys, mfn_t first, uint64_t count)
         first.raw++;
         count--;
     }
+    total_count += count;
     give_range(first.raw, count);
 }
 
@@ -179,6 +180,11 @@ void free_frames(mfn_t first, unsigned order)
     check_ours(first.raw, UINT64_C(1) << order);
     set_kinds(first.raw, order, FRAME_FREE);
     give(first.raw, order);
+}
+
+uint64_t alloc_total_count(void)
+{
+    return total_count;
 }
 
 uint64_t alloc_free_count(void)

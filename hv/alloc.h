@@ -23,7 +23,8 @@ void alloc_add(struct phys *phys, mfn_t first, uint64_t count);
 must_check mfn_t alloc_frames(unsigned order, enum alloc_zone zone);
 void             free_frames(mfn_t first, unsigned order);
 
-uint64_t alloc_free_count(void); /* frames */
+uint64_t alloc_free_count(void);  /* frames */
+uint64_t alloc_total_count(void); /* that were given to it */
 
 /* One zeroed block of whole frames that holds `bytes`, as memory; NULL if there is none. */
 must_check void *alloc_bytes(size_t bytes);

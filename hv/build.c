@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "hv/alloc.h"
+#include "hv/control.h"
 #include "hv/domain_pool.h"
 #include "hv/evtchn.h"
 #include "hv/kind.h"
@@ -202,6 +203,9 @@ static bool build_ports(struct domain *d, struct failure *f)
     struct xenstore_domain_interface *store = phys_ptr(&machine_phys, d->store_frame);
     unsigned                          store_port, console_port;
 
+    /* The control domain serves xenstore itself, and its console is console_io. */
+    if (domain_is_control(d))
+        return evtchn_init(d) || FAIL(f, "no memory is left for its ports: lower memory=");
     if (!evtchn_init(d) || evtchn_alloc_unbound(d, 0, &store_port) != EVTCHN_OK ||
         evtchn_bind_console(d, &console_port) != EVTCHN_OK ||
         !ring_console_init(d, d->console_frame, console_port))
@@ -238,6 +242,8 @@ static bool check(const struct config *config, const struct domain_images *image
         return FAIL(f, "it has no memory: write memory= in MiB");
     if (domain_by_name(config->name) != NULL)
         return FAIL(f, "a domain of this name or number exists: choose another name=");
+    if (config->control != 0 && domain_by_id(CONTROL_ID) != NULL)
+        return FAIL(f, "there is a control domain already: leave control= out");
     if (images->kernel == NULL)
         return FAIL(f, "it has no kernel: write kernel=");
     if (domain_pool_wanted(config) < domain_pool_minimum(config))
@@ -274,7 +280,7 @@ static struct domain *new_domain(const struct config *config, uint64_t free_befo
 
     if (d == NULL)
         return NULL;
-    d->id = new_id();
+    d->id = config->control != 0 ? CONTROL_ID : new_id();
     d->state = DOMAIN_BUILDING;
     d->paused = 1;
     d->config = *config;

@@ -353,6 +353,7 @@ static bool set_hap(struct parser *p, const struct key *key, const struct value 
 /* By name, for the message that lists them. */
 static const struct key keys[] = {
     STRING("cmdline", extra, 0),
+    { "control", set_number, offsetof(struct config, control), 0, 1, "", NULL },
     { "exit_ok", set_number, offsetof(struct config, exit_ok), 0, UINT32_MAX, "", NULL },
     STRING("extra", extra, 0),
     { "hap", set_hap, 0, 0, 0, NULL, NULL },
@@ -468,6 +469,9 @@ static bool nothing_idle(struct parser *p, const unsigned *given)
             return wrong(p, given[k],
                          "\"exit_ok\" goes with type=\"multiboot\" only: other domains have no "
                          "exit status");
+        if (given[k] && same(keys[k].name, "control") && p->config->control != 0 &&
+            p->config->type != CONFIG_PV)
+            return wrong(p, given[k], "\"control\" goes with type=\"pv\" only so far");
     }
     return true;
 }

@@ -27,11 +27,12 @@ struct config {
     enum config_paging paging;
     uint32_t           shadow_memory; /* MiB for our own tables, 0: default */
     uint32_t           exit_ok;       /* an exit status that means success, as 0 does */
+    uint32_t           control;       /* 1: the control domain */
 };
 
 struct config_error {
     unsigned line; /* from 1; 0 if it is about the file as a whole */
-    char     what[160];
+    char     what[192];
 };
 
 /* False: `error` says where, what was wrong, and what was expected. */

@@ -152,7 +152,8 @@ static const struct refusal refusals[] = {
     { "name='a'\ntype='pvh'\nmemory=64", 0, "the key \"kernel\" is missing" },
     { "name='a'\ntype='pvh'\nkernel='k'", 0, "the key \"memory\" is missing" },
     { NEEDED "colour = 1", 2,
-      "unknown key \"colour\" (known: cmdline, exit_ok, extra, hap, kernel, memory, name, paging, "
+      "unknown key \"colour\" (known: cmdline, control, exit_ok, extra, hap, kernel, memory, name, "
+      "paging, "
       "ramdisk, shadow_memory, type, vcpus)" },
     { NEEDED "\n# a comment\n\nNAME='a'", 5, "unknown key \"NAME\"" },
     { NEEDED "a23456789012345678901234567890123456789=1", 2,
@@ -184,6 +185,9 @@ static const struct refusal refusals[] = {
     { NEEDED_PV "paging='shadow'", 2, "\"paging\", \"hap\" and \"shadow_memory\" do not go with" },
     { "hap=1\n" NEEDED_PV, 1, "\"paging\", \"hap\" and \"shadow_memory\" do not go with" },
     { NEEDED_PV "shadow_memory=4", 2, "\"paging\", \"hap\" and \"shadow_memory\" do not" },
+    { NEEDED "control=1", 2, "\"control\" goes with type=\"pv\" only so far" },
+    { "control=2", 1, "\"control\" must be a number, without quotes, 0 to 1, not 2" },
+    { "control='1'", 1, "\"control\" must be a number, without quotes, 0 to 1" },
     { NEEDED "exit_ok=3", 2, "\"exit_ok\" goes with type=\"multiboot\" only" },
     { "exit_ok=3\n" NEEDED, 1, "\"exit_ok\" goes with type=\"multiboot\" only" },
     { "exit_ok='3'", 1, "\"exit_ok\" must be a number, without quotes, 0 to 4294967295" },

@@ -5,6 +5,8 @@
 #include "hv/console.h"
 
 #include "hv/alloc.h"
+#include "hv/conring.h"
+#include "hv/control.h"
 #include "hv/domain.h"
 #include "hv/monitor.h"
 #include "hv/print.h"
@@ -73,6 +75,7 @@ void console_output(const char *bytes, size_t count)
 {
     take_line(owner_hypervisor);
     put(bytes, count);
+    conring_put(bytes, count);
 }
 
 /* ---- guests' output ---- */
@@ -266,10 +269,12 @@ static void deliver(char c)
 {
     if (!focus)
         prompt_key(c);
+    else if (domain_is_control(focus))
+        (void)control_type(focus, &c, 1); /* lost if nobody reads, as on any line */
     else if (focus->platform)
         (void)machine_platform_type(focus, c);
     else
-        (void)ring_console_type(focus, &c, 1); /* lost if nobody reads, as on any line */
+        (void)ring_console_type(focus, &c, 1);
 }
 
 static void key(char c)

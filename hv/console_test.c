@@ -1,3 +1,4 @@
+/* test: with hv/console.c hv/conring.c */
 /*
  * The shared serial line, seen from the terminal: what guests, the hypervisor and the
  * monitor's prompt look like together, and who gets what is typed. The machine, the timers,
@@ -14,6 +15,8 @@
 #include <cmocka.h>
 
 #include "hv/alloc.h"
+#include "hv/conring.h"
+#include "hv/control.h"
 #include "hv/domain.h"
 #include "hv/monitor.h"
 #include "hv/print.h"
@@ -111,6 +114,15 @@ bool machine_platform_type(struct domain *d, char c)
 size_t ring_console_type(struct domain *d, const char *bytes, size_t count)
 {
     strncat(typed[d == &b], bytes, count);
+    return count;
+}
+
+static char to_control[16];
+
+size_t control_type(struct domain *d, const char *bytes, size_t count)
+{
+    assert_true(domain_is_control(d));
+    strncat(to_control, bytes, count);
     return count;
 }
 
@@ -284,6 +296,29 @@ static void who_ends_hands_the_input_on(void **state)
     SHOWN("\n*** input to b (Ctrl-A three times to switch)\n");
 }
 
+static void what_the_control_domain_gets_is_not_in_a_ring(void **state)
+{
+    (void)state;
+    b.config.control = 1;
+    type("x");
+    b.config.control = 0;
+    assert_string_equal(to_control, "x");
+    assert_string_equal(typed[1], "q");
+}
+
+static void what_the_hypervisor_prints_is_kept_and_nothing_else(void **state)
+{
+    uint32_t at = conring_next();
+    char     kept[32] = { 0 };
+
+    (void)state;
+    guest(&b, "not this\n");
+    print("umbra: this\n");
+    assert_int_equal(conring_read(&at, kept, sizeof(kept)), 12);
+    assert_string_equal(kept, "umbra: this\n");
+    SHOWN("b| not this\numbra: this\n");
+}
+
 static void reading_is_bounded_and_goes_on(void **state)
 {
     char   many[201];
@@ -344,6 +379,8 @@ int main(void)
         cmocka_unit_test(several_domains_are_named_line_by_line),
         cmocka_unit_test(a_line_without_end_is_bounded),
         cmocka_unit_test(who_ends_hands_the_input_on),
+        cmocka_unit_test(what_the_control_domain_gets_is_not_in_a_ring),
+        cmocka_unit_test(what_the_hypervisor_prints_is_kept_and_nothing_else),
         cmocka_unit_test(reading_is_bounded_and_goes_on),
         cmocka_unit_test(a_long_command_is_cut_not_overrun),
         cmocka_unit_test(what_is_forgotten_leaves_nothing),

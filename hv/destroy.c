@@ -6,6 +6,7 @@
 #include "hv/alloc.h"
 #include "hv/build.h"
 #include "hv/console.h"
+#include "hv/control.h"
 #include "hv/domain_pool.h"
 #include "hv/evtchn.h"
 #include "hv/grant.h"
@@ -68,6 +69,7 @@ static void cut_off(struct domain *d)
         time_vcpu_stop(d->vcpu[i]);
         sched_forget(d->vcpu[i]);
     }
+    control_raise(VIRQ_DOM_EXC);
 }
 
 /* Frees the guest's frames that the next stretch of the frame table shows; true at its end. */
@@ -121,6 +123,7 @@ static void free_domain(struct domain *d)
         link = &(*link)->next;
     *link = d->next;
     free_bytes(d, sizeof(*d));
+    control_raise(VIRQ_DOM_EXC);
 }
 
 bool domain_destroy_step(struct domain *d)

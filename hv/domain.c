@@ -7,6 +7,7 @@
 #include "hv/domain.h"
 
 #include "hv/console.h"
+#include "hv/control.h"
 #include "hv/evtchn.h"
 #include "hv/print.h"
 #include "hv/shared.h"
@@ -80,6 +81,7 @@ static void ended(struct domain *d, enum domain_state state)
         time_runstate(d->vcpu[i], RUNSTATE_offline);
     }
     console_flush(d);
+    control_raise(VIRQ_DOM_EXC);
     trace(TRACE_DOMAIN, NULL, d->id, (uint64_t)state, 0);
     reschedule();
 }

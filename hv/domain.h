@@ -101,6 +101,7 @@ struct domain {
     struct domain       *next; /* list of all, by id */
     struct paging_domain paging;
     struct config        config; /* as the file says */
+    xen_domain_handle_t  handle; /* as whoever made it calls it */
     uint64_t             pages;  /* of memory that it owns */
     uint64_t             max_pages;
 

@@ -20,6 +20,7 @@
 #include "hv/console.h"
 #include "hv/evtchn.h"
 #include "hv/hc.h"
+#include "hv/monitor.h"
 #include "hv/print.h"
 #include "hv/pv.h"
 #include "hv/pvh.h"
@@ -119,6 +120,19 @@ void console_forget(struct domain *d)
 void ring_console_notify(struct domain *d)
 {
     (void)d;
+}
+
+static char debug_key;
+
+void monitor_debug_key(char key)
+{
+    debug_key = key;
+}
+
+void machine_cpu_features(uint32_t caps[8])
+{
+    for (unsigned i = 0; i < 8; i++)
+        caps[i] = i + 1;
 }
 
 bool machine_offers_hvm(void)

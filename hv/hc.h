@@ -13,6 +13,8 @@
 
 typedef int64_t hypercall_handler(struct vcpu *v, struct hypercall *h);
 
+hypercall_handler hc_sysctl, hc_domctl, hc_platform_op;
+
 hypercall_handler hc_console_io, hc_event_channel_op, hc_grant_table_op, hc_hvm_op, hc_memory_op,
     hc_multicall, hc_sched_op, hc_set_timer_op, hc_vcpu_op, hc_vm_assist, hc_xen_version;
 
@@ -44,6 +46,12 @@ static inline bool hc_preempt(void)
 
 /* 0 if `id` is the caller's own domain; -EPERM for another's, -ESRCH if there is none. */
 int64_t hc_own_domain(const struct vcpu *v, uint16_t id);
+
+/*
+ * The domain that a call is about: 0 and the domain. The control domain may name any that is not being
+ * taken away, others only themselves: else errors as above.
+ */
+must_check int64_t hc_target(struct vcpu *v, uint16_t id, struct domain **d);
 
 /* Address in an XEN_GUEST_HANDLE of our copy of a structure. */
 static inline uint64_t hc_address(const void *handle)

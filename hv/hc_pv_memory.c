@@ -3,6 +3,7 @@
  * affair. A frame that it gives back stays until no table and nobody else holds it any more.
  */
 #include "hv/build.h"
+#include "hv/control.h"
 #include "hv/hc.h"
 #include "hv/pv.h"
 
@@ -238,8 +239,15 @@ int64_t hc_pv_memory_op(struct vcpu *v, struct hypercall *h)
         return exchange(v, h->arg[1]);
     case XENMEM_machphys_mapping:
         return machphys_mapping(v, h->arg[1]);
+    case XENMEM_machine_memory_map: /* the control domain is to see no more than its own */
+        if (!domain_is_control(v->domain))
+            return -XEN_EPERM;
+        return memory_map(v, h->arg[1]);
     case XENMEM_memory_map:
         return memory_map(v, h->arg[1]);
+    case XENMEM_get_sharing_freed_pages: /* no frame is shared with another of the same content */
+    case XENMEM_get_sharing_shared_pages:
+        return 0;
     case XENMEM_maximum_ram_page:
         return (int64_t)machine_phys.frames - 1;
     case XENMEM_current_reservation:

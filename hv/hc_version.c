@@ -1,6 +1,7 @@
 /* Who we are: xen_version; and vm_assist, which turns on small agreements. */
 #include <string.h>
 
+#include "hv/control.h"
 #include "hv/hc.h"
 
 #define VERSION_MAJOR 4
@@ -38,6 +39,8 @@ static int64_t features(struct vcpu *v, uint64_t va)
         info.submap = UINT32_C(1) << XENFEAT_mmu_pt_update_preserve_ad |
                       UINT32_C(1) << XENFEAT_gnttab_map_avail_bits |
                       UINT32_C(1) << XENFEAT_pae_pgdir_above_4gb;
+        if (domain_is_control(v->domain))
+            info.submap |= UINT32_C(1) << XENFEAT_dom0;
         return out(v, va, &info, sizeof(info));
     }
     info.submap = UINT32_C(1) << XENFEAT_writable_page_tables |

@@ -1,6 +1,7 @@
 /* Hypercalls: dispatch by number, and the calls that consist of calls. */
 #include "hv/hypercall.h"
 
+#include "hv/control.h"
 #include "hv/hc.h"
 #include "hv/pv.h"
 #include "hv/trace.h"
@@ -17,6 +18,9 @@ static hypercall_handler *const hvm_table[DOMAIN_HYPERCALLS] = {
     [__HYPERVISOR_sched_op] = hc_sched_op,
     [__HYPERVISOR_event_channel_op] = hc_event_channel_op,
     [__HYPERVISOR_hvm_op] = hc_hvm_op,
+    [__HYPERVISOR_platform_op] = hc_platform_op,
+    [__HYPERVISOR_sysctl] = hc_sysctl,
+    [__HYPERVISOR_domctl] = hc_domctl,
 };
 
 static hypercall_handler *const pv_table[DOMAIN_HYPERCALLS] = {
@@ -47,6 +51,9 @@ static hypercall_handler *const pv_table[DOMAIN_HYPERCALLS] = {
     [__HYPERVISOR_callback_op] = hc_callback_op,
     [__HYPERVISOR_event_channel_op] = hc_event_channel_op,
     [__HYPERVISOR_physdev_op] = hc_physdev_op,
+    [__HYPERVISOR_platform_op] = hc_platform_op,
+    [__HYPERVISOR_sysctl] = hc_sysctl,
+    [__HYPERVISOR_domctl] = hc_domctl,
 };
 
 int64_t hc_dispatch(struct vcpu *v, struct hypercall *h)
@@ -92,6 +99,23 @@ int64_t hc_own_domain(const struct vcpu *v, uint16_t id)
     if (id == DOMID_SELF || id == v->domain->id)
         return 0;
     return domain_by_id(id) != NULL ? -XEN_EPERM : -XEN_ESRCH;
+}
+
+int64_t hc_target(struct vcpu *v, uint16_t id, struct domain **d)
+{
+    if (!domain_is_control(v->domain)) {
+        *d = v->domain;
+        return hc_own_domain(v, id);
+    }
+    *d = id == DOMID_SELF ? v->domain : domain_by_id(id);
+    return *d != NULL && (*d)->state != DOMAIN_DYING ? 0 : -XEN_ESRCH;
+}
+
+/* The machine's firmware, its power and its clock are nobody's. */
+int64_t hc_platform_op(struct vcpu *v, struct hypercall *h)
+{
+    (void)h;
+    return domain_is_control(v->domain) ? -XEN_ENOSYS : -XEN_EPERM;
 }
 
 /* ---- multicall ---- */

@@ -92,6 +92,10 @@ extern struct phys machine_phys; /* the direct map and the frame table */
 must_check bool machine_enable_guests(void);
 
 /* True if others than PV guests can run: the processor has what they need. */
+/* CPUID of this processor, in the order of the ABI's hw_cap: 1.EDX, 1.ECX, 80000001.EDX, .ECX, D/1.EAX,
+ * 7.EBX, 7.ECX, 80000007.EDX. */
+void machine_cpu_features(uint32_t caps[8]);
+
 bool machine_offers_hvm(void);
 
 /*

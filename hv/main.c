@@ -9,6 +9,7 @@
 #include "hv/build.h"
 #include "hv/census.h"
 #include "hv/console.h"
+#include "hv/control.h"
 #include "hv/given.h"
 #include "hv/monitor.h"
 #include "hv/preempt.h"
@@ -158,6 +159,7 @@ static void run(void)
         sched_run();
         preemption_point(this_cpu(), "scheduling");
         console_poll();
+        control_tell();
         preemption_point(this_cpu(), "the console");
     }
     unschedule();

@@ -66,4 +66,7 @@ bool monitor_create(const struct monitor_words *w);
 bool monitor_key(const struct monitor_words *w);
 bool monitor_quit(const struct monitor_words *w);
 
+/* A key of XEN_SYSCTL_debug_keys, pressed by the control domain: some stand for commands. */
+void monitor_debug_key(char key);
+
 #endif

@@ -153,3 +153,27 @@ bool monitor_quit(const struct monitor_words *w)
     wants_quit = true;
     return true;
 }
+
+void monitor_debug_key(char key)
+{
+    static const struct {
+        char        key;
+        const char *command;
+    } keys[] = { { 'h', "help" }, { 'q', "domains" }, { 'e', "exits" }, { 's', "stretch" } };
+
+    for (unsigned i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        char   text[16]; /* a monitor command is taken apart in place */
+        size_t n = 0;
+
+        if (keys[i].key != key)
+            continue;
+        do
+            text[n] = keys[i].command[n];
+        while (keys[i].command[n++] != '\0');
+        print("umbra: key '%c' stands for %s\n", key, keys[i].command);
+        (void)monitor_run(text);
+        return;
+    }
+    print("umbra: key '%c' is none of h (help), q (domains), e (exits), s (stretch)\n",
+          key >= ' ' && key <= '~' ? key : '?');
+}

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "hv/alloc.h"
+#include "hv/control.h"
 #include "hv/print.h"
 
 #define MAP_ALIGN   (UINT64_C(4) << 20)
@@ -321,11 +322,15 @@ static void build_start_info(const struct domain *d, const struct pv_plan *p,
     memcpy(s->magic, "xen-3.0-x86_64", sizeof("xen-3.0-x86_64"));
     s->nr_pages = p->pages;
     s->shared_info = d->shared_mfn.raw << PAGE_SHIFT;
-    /* Nobody serves xenstore. Linux waits for ever for an answer where it is given a port. */
+    /* Nobody serves xenstore, or itself does. Linux waits for ever for an answer where it is given a port. */
     s->store_mfn = 0;
     s->store_evtchn = 0;
-    s->console.domU.mfn = d->console_frame.raw;
-    s->console.domU.evtchn = (uint32_t)d->hvm_param[HVM_PARAM_CONSOLE_EVTCHN];
+    if (domain_is_control(d)) { /* its console is console_io, and it has no screen */
+        s->flags = SIF_PRIVILEGED | SIF_INITDOMAIN;
+    } else {
+        s->console.domU.mfn = d->console_frame.raw;
+        s->console.domU.evtchn = (uint32_t)d->hvm_param[HVM_PARAM_CONSOLE_EVTCHN];
+    }
     s->pt_base = address_of(p, p->tables.first);
     s->nr_pt_frames = p->tables.count;
     s->mfn_list = p->list_va;
@@ -336,7 +341,7 @@ static void build_start_info(const struct domain *d, const struct pv_plan *p,
     if (images->ramdisk != NULL) {
         s->mod_start = p->ramdisk_unmapped ? p->ramdisk.first : address_of(p, p->ramdisk.first);
         s->mod_len = images->ramdisk_size;
-        s->flags = p->ramdisk_unmapped ? SIF_MOD_START_PFN : 0;
+        s->flags |= p->ramdisk_unmapped ? SIF_MOD_START_PFN : 0;
     }
     _Static_assert(sizeof(s->cmd_line) >= sizeof(d->config.extra), "xen.h");
     memcpy(s->cmd_line, d->config.extra, sizeof(d->config.extra));

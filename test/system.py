@@ -13,6 +13,7 @@ import subprocess
 import time
 
 from outcome import Failure, Skip
+from system_control import control_tests
 from system_kind import kind_tests
 from system_pv import pv_long_tests, pv_tests
 
@@ -762,6 +763,7 @@ TESTS = (
 
     *pv_tests(batch, config, linux, bare, WORKED),
     *KIND_TESTS,
+    *control_tests(batch, config),
 
     ("a panic prints registers and functions and ends the machine",
      selftest("panic", 1, ("the hypervisor panicked", r"(?i)rip", r"test_panic"))),

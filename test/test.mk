@@ -30,7 +30,8 @@ domain_src = hv/build.c hv/destroy.c hv/pvh.c hv/multiboot.c hv/multiboot_load.c
     hv/hypercall.c hv/hc_console.c hv/hc_event.c hv/hc_hvm.c hv/hc_memory.c hv/hc_sched.c hv/hc_vcpu.c \
     hv/access.c hv/grant.c hv/hc_grant.c hv/hc_grant_map.c hv/hc_grant_copy.c hv/hc_version.c hv/domain_pool.c \
     hv/kind.c hv/monitor_parse.c hv/pv.c hv/pv_shadow.c hv/pv_build.c hv/hc_pv.c hv/hc_mmu.c \
-    hv/hc_pv_memory.c
+    hv/hc_pv_memory.c hv/control.c hv/conring.c \
+    hv/hc_sysctl.c hv/hc_sysctl_cpu.c hv/hc_domctl.c hv/hc_domctl_info.c
 model_src = $(filter-out %_test.c %_fuzz.c %/soak.c,$(wildcard test/model/*.c))
 named    = $(foreach w,$(shell sed -n 's|^/\* test: with \(.*\) \*/|\1|p' $1),$(if $(filter paging/,$w),$(paging_src),$(if \
     $(filter test/model/,$w),$(model_src),$(if $(filter hv/,$w),$(domain_src),$w))))
@@ -146,7 +147,7 @@ guest: $B/test/guests/multiboot/echo.elf
 check: $(hosted_tests) $(replays) $B/test/explore $B/test/soak
 	@test/run.py hosted $(hosted_tests) $B/test/explore corpus $(replays) soak $B/test/soak
 
-test: image tools guest $(hosted_tests) $(replays) $B/test/explore $B/test/soak $(bare_guest_elf) $(multiboot_elf) $(pv_elf)
+test: image tools guest control-image $(hosted_tests) $(replays) $B/test/explore $B/test/soak $(bare_guest_elf) $(multiboot_elf) $(pv_elf)
 	@test/run.py hosted $(hosted_tests) $B/test/explore corpus $(replays) soak $B/test/soak lint system
 
 # Goes on where it was stopped, if no source has changed meanwhile.

@@ -28,36 +28,43 @@ class Archive:
         return b"".join(self.parts)
 
 
-def main():
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    out, busybox = sys.argv[1:3]
-    files = dict(argument.split("=", 1) for argument in sys.argv[3:])
+def folders_of(paths):
+    """The folders in which these lie, each after the one that it lies in."""
+    folders = set()
+    for path in paths:
+        while path := os.path.dirname(path):
+            folders.add(path)
+    return sorted(folders)
+
+
+def make(out, busybox, files, links=()):
+    """Writes the archive: busybox, the files (path to where it comes from), the links (path to what it says)."""
     applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
     archive = Archive()
+    files = {path.lstrip("/"): file for path, file in files.items()}
+    links = {path.lstrip("/"): target for path, target in dict(links).items()}
+    links.update((f"bin/{applet}", "busybox") for applet in set(applets) - {"busybox"} if f"bin/{applet}" not in links)
 
-    made = {"bin", "dev", "etc", "proc", "root", "run", "sys", "tmp"}
-    for folder in sorted(made):
+    for folder in sorted({"bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", *folders_of([*files, *links])}):
         archive.add(folder, stat.S_IFDIR | 0o755)
     archive.add("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
     archive.add("dev/null", stat.S_IFCHR | 0o666, device=(1, 3))
-    with open(busybox, "rb") as f:
-        archive.add("bin/busybox", stat.S_IFREG | 0o755, f.read())
-    for applet in sorted(set(applets) - {"busybox"}):
-        archive.add(f"bin/{applet}", stat.S_IFLNK | 0o777, b"busybox")
-    for path, file in files.items():
-        parts = path.strip("/").split("/")
-        for folder in ("/".join(parts[:i]) for i in range(1, len(parts))):
-            if folder not in made:
-                archive.add(folder, stat.S_IFDIR | 0o755)
-                made.add(folder)
+    for path, target in sorted(links.items()):
+        archive.add(path, stat.S_IFLNK | 0o777, target.encode())
+    for path, file in {"bin/busybox": busybox, **files}.items():
         with open(file, "rb") as f:
-            archive.add(path.lstrip("/"), stat.S_IFREG | 0o755, f.read())
+            archive.add(path, stat.S_IFREG | 0o755, f.read())
 
     data = archive.bytes()
     with open(out + ".new", "wb") as f:
         f.write(data)
     os.replace(out + ".new", out)
+
+
+def main():
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    make(sys.argv[1], sys.argv[2], dict(argument.split("=", 1) for argument in sys.argv[3:]))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs the Debian packages that a list names and that are missing: setup.sh LIST
-# The list has one name a line; what follows a # is a comment. Quick when nothing is missing.
+# The list has one name a line; what follows a # is a comment; what follows
+# `unpacked:` is not installed here (tools/tools.mk). Quick when nothing is missing.
 set -eu
 list=$1
-wanted=$(sed 's/#.*//' "$list")
+wanted=$(sed 's/#.*//; /^unpacked:/d' "$list")
 
 missing=
 count=0

@@ -8,9 +8,10 @@ $B/umbra-config: tools/umbra-config.c hv/config.c hv/config.h paging/pool.h | $B
 guest: $B/guest/vmlinuz $B/guest/ramdisk.cpio
 
 # Debian's kernel, as it comes. Remove the file to fetch the current one.
-$B/guest/vmlinuz: tools/guest-kernel.sh | $B/.packages
+$B/guest/vmlinuz: tools/fetch-debs.sh | $B/.packages
 	@mkdir -p $(@D)
-	@tools/guest-kernel.sh $B/debian $@
+	@tools/fetch-debs.sh $B/debian $B/debian/root linux-image-cloud-amd64!
+	@cp $B/debian/root/boot/vmlinuz-* $@
 
 $B/guest/memwork: tools/memwork.c | $B/.packages
 	@mkdir -p $(@D)
@@ -23,3 +24,20 @@ $B/guest/ramdisk.cpio: tools/ramdisk.py examples/init examples/work.sh examples/
 
 run: image tools guest
 	./umbra run examples/linux.cfg
+
+# ---- the control domain: Debian's generic kernel, and Debian's Xen tools, unpacked and not installed ----
+.PHONY: control control-image
+control_debs = $(shell sed -n 's/^unpacked: //p' packages.txt)
+
+$B/control/root: packages.txt tools/fetch-debs.sh | $B/.packages
+	@mkdir -p $(@D)
+	@tools/fetch-debs.sh $B/control/apt $@ $(control_debs)
+$B/control/vmlinuz: $B/control/root
+	@cp $</boot/vmlinuz-* $@
+$B/control/ramdisk.cpio: tools/control-ramdisk.py tools/ramdisk.py examples/control-init examples/control-tools.sh \
+    $B/control/root
+	@tools/control-ramdisk.py $@ /bin/busybox $B/control/root /init=examples/control-init \
+	    /tools.sh=examples/control-tools.sh
+control-image: image tools $B/control/vmlinuz $B/control/ramdisk.cpio
+control: control-image
+	./umbra run examples/control.cfg

@@ -25,6 +25,20 @@ bool machine_enable_guests(void)
     return true;
 }
 
+void machine_cpu_features(uint32_t caps[8])
+{
+    struct cpuid one = cpuid(1, 0), seven = cpuid(7, 0), ext = cpuid(0x80000001, 0);
+
+    caps[0] = one.edx;
+    caps[1] = one.ecx;
+    caps[2] = ext.edx;
+    caps[3] = ext.ecx;
+    caps[4] = cpuid(0xd, 1).eax;
+    caps[5] = seven.ebx;
+    caps[6] = seven.ecx;
+    caps[7] = cpuid(0x80000007, 0).edx;
+}
+
 bool machine_offers_hvm(void)
 {
     return has_svm;

@@ -282,15 +282,34 @@ static void check_vcpus(void)
              "an interrupt");
 }
 
-/* Calls of the control domain, and numbers that nobody has. */
+/* Each call of the control domain, of whomever it is. */
+static void check_control(void)
+{
+    for (uint32_t cmd = 0; cmd < 100; cmd++) {
+        struct xen_sysctl s = { .cmd = cmd, .interface_version = XEN_SYSCTL_INTERFACE_VERSION };
+        struct xen_domctl d = { .cmd = cmd,
+                                .interface_version = XEN_DOMCTL_INTERFACE_VERSION,
+                                .domain = cmd % 2 != 0 ? DOMID_SELF : 0 };
+
+        pv_check((uint64_t)pv_call(__HYPERVISOR_sysctl, (uint64_t)&s, 0, 0, 0), ERROR(EPERM),
+                 "a call about the machine");
+        pv_check((uint64_t)pv_call(__HYPERVISOR_domctl, (uint64_t)&d, 0, 0, 0), ERROR(EPERM),
+                 "a call about a domain");
+    }
+    pv_check((uint64_t)pv_call(__HYPERVISOR_platform_op, (uint64_t)page, 0, 0, 0), ERROR(EPERM),
+             "a call about the firmware");
+    pv_check(call(__HYPERVISOR_memory_op, XENMEM_machine_memory_map, page, 0), ERROR(EPERM),
+             "the machine's memory map");
+    pv_check((uint64_t)pv_call(__HYPERVISOR_console_io, CONSOLEIO_read, 100, (uint64_t)page, 0), 0,
+             "what is typed for others");
+}
+
+/* Numbers that nobody has. */
 static void check_unknown(void)
 {
     static const uint8_t none[] = { 11,
-                                    __HYPERVISOR_platform_op,
                                     __HYPERVISOR_xsm_op,
                                     __HYPERVISOR_hvm_op,
-                                    __HYPERVISOR_sysctl,
-                                    __HYPERVISOR_domctl,
                                     __HYPERVISOR_kexec_op,
                                     __HYPERVISOR_tmem_op,
                                     __HYPERVISOR_xenpmu_op,
@@ -329,5 +348,6 @@ void pv_main(void)
     check_others();
     check_callbacks();
     check_vcpus();
+    check_control();
     check_unknown();
 }

@@ -1,0 +1,30 @@
+/*
+ * The control domain's hypercalls: sysctl about the machine, domctl about a domain. Each operation gets our
+ * copy of the caller's structure, which goes back if the operation answers. See doc/control.md.
+ */
+#ifndef HV_HC_CONTROL_H
+#define HV_HC_CONTROL_H
+
+#include "hv/hc.h"
+
+typedef int64_t sysctl_run(struct vcpu *v, struct xen_sysctl *op);
+
+/* `d` is the domain that is named: not dying, unless the operation says that it takes such. */
+typedef int64_t domctl_run(struct vcpu *v, struct domain *d, struct xen_domctl *op);
+
+/* ---- hc_domctl_info.c ---- */
+
+void       domctl_describe(const struct domain *d, struct xen_domctl_getdomaininfo *info);
+domctl_run domctl_getdomaininfo, domctl_getvcpuinfo, domctl_getvcpuaffinity, domctl_setvcpuaffinity,
+    domctl_nodeaffinity;
+
+/* ---- hc_sysctl_cpu.c ---- */
+
+sysctl_run sysctl_cputopoinfo, sysctl_numainfo, sysctl_cpupool_op;
+
+/* Bits 0 to 7 of a bitmap that a caller has given room for; the rest of it, up to 512 bits, is 0. */
+must_check bool bitmap_out(struct vcpu *v, const struct xenctl_bitmap *map, uint8_t bits);
+/* The first 8 bits of a caller's bitmap. */
+must_check bool bitmap_in(struct vcpu *v, const struct xenctl_bitmap *map, uint8_t *bits);
+
+#endif

@@ -1,0 +1,118 @@
+/*
+ * domctl: what the control domain does to a domain. One copy in, one copy out (domctl.h, version 0x15). An
+ * operation that is not finished leaves in the domain itself how far it has come, and is made again.
+ */
+#include <string.h>
+
+#include "hv/build.h"
+#include "hv/control.h"
+#include "hv/hc_control.h"
+
+_Static_assert(sizeof(struct xen_domctl) == 144, "domctl.h");
+_Static_assert(offsetof(struct xen_domctl, u) == 16, "domctl.h");
+_Static_assert(sizeof(struct xen_domctl_createdomain) == 64, "domctl.h");
+
+static int64_t pause(struct vcpu *v, struct domain *d, struct xen_domctl *op)
+{
+    (void)op;
+    if (d == v->domain)
+        return -XEN_EINVAL;
+    domain_pause(d);
+    return 0;
+}
+
+static int64_t unpause(struct vcpu *v, struct domain *d, struct xen_domctl *op)
+{
+    (void)v;
+    (void)op;
+    if (d->paused == 0)
+        return -XEN_EINVAL;
+    domain_unpause(d);
+    return 0;
+}
+
+/* What it has comes back in the background, as far as nobody else holds it. */
+static int64_t destroy(struct vcpu *v, struct domain *d, struct xen_domctl *op)
+{
+    (void)op;
+    if (d == v->domain)
+        return -XEN_EINVAL;
+    domain_destroy(d);
+    return 0;
+}
+
+static int64_t max_mem(struct vcpu *v, struct domain *d, struct xen_domctl *op)
+{
+    (void)v;
+    d->max_pages = op->u.max_mem.max_memkb >> (PAGE_SHIFT - 10);
+    return 0;
+}
+
+static int64_t set_handle(struct vcpu *v, struct domain *d, struct xen_domctl *op)
+{
+    (void)v;
+    memcpy(d->handle, op->u.setdomainhandle.handle, sizeof(d->handle));
+    return 0;
+}
+
+/* All guests have 64 bits. */
+static int64_t get_address_size(struct vcpu *v, struct domain *d, struct xen_domctl *op)
+{
+    (void)v;
+    (void)d;
+    op->u.address_size.size = 64;
+    return 0;
+}
+
+static int64_t set_address_size(struct vcpu *v, struct domain *d, struct xen_domctl *op)
+{
+    (void)v;
+    (void)d;
+    return op->u.address_size.size == 64 ? 0 : -XEN_EINVAL;
+}
+
+/* ---- dispatch ---- */
+
+static const struct {
+    domctl_run *run;
+    bool        answers; /* the structure goes back */
+    bool        dying;   /* of domains that are being taken away too */
+} ops[] = {
+    [XEN_DOMCTL_destroydomain] = { destroy, false, true },
+    [XEN_DOMCTL_pausedomain] = { pause, false, false },
+    [XEN_DOMCTL_unpausedomain] = { unpause, false, false },
+    [XEN_DOMCTL_getdomaininfo] = { domctl_getdomaininfo, true, true },
+    [XEN_DOMCTL_setvcpuaffinity] = { domctl_setvcpuaffinity, true, false },
+    [XEN_DOMCTL_max_mem] = { max_mem, false, false },
+    [XEN_DOMCTL_getvcpuinfo] = { domctl_getvcpuinfo, true, false },
+    [XEN_DOMCTL_setdomainhandle] = { set_handle, false, false },
+    [XEN_DOMCTL_getvcpuaffinity] = { domctl_getvcpuaffinity, true, false },
+    [XEN_DOMCTL_set_address_size] = { set_address_size, false, false },
+    [XEN_DOMCTL_get_address_size] = { get_address_size, true, false },
+    [XEN_DOMCTL_setnodeaffinity] = { domctl_nodeaffinity, false, false },
+    [XEN_DOMCTL_getnodeaffinity] = { domctl_nodeaffinity, false, false },
+};
+
+/* arg[0]: struct xen_domctl. */
+int64_t hc_domctl(struct vcpu *v, struct hypercall *h)
+{
+    struct xen_domctl op;
+    struct domain    *d;
+    int64_t           result;
+
+    if (!domain_is_control(v->domain))
+        return -XEN_EPERM;
+    if (!guest_copy_in(v, &op, h->arg[0], sizeof(op)))
+        return -XEN_EFAULT;
+    if (op.interface_version != XEN_DOMCTL_INTERFACE_VERSION)
+        return -XEN_EACCES;
+    if (op.cmd >= sizeof(ops) / sizeof(ops[0]) || ops[op.cmd].run == NULL)
+        return -XEN_EOPNOTSUPP;
+    d = op.domain == DOMID_SELF ? v->domain : domain_by_id(op.domain);
+    if (d == NULL || (d->state == DOMAIN_DYING && !ops[op.cmd].dying))
+        return -XEN_ESRCH;
+    result = ops[op.cmd].run(v, d, &op);
+    if (result == 0 && ops[op.cmd].answers && !guest_copy_out(v, h->arg[0], &op, sizeof(op)))
+        return -XEN_EFAULT;
+    return result;
+}
