@@ -3,77 +3,7 @@
  * The control domain: what it is told at its start, its keyboard, sysctl and domctl, and that nobody else
  * may make these calls.
  */
-#include "hv/control.h"
-
-#include "hv/conring.h"
-#include "hv/domain_world.h"
-
-#define PAGE_OF(n)                                                                                 \
-    (UINT64_C(0x200000) + (n)*PAGE_SIZE) /* of the guest's memory, mapped where it lies */
-
-static struct domain *control;
-
-static int set_up_control(void **state)
-{
-    (void)set_up(state);
-    config.type = CONFIG_PV;
-    config.vcpus = 1;
-    config.paging = CONFIG_PAGING_DEFAULT;
-    config.memory = 8;
-    config.control = 1;
-    control = create();
-    domain_unpause(control);
-    return 0;
-}
-
-/* Another domain, which may nothing. */
-static struct domain *other(enum config_type type)
-{
-    struct domain *d;
-
-    strcpy(config.name, "other");
-    config.type = type;
-    if (type == CONFIG_PVH)
-        config.paging = CONFIG_PAGING_SHADOW;
-    config.control = 0;
-    config.memory = 32;
-    d = create();
-    domain_unpause(d);
-    return d;
-}
-
-static void look(struct domain *d, uint64_t va, void *to, size_t len)
-{
-    assert_true(guest_copy_in(d->vcpu[0], to, va, len));
-}
-
-static void store(struct domain *d, uint64_t va, const void *from, size_t len)
-{
-    assert_true(guest_copy_out(d->vcpu[0], va, from, len));
-}
-
-static int64_t sysctl(struct domain *d, struct xen_sysctl *op)
-{
-    int64_t result;
-
-    op->interface_version = XEN_SYSCTL_INTERFACE_VERSION;
-    store(d, PAGE_OF(0), op, sizeof(*op));
-    result = call(d, __HYPERVISOR_sysctl, PAGE_OF(0), 0, 0);
-    look(d, PAGE_OF(0), op, sizeof(*op));
-    return result;
-}
-
-static int64_t domctl(struct domain *d, uint16_t id, struct xen_domctl *op)
-{
-    int64_t result;
-
-    op->interface_version = XEN_DOMCTL_INTERFACE_VERSION;
-    op->domain = id;
-    store(d, PAGE_OF(0), op, sizeof(*op));
-    result = call(d, __HYPERVISOR_domctl, PAGE_OF(0), 0, 0);
-    look(d, PAGE_OF(0), op, sizeof(*op));
-    return result;
-}
+#include "hv/control_world.h"
 
 /* ---- what it is ---- */
 
@@ -413,8 +343,6 @@ static void affinities_must_include_the_one_processor(void **state)
     op.u.getvcpuinfo.vcpu = 1;
     assert_int_equal(domctl(control, d->id, &op), -XEN_ESRCH);
 }
-
-#define CONTROL(name) cmocka_unit_test_setup_teardown(name, set_up_control, tear_down)
 
 int main(void)
 {

@@ -24,6 +24,7 @@
 #define FRAMES_PER_STEP        1024 /* looked at */
 #define FREED_PER_STEP         128
 #define WORK_ENTRIES           128
+#define LOOK_AGAIN             UINT64_C(100000000) /* ns: whether frames are mapped by others still */
 
 enum {
     STAGE_CUT_OFF,
@@ -72,9 +73,43 @@ static void cut_off(struct domain *d)
     control_raise(VIRQ_DOM_EXC);
 }
 
-/* Frees the guest's frames that the next stretch of the frame table shows; true at its end. */
+/* The references of ours that keep frames which we share with it. */
+static void let_go_of_shared(struct domain *d)
+{
+    if (d->pv != NULL)
+        return; /* they are gone with its tables */
+    if (mfn_valid(d->store_frame))
+        direct_take_back(&machine_phys, d->store_frame);
+    if (mfn_valid(d->shared_mfn))
+        direct_take_back(&machine_phys, d->shared_mfn);
+    for (unsigned i = 0; i < d->grant_frames; i++)
+        direct_take_back(&machine_phys, d->grant_mfn[i]);
+    for (unsigned i = 0; i < d->nr_vcpus; i++)
+        if (!mfn_eq(d->vcpu[i]->info_mfn, d->shared_mfn))
+            direct_take_back(&machine_phys, d->vcpu[i]->info_mfn);
+}
+
+/* The control domain still maps frames of it: then it is looked at again later, not at once. */
+static bool waits(const struct domain *d)
+{
+    switch (d->destroy_stage) {
+    case STAGE_LENT:
+        return grant_is_lent(d) || (d->pv != NULL && d->pages != 0);
+    case STAGE_FRAMES:
+        return machine_now() < d->destroy_again;
+    default:
+        return false;
+    }
+}
+
+/*
+ * Frees the guest's frames that the next stretch of the frame table shows, those aside that somebody
+ * still maps; true when none is left.
+ */
 static bool free_memory(struct domain *d)
 {
+    if (waits(d))
+        return false;
     for (unsigned i = 0, freed = 0; i < FRAMES_PER_STEP && freed < FREED_PER_STEP && d->pages != 0;
          i++) {
         mfn_t               mfn = mfn_of(d->destroy_cursor);
@@ -83,13 +118,19 @@ static bool free_memory(struct domain *d)
         if (mfn.raw >= machine_phys.frames)
             break;
         frame = phys_frame(&machine_phys, mfn);
-        if (frame->kind == FRAME_GUEST && frame->owner == d->id) {
+        if (frame->kind == FRAME_GUEST && frame->owner == d->id &&
+            !direct_is_lent(&machine_phys, mfn)) {
+            pv_forget(mfn);
             domain_free_frame(d, mfn);
             freed++;
         }
         d->destroy_cursor++;
     }
-    return d->pages == 0 || d->destroy_cursor >= machine_phys.frames;
+    if (d->pages != 0 && d->destroy_cursor >= machine_phys.frames) {
+        d->destroy_cursor = 0;
+        d->destroy_again = machine_now() + LOOK_AGAIN;
+    }
+    return d->pages == 0;
 }
 
 static void free_vcpus(struct domain *d)
@@ -144,7 +185,9 @@ bool domain_destroy_step(struct domain *d)
         done = grant_release(d);
         break;
     case STAGE_LENT:
-        done = !grant_is_lent(d) && (d->pv == NULL || pv_collect());
+        done = (d->pv == NULL || pv_collect()) && !waits(d);
+        if (done)
+            let_go_of_shared(d);
         break;
     case STAGE_TABLES:
         done = !d->paging_ready || paging_domain_reap(domain_lock(d), TABLE_ENTRIES_PER_STEP);
@@ -180,7 +223,7 @@ void domain_destroy(struct domain *d)
 static bool work_step(struct domain *d)
 {
     if (d->state == DOMAIN_DYING) /* nothing to do, if it waits for others */
-        return domain_destroy_step(d) || (d->destroy_stage == STAGE_LENT && grant_is_lent(d));
+        return domain_destroy_step(d) || waits(d);
     if (d->pv != NULL)
         return pv_shadow_work(d) && pv_collect();
     if (!d->paging_ready)

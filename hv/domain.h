@@ -139,6 +139,7 @@ struct domain {
     bool     paging_ready;   /* paging_domain_init has succeeded */
     uint8_t  destroy_stage;  /* hv/destroy.c */
     uint64_t destroy_cursor; /* frame number */
+    uint64_t destroy_again;  /* machine_now() before which it waits for others to let go */
 };
 
 extern struct domain *domains; /* list */

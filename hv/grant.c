@@ -116,23 +116,12 @@ static bool hold(struct domain *d, struct grant_active *a)
     return true;
 }
 
-static bool is_lent_twice(const struct grant_uses *uses, const struct grant_active *a)
-{
-    for (unsigned i = 0; i < GRANTS_MAX; i++) {
-        const struct grant_active *other = &uses->active[i];
-
-        if (other != a && other->readers + other->writers != 0 && mfn_eq(other->mfn, a->mfn))
-            return true;
-    }
-    return false;
-}
-
 static void let_go(struct domain *d, const struct grant_active *a)
 {
     if (d->pv != NULL)
         pv_let_go(d, a->mfn, TYPE_NONE);
     else
-        direct_take_back(&machine_phys, a->mfn, !is_lent_twice(d->grants, a));
+        direct_take_back(&machine_phys, a->mfn);
 }
 
 /* ---- uses ---- */

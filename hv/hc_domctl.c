@@ -7,6 +7,7 @@
 #include "hv/build.h"
 #include "hv/control.h"
 #include "hv/hc_control.h"
+#include "hv/pv.h"
 
 _Static_assert(sizeof(struct xen_domctl) == 144, "domctl.h");
 _Static_assert(offsetof(struct xen_domctl, u) == 16, "domctl.h");
@@ -27,6 +28,9 @@ static int64_t unpause(struct vcpu *v, struct domain *d, struct xen_domctl *op)
     (void)op;
     if (d->paused == 0)
         return -XEN_EINVAL;
+    /* What was asked for its tables is finished before it runs. */
+    if (d->pv != NULL && !pv_drain(&d->pv->keeper))
+        return HC_AGAIN;
     domain_unpause(d);
     return 0;
 }

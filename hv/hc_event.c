@@ -37,15 +37,16 @@ union event_args {
 
 static int64_t alloc_unbound(struct vcpu *v, union event_args *a)
 {
-    uint16_t remote = a->alloc_unbound.remote_dom;
-    unsigned port = 0;
-    int64_t  result = hc_own_domain(v, a->alloc_unbound.dom);
+    uint16_t       remote = a->alloc_unbound.remote_dom;
+    unsigned       port = 0;
+    struct domain *d;
+    int64_t        result = hc_target(v, a->alloc_unbound.dom, &d);
 
     if (result != 0)
         return result;
     if (remote == DOMID_SELF)
         remote = v->domain->id;
-    result = errno_of(evtchn_alloc_unbound(v->domain, remote, &port));
+    result = errno_of(evtchn_alloc_unbound(d, remote, &port));
     a->alloc_unbound.port = port;
     return result;
 }
@@ -106,10 +107,11 @@ static int64_t unmask(struct vcpu *v, union event_args *a)
 static int64_t status(struct vcpu *v, union event_args *a)
 {
     struct evtchn_report report;
-    int64_t              result = hc_own_domain(v, a->status.dom);
+    struct domain       *d;
+    int64_t              result = hc_target(v, a->status.dom, &d);
 
     if (result == 0)
-        result = errno_of(evtchn_status(v->domain, a->status.port, &report));
+        result = errno_of(evtchn_status(d, a->status.port, &report));
     if (result != 0)
         return result;
     a->status.status = report.status;
@@ -127,9 +129,10 @@ static int64_t status(struct vcpu *v, union event_args *a)
 
 static int64_t reset(struct vcpu *v, union event_args *a)
 {
-    int64_t result = hc_own_domain(v, a->reset.dom);
+    struct domain *d;
+    int64_t        result = hc_target(v, a->reset.dom, &d);
 
-    if (result == 0 && !evtchn_reset(v->domain))
+    if (result == 0 && !evtchn_reset(d))
         return HC_AGAIN;
     return result;
 }
@@ -153,16 +156,17 @@ static const struct event_op {
 };
 
 /* A port that the guest could not be told of is closed again. */
-static void take_back(struct domain *d, uint64_t op, const union event_args *a)
+static void take_back(struct vcpu *v, uint64_t op, const union event_args *a)
 {
-    unsigned port = 0;
+    struct domain *d = v->domain;
+    unsigned       port = 0;
 
     if (op == EVTCHNOP_bind_interdomain)
         port = a->bind_interdomain.local_port;
     else if (op == EVTCHNOP_bind_virq)
         port = a->bind_virq.port;
     else if (op == EVTCHNOP_alloc_unbound)
-        port = a->alloc_unbound.port;
+        port = hc_target(v, a->alloc_unbound.dom, &d) == 0 ? a->alloc_unbound.port : 0;
     else if (op == EVTCHNOP_bind_ipi)
         port = a->bind_ipi.port;
     if (port != 0 && evtchn_close(d, port) != EVTCHN_OK)
@@ -185,6 +189,6 @@ int64_t hc_event_channel_op(struct vcpu *v, struct hypercall *h)
         return result;
     if (guest_copy_out(v, h->arg[1], &args, ops[op].size))
         return 0;
-    take_back(v->domain, op, &args);
+    take_back(v, op, &args);
     return -XEN_EFAULT;
 }

@@ -10,6 +10,7 @@
 #include "hv/build.h"
 #include "hv/grant.h"
 #include "hv/hc.h"
+#include "hv/pv.h"
 #include "hv/pvh.h"
 #include "hv/shared.h"
 
@@ -50,6 +51,7 @@ bool hc_memory_settle(struct domain *d)
             empty = false;
             continue;
         }
+        pv_forget(d->limbo[i]);
         domain_free_frame(d, d->limbo[i]);
         d->limbo[i] = MFN_NONE;
     }
@@ -61,10 +63,12 @@ static void give_up(struct domain *d, mfn_t mfn)
 {
     if (stays(d, mfn))
         return;
-    if (phys_frame(&machine_phys, mfn)->refs == 0)
+    if (phys_frame(&machine_phys, mfn)->refs == 0) {
+        pv_forget(mfn);
         domain_free_frame(d, mfn);
-    else
+    } else {
         *limbo_place(d) = mfn;
+    }
 }
 
 /* False: not finished, the hypercall is to be made again. */

@@ -4,6 +4,7 @@
  * arguments say what is left (xen.h).
  */
 #include "hv/hc.h"
+#include "hv/hc_foreign.h"
 #include "hv/pv.h"
 
 #include <string.h>
@@ -12,51 +13,55 @@
 #define CMD_MASK   UINT64_C(3)
 #define ENTRY_MASK UINT64_C(7) /* of an entry's address: not the address's */
 
-/* One operation of a batch: 0, HC_AGAIN or an error. */
-typedef int64_t operation(struct vcpu *v, const void *op);
+/* One operation of a batch, with frames of the domain `from`: 0, HC_AGAIN or an error. */
+typedef int64_t operation(struct vcpu *v, struct domain *from, const void *op);
 
-static int64_t errno_of(enum pv_result result, enum direct_error error)
+int64_t hc_pv_request(struct direct_vcpu *v, const struct direct_request *r)
 {
-    if (result == PV_DONE)
+    enum direct_error error;
+
+    switch (pv_request(v, r, &error)) {
+    case PV_DONE:
         return 0;
-    if (result == PV_AGAIN)
+    case PV_AGAIN:
         return HC_AGAIN;
+    case PV_REFUSED:
+        break;
+    }
     return error == DIRECT_OVERFLOW ? -XEN_EBUSY : -XEN_EINVAL;
 }
 
+/* The guest's own tables and own frames. */
 static int64_t request(struct vcpu *v, struct direct_request r)
 {
-    enum direct_error error;
-    enum pv_result    result;
-
     r.owner = &v->domain->pv->direct;
     r.from = v->domain->id;
-    result = pv_request(&v->pv->direct, &r, &error);
-    return errno_of(result, error);
+    return hc_pv_request(&v->pv->direct, &r);
 }
 
 /* ---- batches ---- */
 
 /*
- * Both domains that are named must be the caller's: the low half says whose frames are mapped, the
- * high one, if it is not 0, whose tables are changed, plus 1.
+ * The low half says whose frames are mapped: the caller's, or for the control domain anybody's. The high
+ * one, if it is not 0, says whose tables are changed, plus 1: the caller's.
  */
-static int64_t whose(const struct vcpu *v, uint32_t foreign)
+static int64_t whose(struct vcpu *v, uint32_t foreign, struct domain **from)
 {
     int64_t result = 0;
 
     if (foreign >> 16 != 0)
         result = hc_own_domain(v, (uint16_t)((foreign >> 16) - 1));
-    return result != 0 ? result : hc_own_domain(v, (uint16_t)foreign);
+    return result != 0 ? result : hc_target(v, (uint16_t)foreign, from);
 }
 
 /* arg[0]: operations, arg[1]: how many, arg[2]: where the number done goes, arg[3]: whose frames. */
 static int64_t batch(struct vcpu *v, struct hypercall *h, size_t size, operation *run)
 {
-    uint32_t left = (uint32_t)h->arg[1] & ~PREEMPTED, done = 0, i;
-    int64_t  result;
+    uint32_t       left = (uint32_t)h->arg[1] & ~PREEMPTED, done = 0, i;
+    struct domain *from;
+    int64_t        result;
 
-    result = whose(v, (uint32_t)h->arg[3]);
+    result = whose(v, (uint32_t)h->arg[3], &from);
     if (result != 0)
         return result;
     if (((uint32_t)h->arg[1] & PREEMPTED) != 0 && h->arg[2] != 0 &&
@@ -70,7 +75,7 @@ static int64_t batch(struct vcpu *v, struct hypercall *h, size_t size, operation
         else if (!guest_copy_in(v, op, h->arg[0] + i * size, size))
             result = -XEN_EFAULT;
         else
-            result = run(v, op);
+            result = run(v, from, op);
     }
     done += i;
     if (h->arg[2] != 0 && !guest_copy_out(v, h->arg[2], &done, sizeof(done)))
@@ -84,37 +89,34 @@ static int64_t batch(struct vcpu *v, struct hypercall *h, size_t size, operation
 
 /* ---- mmu_update ---- */
 
-static int64_t machphys_update(struct vcpu *v, mfn_t mfn, uint64_t pfn)
+static int64_t machphys_update(struct domain *d, mfn_t mfn, uint64_t pfn)
 {
-    if (!pv_get(v->pv, mfn, TYPE_NONE))
+    if (d->pv == NULL || !pv_keep(d, mfn, TYPE_NONE))
         return -XEN_EINVAL;
-    pv_m2p_set(v->domain, mfn, pfn);
-    pv_put(v->pv, mfn, TYPE_NONE);
+    pv_m2p_set(d, mfn, pfn);
+    pv_let_go(d, mfn, TYPE_NONE);
     return 0;
 }
 
-static int64_t one_update(struct vcpu *v, const void *op)
+static int64_t one_update(struct vcpu *v, struct domain *from, const void *op)
 {
-    struct mmu_update u;
-    mfn_t             mfn;
+    struct mmu_update     u;
+    struct direct_request r = { .op = DIRECT_UPDATE };
 
     memcpy(&u, op, sizeof(u));
-    mfn = mfn_of(u.ptr >> PAGE_SHIFT);
+    r.mfn = mfn_of(u.ptr >> PAGE_SHIFT);
+    r.index = (unsigned)(u.ptr & PAGE_MASK & ~ENTRY_MASK) / 8;
+    r.value = u.val;
     switch (u.ptr & CMD_MASK) {
-    case MMU_NORMAL_PT_UPDATE:
     case MMU_PT_UPDATE_PRESERVE_AD:
-    case MMU_PT_UPDATE_NO_TRANSLATE:
-        return request(
-            v, (struct direct_request){
-                   .op = DIRECT_UPDATE,
-                   .mfn = mfn,
-                   .index = (unsigned)(u.ptr & PAGE_MASK & ~ENTRY_MASK) / 8,
-                   .value = u.val,
-                   .flags = (u.ptr & CMD_MASK) == MMU_PT_UPDATE_PRESERVE_AD ? DIRECT_PRESERVE : 0,
-               });
-    default: /* MMU_MACHPHYS_UPDATE */
-        return machphys_update(v, mfn, u.val);
+        r.flags = DIRECT_PRESERVE;
+        break;
+    case MMU_MACHPHYS_UPDATE:
+        return machphys_update(from, r.mfn, u.val);
     }
+    if (from == v->domain)
+        return request(v, r);
+    return hc_foreign_update(v, from, &r, (u.ptr & CMD_MASK) != MMU_PT_UPDATE_NO_TRANSLATE);
 }
 
 int64_t hc_mmu_update(struct vcpu *v, struct hypercall *h)
@@ -243,11 +245,13 @@ static int64_t flush(const struct mmuext_op *op)
     }
 }
 
-static int64_t one_operation(struct vcpu *v, const void *bytes)
+static int64_t one_operation(struct vcpu *v, struct domain *of, const void *bytes)
 {
     struct mmuext_op op;
 
     memcpy(&op, bytes, sizeof(op));
+    if (of != v->domain)
+        return hc_foreign_operation(of, &op);
     switch (op.cmd) {
     case MMUEXT_PIN_L1_TABLE:
     case MMUEXT_PIN_L2_TABLE:

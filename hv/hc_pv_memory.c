@@ -5,6 +5,7 @@
 #include "hv/build.h"
 #include "hv/control.h"
 #include "hv/hc.h"
+#include "hv/hc_foreign.h"
 #include "hv/pv.h"
 
 #define M2P_END  UINT64_C(0xffff804000000000) /* arch-x86/xen-x86_64.h */
@@ -235,6 +236,8 @@ int64_t hc_pv_memory_op(struct vcpu *v, struct hypercall *h)
     case XENMEM_populate_physmap:
     case XENMEM_increase_reservation:
         return hc_reservation(v, h, &bringing);
+    case XENMEM_acquire_resource:
+        return hc_acquire_resource(v, h->arg[1]);
     case XENMEM_exchange:
         return exchange(v, h->arg[1]);
     case XENMEM_machphys_mapping:

@@ -208,10 +208,9 @@ uint64_t pv_m2p_get(mfn_t mfn)
     return __atomic_load_n(&pv_edge_m2p()[mfn.raw], __ATOMIC_RELAXED);
 }
 
-/* No TLB may know it any more, from before nobody held it. */
-static void forget(mfn_t mfn)
+void pv_forget(mfn_t mfn)
 {
-    if (direct_stale_cpus(&pv_machine, mfn) != 0)
+    if (pv_machine.phys != NULL && direct_stale_cpus(&pv_machine, mfn) != 0)
         flush();
 }
 
@@ -222,13 +221,13 @@ bool pv_take(struct domain *d, mfn_t mfn)
 
 void pv_put_back(struct domain *d, mfn_t mfn)
 {
-    forget(mfn);
+    pv_forget(mfn);
     direct_allocate(&d->pv->direct, mfn);
 }
 
 static void give_up(struct domain *d, mfn_t mfn)
 {
-    forget(mfn);
+    pv_forget(mfn);
     pv_m2p_set(d, mfn, PV_PFN_NONE);
     domain_free_frame(d, mfn);
 }

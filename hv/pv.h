@@ -163,6 +163,9 @@ void            pv_put_back(struct domain *d, mfn_t mfn);
 /* Frames as pv_allocate's, 2^order of them beside each other, with numbers from `pfn` on. */
 must_check mfn_t pv_allocate_block(struct domain *d, uint64_t pfn, unsigned order);
 
+/* No TLB may know the frame any more from before nobody held it. */
+void pv_forget(mfn_t mfn);
+
 /* Gives frames that nobody holds any more to the allocator, a bounded number; true: none is left. */
 must_check bool pv_collect(void);
 

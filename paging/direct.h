@@ -137,10 +137,13 @@ must_check enum direct_error direct_release(const struct direct_domain *d, mfn_t
 must_check enum direct_error direct_steal(const struct direct_domain *d, mfn_t mfn);
 /*
  * A frame of a domain with paging of another kind may be held, and mapped writable, by requests `from`
- * its domain, between these two; `last`: nobody else has lent it. By then no entry may map it any more.
+ * its domain, between these two, and after that for as long as entries map it, or anybody else needs it
+ * to stay (`refs`). Each loan is taken back once.
  */
 void direct_lend(const struct phys *phys, mfn_t mfn);
-void direct_take_back(const struct phys *phys, mfn_t mfn, bool last);
+void direct_take_back(const struct phys *phys, mfn_t mfn);
+/* It is lent, or entries made then may still map it. */
+must_check bool direct_is_lent(const struct phys *phys, mfn_t mfn);
 /* A frame that nobody holds any more, the first of the list; MFN_NONE if there is none. */
 must_check mfn_t direct_freed_first(const struct direct_machine *m);
 /* The same, off the list. */

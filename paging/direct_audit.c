@@ -235,7 +235,7 @@ static void compare(struct auditor *a, mfn_t mfn)
 
     /* Frames of guests with paging of another kind have counts of their own, of which these are a part. */
     if (f->kind == FRAME_GUEST && (f->refs & REFS_LENT) != 0) {
-        if ((f->refs & REFS_COUNT) <= n->refs)
+        if ((f->refs & REFS_COUNT) < n->refs)
             violation(a, mfn, "P1: more references than the general count says: frame");
         if (type_read(a->m, mfn).count != n->types)
             violation(a, mfn, "P1: the type count is not what a scan counts: frame");

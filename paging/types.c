@@ -208,14 +208,16 @@ bool frame_put(struct direct_machine *m, mfn_t mfn)
         if ((old.refs & REFS_COUNT) == 0)
             return false;
         new.refs--;
-        if (new.refs == REFS_DIRECT)
+        if ((new.refs & ~(REFS_DIRECT | REFS_LENT)) == 0)
             new.refs = 0;
         /* A type reference never stands alone. */
         if (new.refs == 0 && type_read(m, mfn).count != 0)
             return false;
     } while (!swap(&f->head, &old.word, new.word));
-    if (new.refs == 0)
+    if (new.refs == 0 && (old.refs & REFS_DIRECT) != 0)
         list_freed(m, mfn);
+    else if (new.refs == 0)
+        stamp_freed(m, f); /* back from a loan: its owner has it */
     return true;
 }
 
@@ -275,26 +277,33 @@ enum direct_error direct_steal(const struct direct_domain *d, mfn_t mfn)
     return DIRECT_OK;
 }
 
-static void change_refs(const struct phys *phys, mfn_t mfn, uint32_t plus, uint32_t set,
-                        uint32_t clear)
+void direct_lend(const struct phys *phys, mfn_t mfn)
 {
     struct frame *f = phys_frame(phys, mfn);
     union head    old = head_read(f), new;
 
     do {
         new = old;
-        new.refs = ((old.refs + plus) | set) & ~clear;
+        new.refs = (old.refs + 1) | REFS_LENT;
     } while (!swap(&f->head, &old.word, new.word));
 }
 
-void direct_lend(const struct phys *phys, mfn_t mfn)
+void direct_take_back(const struct phys *phys, mfn_t mfn)
 {
-    change_refs(phys, mfn, 1, REFS_LENT, 0);
+    struct frame *f = phys_frame(phys, mfn);
+    union head    old = head_read(f), new;
+
+    do {
+        new = old;
+        new.refs--;
+        if (new.refs == REFS_LENT)
+            new.refs = 0;
+    } while (!swap(&f->head, &old.word, new.word));
 }
 
-void direct_take_back(const struct phys *phys, mfn_t mfn, bool last)
+bool direct_is_lent(const struct phys *phys, mfn_t mfn)
 {
-    change_refs(phys, mfn, UINT32_MAX, 0, last ? REFS_LENT : 0);
+    return (head_read(phys_frame(phys, mfn)).refs & REFS_LENT) != 0;
 }
 
 mfn_t direct_freed_first(const struct direct_machine *m)

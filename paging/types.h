@@ -62,7 +62,7 @@ static inline bool type_is_busy(struct type t)
  */
 #define REFS_ALLOCATED (UINT32_C(1) << 31)
 #define REFS_DIRECT    (UINT32_C(1) << 30)
-/* A frame of a domain with paging of another kind, whose grants let others hold it: direct_lend. */
+/* A frame of a domain with paging of another kind, that others may hold: direct_lend. */
 #define REFS_LENT  (UINT32_C(1) << 29)
 #define REFS_COUNT (REFS_LENT - 1)
 /* More are refused to guests. The machine's own (a flag's, a half's) may exceed it: they are few. */

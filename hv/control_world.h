@@ -1,0 +1,93 @@
+/* The machine of domain_world.h with a control domain in it, whose memory lies where it is mapped. */
+#ifndef HV_CONTROL_WORLD_H
+#define HV_CONTROL_WORLD_H
+
+#include "hv/conring.h"
+#include "hv/control.h"
+#include "hv/domain_world.h"
+
+#define PAGE_OF(n) (UINT64_C(0x200000) + (n)*PAGE_SIZE) /* of a PV guest's memory */
+
+static struct domain *control;
+
+static int set_up_control(void **state)
+{
+    (void)set_up(state);
+    config.type = CONFIG_PV;
+    config.vcpus = 1;
+    config.paging = CONFIG_PAGING_DEFAULT;
+    config.memory = 8;
+    config.control = 1;
+    frozen = false;
+    control = create();
+    domain_unpause(control);
+    return 0;
+}
+
+/* Another domain, which may nothing. */
+static struct domain *other(enum config_type type)
+{
+    struct domain *d;
+
+    strcpy(config.name, "other");
+    config.type = type;
+    config.paging = type == CONFIG_PVH ? CONFIG_PAGING_SHADOW : CONFIG_PAGING_DEFAULT;
+    config.control = 0;
+    config.memory = 32;
+    d = create();
+    domain_unpause(d);
+    return d;
+}
+
+/* By the addresses of its kernel. */
+static void look(struct domain *d, uint64_t va, void *to, size_t len)
+{
+    assert_true(guest_copy_in(d->vcpu[0], to, va, len));
+}
+
+static void store(struct domain *d, uint64_t va, const void *from, size_t len)
+{
+    assert_true(guest_copy_out(d->vcpu[0], va, from, len));
+}
+
+/* A call with one structure, which goes to the guest and comes back. */
+static int64_t call_with(struct domain *d, uint64_t nr, uint64_t op, void *arg, size_t size)
+{
+    int64_t result;
+
+    store(d, PAGE_OF(0), arg, size);
+    result = nr == __HYPERVISOR_sysctl || nr == __HYPERVISOR_domctl
+                 ? call(d, nr, PAGE_OF(0), 0, 0)
+                 : call(d, nr, op, PAGE_OF(0), 1);
+    look(d, PAGE_OF(0), arg, size);
+    return result;
+}
+
+static inline int64_t sysctl(struct domain *d, struct xen_sysctl *op)
+{
+    op->interface_version = XEN_SYSCTL_INTERFACE_VERSION;
+    return call_with(d, __HYPERVISOR_sysctl, 0, op, sizeof(*op));
+}
+
+static inline int64_t domctl(struct domain *d, uint16_t id, struct xen_domctl *op)
+{
+    op->interface_version = XEN_DOMCTL_INTERFACE_VERSION;
+    op->domain = id;
+    return call_with(d, __HYPERVISOR_domctl, 0, op, sizeof(*op));
+}
+
+static inline void audit(void)
+{
+    struct audit sum = { 0 };
+
+    pv_audit(&sum);
+    for (struct domain *d = domains; d != NULL; d = d->next)
+        if (d->pv == NULL && d->state != DOMAIN_DYING)
+            paging_audit(domain_lock(d), &sum);
+    if (sum.violations != 0)
+        fail_msg("%s", sum.first);
+}
+
+#define CONTROL(name) cmocka_unit_test_setup_teardown(name, set_up_control, tear_down)
+
+#endif

@@ -1,0 +1,386 @@
+/* test: with paging/ hv/ hv/pv_view.c */
+/*
+ * The control domain maps memory of others, of either kind: what that is counted as, who may not, and that
+ * neither a frame nor its domain goes while it is mapped.
+ */
+#include "hv/control_world.h"
+#include "hv/grant.h"
+#include "hv/kind.h"
+
+#define FLAGS  (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D)
+#define WINDOW PAGE_OF(9) /* where the control domain maps what is not its */
+#define GFN    UINT64_C(0x333)
+
+/* The entry of WINDOW becomes `value`, with a frame of domain `id`. */
+static int64_t map_as(struct domain *who, uint16_t id, uint64_t value, uint64_t command)
+{
+    struct pv_place   place;
+    struct mmu_update u;
+    struct hypercall  h = { .nr = __HYPERVISOR_mmu_update, .arg = { PAGE_OF(0), 1, 0, id } };
+
+    assert_true(pv_walk(who->vcpu[0]->pv->direct.root[0], gva_of(WINDOW), 1, &place));
+    u = (struct mmu_update){ (place.table.raw << PAGE_SHIFT | place.index * 8) | command, value };
+    store(who, PAGE_OF(0), &u, sizeof(u));
+    while (hypercall_run(who->vcpu[0], &h) == HYPERCALL_AGAIN)
+        ;
+    return h.result;
+}
+
+static int64_t map(uint16_t id, uint64_t frame, uint64_t flags)
+{
+    return map_as(control, id, frame << PAGE_SHIFT | flags, MMU_NORMAL_PT_UPDATE);
+}
+
+static int64_t unmap(void)
+{
+    return map_as(control, DOMID_SELF, 0, MMU_NORMAL_PT_UPDATE);
+}
+
+/* The frame behind an address of a PV guest's. */
+static mfn_t frame_at(struct domain *d, uint64_t va)
+{
+    struct pv_place place;
+
+    assert_true(pv_walk(d->vcpu[0]->pv->direct.root[0], gva_of(va), 1, &place));
+    return mfn_of(pte_frame(place.entry));
+}
+
+static struct type type_of(mfn_t mfn)
+{
+    return type_read(&pv_machine, mfn);
+}
+
+/* Steps of its destruction, as many as make sense; true: it is gone. */
+static bool destroy_some(struct domain *d)
+{
+    uint16_t id = d->id;
+
+    for (unsigned i = 0; i < 20000 && domain_by_id(id) != NULL; i++) {
+        now += 1000000;
+        (void)!domain_destroy_step(d);
+    }
+    return domain_by_id(id) == NULL;
+}
+
+/* ---- mappings ---- */
+
+static void a_frame_of_a_pv_guest_is_seen_and_written(void **state)
+{
+    struct domain *d = other(CONFIG_PV);
+    mfn_t          mfn = frame_at(d, PAGE_OF(5));
+    char           text[8];
+
+    (void)state;
+    store(d, PAGE_OF(5), "guest's", 8);
+    assert_int_equal(map(d->id, mfn.raw, FLAGS), 0);
+    look(control, WINDOW, text, 8);
+    assert_string_equal(text, "guest's");
+    store(control, WINDOW, "control", 8);
+    look(d, PAGE_OF(5), text, 8);
+    assert_string_equal(text, "control");
+    assert_int_equal(type_of(mfn).kind, TYPE_WRITABLE);
+    assert_int_equal(type_of(mfn).count, 2);
+    audit();
+    assert_int_equal(unmap(), 0);
+    assert_int_equal(type_of(mfn).count, 1);
+    audit();
+}
+
+static void a_table_of_a_pv_guest_is_never_writable(void **state)
+{
+    struct domain *d = other(CONFIG_PV);
+    mfn_t          root = d->vcpu[0]->pv->direct.root[0];
+
+    (void)state;
+    assert_int_equal(map(d->id, root.raw, FLAGS), -XEN_EINVAL);
+    assert_int_equal(map(d->id, root.raw, FLAGS & ~PTE_W), 0);
+    audit();
+    assert_int_equal(unmap(), 0);
+}
+
+static void a_frame_of_another_guest_is_found_by_its_own_number(void **state)
+{
+    struct domain *d = other(CONFIG_PVH);
+    mfn_t          mfn = p2m_get(&d->paging.p2m, gfn_of(GFN)).mfn;
+    uint32_t       refs = phys_frame(&machine_phys, mfn)->refs;
+    char           text[8];
+
+    (void)state;
+    poke(d, GFN << PAGE_SHIFT, "guest's", 8);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(map(d->id, GFN, i != 0 ? FLAGS : FLAGS & ~PTE_W), 0);
+        look(control, WINDOW, text, 8);
+        assert_string_equal(text, "guest's");
+        assert_true(direct_is_lent(&machine_phys, mfn));
+        audit();
+        assert_int_equal(unmap(), 0);
+        assert_false(direct_is_lent(&machine_phys, mfn));
+        assert_int_equal(phys_frame(&machine_phys, mfn)->refs, refs);
+        audit();
+    }
+    assert_int_equal(map(d->id, UINT64_C(0xfffff), FLAGS), -XEN_EINVAL);      /* a hole */
+    assert_int_equal(map(d->id, UINT64_C(0xffffffffff), FLAGS), -XEN_EINVAL); /* nowhere */
+    assert_int_equal(
+        map_as(control, d->id, mfn.raw << PAGE_SHIFT | FLAGS, MMU_PT_UPDATE_NO_TRANSLATE), 0);
+    audit();
+    assert_int_equal(map_as(control, d->id, control->shared_mfn.raw << PAGE_SHIFT | FLAGS,
+                            MMU_PT_UPDATE_NO_TRANSLATE),
+                     -XEN_EINVAL);
+    assert_int_equal(map_as(control, d->id, machine_phys.frames << PAGE_SHIFT | FLAGS,
+                            MMU_PT_UPDATE_NO_TRANSLATE),
+                     -XEN_EINVAL);
+    assert_int_equal(unmap(), 0);
+}
+
+static void frames_of_the_wrong_domain_are_refused(void **state)
+{
+    struct domain *d = other(CONFIG_PV);
+    mfn_t          mfn = frame_at(d, PAGE_OF(5));
+
+    (void)state;
+    assert_int_equal(map(DOMID_SELF, mfn.raw, FLAGS), -XEN_EINVAL);
+    assert_int_equal(map(d->id, frame_at(control, PAGE_OF(5)).raw, FLAGS), -XEN_EINVAL);
+    assert_int_equal(map(77, mfn.raw, FLAGS), -XEN_ESRCH);
+    assert_int_equal(map(DOMID_IO, 0xb8, FLAGS), -XEN_ESRCH);
+    /* The owner is no control domain. */
+    assert_int_equal(map_as(d, control->id, frame_at(control, PAGE_OF(5)).raw << PAGE_SHIFT | FLAGS,
+                            MMU_NORMAL_PT_UPDATE),
+                     -XEN_EPERM);
+    assert_int_equal(
+        map_as(d, DOMID_SELF, control->shared_mfn.raw << PAGE_SHIFT | FLAGS, MMU_NORMAL_PT_UPDATE),
+        -XEN_EINVAL);
+    audit();
+}
+
+/* ---- lifetimes ---- */
+
+static void a_pv_guest_is_not_gone_while_it_is_mapped(void **state)
+{
+    struct domain *d = other(CONFIG_PV);
+    uint16_t       id = d->id;
+    mfn_t          mfn = frame_at(d, PAGE_OF(5));
+    char           text[8];
+
+    (void)state;
+    store(d, PAGE_OF(5), "guest's", 8);
+    assert_int_equal(map(id, mfn.raw, FLAGS), 0);
+    domain_destroy(d);
+    assert_false(destroy_some(d));
+    assert_int_equal(d->pages, 1);
+    look(control, WINDOW, text, 8);
+    assert_string_equal(text, "guest's");
+    assert_int_equal(phys_frame(&machine_phys, mfn)->kind, FRAME_GUEST);
+    audit();
+    assert_int_equal(map(id, mfn.raw, FLAGS), -XEN_ESRCH);
+    assert_int_equal(unmap(), 0);
+    assert_true(destroy_some(d));
+    audit();
+}
+
+static void nor_is_a_guest_with_a_map_of_ours(void **state)
+{
+    struct domain *d = other(CONFIG_PVH);
+    uint16_t       id = d->id;
+    mfn_t          mfn = p2m_get(&d->paging.p2m, gfn_of(GFN)).mfn;
+    char           text[8];
+
+    (void)state;
+    poke(d, GFN << PAGE_SHIFT, "guest's", 8);
+    assert_int_equal(map(id, GFN, FLAGS & ~PTE_W), 0);
+    domain_destroy(d);
+    assert_false(destroy_some(d));
+    assert_int_equal(d->pages, 1);
+    look(control, WINDOW, text, 8);
+    assert_string_equal(text, "guest's");
+    audit();
+    assert_int_equal(unmap(), 0);
+    assert_int_equal(phys_frame(&machine_phys, mfn)->owner, id);
+    assert_true(destroy_some(d));
+    audit();
+}
+
+/* Its pages that are shared with us have references of ours as well. */
+static void a_shared_frame_that_was_mapped_does_not_keep_its_domain(void **state)
+{
+    struct domain *d = other(CONFIG_PVH);
+
+    (void)state;
+    assert_true(grant_grow(d, 1));
+    for (unsigned i = 0; i < 2; i++) {
+        mfn_t mfn = i == 0 ? d->shared_mfn : d->grant_mfn[0];
+
+        assert_int_equal(
+            map_as(control, d->id, mfn.raw << PAGE_SHIFT | FLAGS, MMU_PT_UPDATE_NO_TRANSLATE), 0);
+    }
+    assert_int_equal(map(d->id, PVH_STORE_GFN, FLAGS), 0);
+    assert_int_equal(unmap(), 0);
+    audit();
+    domain_destroy(d);
+    assert_true(destroy_some(d));
+}
+
+static void a_frame_that_is_given_back_stays_while_it_is_mapped(void **state)
+{
+    struct domain                *d = other(CONFIG_PVH);
+    mfn_t                         mfn = p2m_get(&d->paging.p2m, gfn_of(GFN)).mfn;
+    uint64_t                      list = GFN;
+    struct xen_memory_reservation r = { .nr_extents = 1, .domid = DOMID_SELF };
+
+    (void)state;
+    assert_int_equal(map(d->id, GFN, FLAGS), 0);
+    r.extent_start.p = (void *)(AREA + 64);
+    poke(d, AREA + 64, &list, sizeof(list));
+    poke(d, AREA, &r, sizeof(r));
+    assert_int_equal(call(d, __HYPERVISOR_memory_op, XENMEM_decrease_reservation, AREA, 0), 1);
+    assert_int_equal(phys_frame(&machine_phys, mfn)->kind, FRAME_GUEST);
+    assert_false(hc_memory_settle(d));
+    assert_int_equal(map(d->id, GFN, FLAGS), -XEN_EINVAL);
+    audit();
+    assert_int_equal(unmap(), 0);
+    assert_true(hc_memory_settle(d));
+    assert_int_equal(phys_frame(&machine_phys, mfn)->kind, FRAME_FREE);
+}
+
+static void the_control_domain_may_end_first(void **state)
+{
+    struct domain *d = other(CONFIG_PVH);
+
+    (void)state;
+    assert_int_equal(map(d->id, GFN, FLAGS), 0);
+    domain_destroy(d);
+    assert_false(destroy_some(d));
+    domain_destroy(control);
+    assert_true(destroy_some(control));
+    assert_true(destroy_some(d));
+}
+
+/* ---- resources, tables, ports ---- */
+
+static void a_grant_table_is_acquired(void **state)
+{
+    struct xen_mem_acquire_resource arg = { .type = XENMEM_resource_grant_table };
+    struct domain                  *d = other(CONFIG_PVH);
+    struct grant_entry_v1           entry = { GTF_permit_access, 0, GFN };
+    uint64_t                        mfn;
+
+    (void)state;
+    arg.domid = d->id;
+    assert_int_equal(
+        call_with(control, __HYPERVISOR_memory_op, XENMEM_acquire_resource, &arg, sizeof(arg)), 0);
+    assert_int_equal(arg.nr_frames, DOMAIN_GRANT_FRAMES);
+    arg.nr_frames = 1;
+    arg.frame_list.p = (void *)PAGE_OF(1);
+    assert_int_equal(
+        call_with(control, __HYPERVISOR_memory_op, XENMEM_acquire_resource, &arg, sizeof(arg)), 0);
+    look(control, PAGE_OF(1), &mfn, sizeof(mfn));
+    assert_int_equal(mfn, d->grant_mfn[0].raw);
+    assert_int_equal(map_as(control, d->id, mfn << PAGE_SHIFT | FLAGS, MMU_PT_UPDATE_NO_TRANSLATE),
+                     0);
+    store(control, WINDOW, &entry, sizeof(entry));
+    assert_memory_equal(phys_ptr(&machine_phys, d->grant_mfn[0]), &entry, sizeof(entry));
+    audit();
+    assert_int_equal(unmap(), 0);
+
+    arg.frame = DOMAIN_GRANT_FRAMES;
+    assert_int_equal(
+        call_with(control, __HYPERVISOR_memory_op, XENMEM_acquire_resource, &arg, sizeof(arg)),
+        -XEN_EINVAL);
+    arg.type = XENMEM_resource_vmtrace_buf;
+    assert_int_equal(
+        call_with(control, __HYPERVISOR_memory_op, XENMEM_acquire_resource, &arg, sizeof(arg)),
+        -XEN_EOPNOTSUPP);
+    arg.domid = 77;
+    assert_int_equal(
+        call_with(control, __HYPERVISOR_memory_op, XENMEM_acquire_resource, &arg, sizeof(arg)),
+        -XEN_ESRCH);
+}
+
+static void resources_tables_and_ports_of_others_are_the_control_domains_only(void **state)
+{
+    struct xen_mem_acquire_resource arg = { .domid = 0, .type = XENMEM_resource_grant_table };
+    struct evtchn_alloc_unbound     port = { .dom = 0 };
+    struct domain                  *d = other(CONFIG_PV);
+    struct mmuext_op                pin = { .cmd = MMUEXT_UNPIN_TABLE };
+    struct hypercall h = { .nr = __HYPERVISOR_mmuext_op, .arg = { PAGE_OF(1), 1, 0, 0 } };
+
+    (void)state;
+    assert_int_equal(
+        call_with(d, __HYPERVISOR_memory_op, XENMEM_acquire_resource, &arg, sizeof(arg)),
+        -XEN_EPERM);
+    assert_int_equal(
+        call_with(d, __HYPERVISOR_event_channel_op, EVTCHNOP_alloc_unbound, &port, sizeof(port)),
+        -XEN_EPERM);
+    pin.arg1.mfn = control->vcpu[0]->pv->direct.root[0].raw;
+    store(d, PAGE_OF(1), &pin, sizeof(pin));
+    assert_int_equal(hypercall_run(d->vcpu[0], &h), HYPERCALL_DONE);
+    assert_int_equal(h.result, -XEN_EPERM);
+
+    port.dom = d->id;
+    port.remote_dom = DOMID_SELF;
+    assert_int_equal(call_with(control, __HYPERVISOR_event_channel_op, EVTCHNOP_alloc_unbound,
+                               &port, sizeof(port)),
+                     0);
+    assert_int_equal(d->ports[port.port].kind, EVTCHN_UNBOUND);
+    assert_int_equal(d->ports[port.port].remote_domain, control->id);
+}
+
+static void tables_are_pinned_for_another(void **state)
+{
+    struct domain   *d = other(CONFIG_PV);
+    struct mmuext_op op = { .cmd = MMUEXT_PIN_L1_TABLE };
+    struct hypercall h = { .nr = __HYPERVISOR_mmuext_op };
+    mfn_t            table = frame_at(d, PAGE_OF(5));
+
+    (void)state;
+    /* Nothing of the owner's may map it writable. */
+    for (unsigned i = 0; i < 3; i++) {
+        static const unsigned cmd[] = { MMUEXT_PIN_L1_TABLE, MMUEXT_UNPIN_TABLE,
+                                        MMUEXT_TLB_FLUSH_ALL };
+
+        if (i == 0) {
+            struct pv_place   place;
+            struct mmu_update u;
+            struct hypercall  own = { .nr = __HYPERVISOR_mmu_update,
+                                      .arg = { PAGE_OF(0), 1, 0, DOMID_SELF } };
+
+            assert_true(pv_walk(d->vcpu[0]->pv->direct.root[0], gva_of(PAGE_OF(5)), 1, &place));
+            u = (struct mmu_update){ place.table.raw << PAGE_SHIFT | place.index * 8,
+                                     place.entry.raw & ~PTE_W };
+            store(d, PAGE_OF(0), &u, sizeof(u));
+            assert_int_equal(hypercall_run(d->vcpu[0], &own), HYPERCALL_DONE);
+            assert_int_equal(own.result, 0);
+        }
+        op = (struct mmuext_op){ .cmd = cmd[i] };
+        op.arg1.mfn = table.raw;
+        store(control, PAGE_OF(1), &op, sizeof(op));
+        h.arg[0] = PAGE_OF(1);
+        h.arg[1] = 1;
+        h.arg[2] = 0;
+        h.arg[3] = d->id;
+        while (hypercall_run(control->vcpu[0], &h) == HYPERCALL_AGAIN)
+            ;
+        assert_int_equal(h.result, i == 2 ? -XEN_EPERM : 0);
+        assert_int_equal(type_of(table).pinned, i == 0);
+        audit();
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CONTROL(a_frame_of_a_pv_guest_is_seen_and_written),
+        CONTROL(a_table_of_a_pv_guest_is_never_writable),
+        CONTROL(a_frame_of_another_guest_is_found_by_its_own_number),
+        CONTROL(frames_of_the_wrong_domain_are_refused),
+        CONTROL(a_pv_guest_is_not_gone_while_it_is_mapped),
+        CONTROL(nor_is_a_guest_with_a_map_of_ours),
+        CONTROL(a_shared_frame_that_was_mapped_does_not_keep_its_domain),
+        CONTROL(a_frame_that_is_given_back_stays_while_it_is_mapped),
+        CONTROL(the_control_domain_may_end_first),
+        CONTROL(a_grant_table_is_acquired),
+        CONTROL(resources_tables_and_ports_of_others_are_the_control_domains_only),
+        CONTROL(tables_are_pinned_for_another),
+    };
+
+    return cmocka_run_group_tests(tests, machine_up, machine_down);
+}
