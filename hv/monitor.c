@@ -26,7 +26,8 @@ static const struct monitor_command commands[] = {
       "logs which frames a domain writes; shows how many or which; clean forgets them",
       monitor_dirty },
     { "access", "DOM [off | all RIGHTS | GFN [COUNT] RIGHTS]",
-      "tells of accesses to frames that have not these rights: n r w rw x rx wx rwx rx2rw n2rwx default",
+      "tells of accesses to frames that have not these rights: n r w rw x rx wx rwx rx2rw n2rwx "
+      "default",
       monitor_access },
     { "exits", "[DOM]", "counts why a domain's vCPUs left the guest, and the ticks it took",
       monitor_exits },
