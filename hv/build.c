@@ -118,12 +118,12 @@ static bool build_memory(struct domain *d, struct failure *f)
                     d->config.memory);
     d->store_frame = p2m_get(&d->paging.p2m, gfn_of(PVH_STORE_GFN)).mfn;
     d->console_frame = p2m_get(&d->paging.p2m, gfn_of(PVH_CONSOLE_GFN)).mfn;
-    phys_frame(&machine_phys, d->store_frame)->refs++;
+    direct_hold(&machine_phys, d->store_frame);
 
     d->shared_mfn = domain_alloc_frame(d);
     if (!mfn_valid(d->shared_mfn))
         return FAIL(f, "no memory is left for shared_info: give the machine more");
-    phys_frame(&machine_phys, d->shared_mfn)->refs++;
+    direct_hold(&machine_phys, d->shared_mfn);
     d->shared = phys_ptr(&machine_phys, d->shared_mfn);
     d->max_pages = d->pages + DOMAIN_GRANT_FRAMES;
     return true;

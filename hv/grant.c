@@ -30,7 +30,7 @@ bool grant_grow(struct domain *d, unsigned frames)
             return false;
         /* It stays while the domain lives. */
         if (d->pv == NULL)
-            phys_frame(&machine_phys, mfn)->refs++;
+            direct_hold(&machine_phys, mfn);
         else if (!pv_hold(d, mfn))
             return false;
         d->grant_mfn[d->grant_frames++] = mfn;

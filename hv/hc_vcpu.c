@@ -16,7 +16,7 @@ static bool keep_frame(struct domain *d, uint64_t gfn, mfn_t *mfn)
 
     if (reach.kind != REACH_RAM || reach.rom)
         return false;
-    phys_frame(&machine_phys, reach.mfn)->refs++;
+    direct_hold(&machine_phys, reach.mfn);
     *mfn = reach.mfn;
     return true;
 }

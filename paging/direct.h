@@ -137,10 +137,11 @@ must_check enum direct_error direct_release(const struct direct_domain *d, mfn_t
 must_check enum direct_error direct_steal(const struct direct_domain *d, mfn_t mfn);
 /*
  * A frame of a domain with paging of another kind may be held, and mapped writable, by requests `from`
- * its domain, between these two, and after that for as long as entries map it, or anybody else needs it
- * to stay (`refs`). Each loan is taken back once.
+ * its domain, from the first of these to the last, and after that for as long as entries map it, or
+ * anybody else needs it to stay, who holds it. Each loan and each hold is taken back once.
  */
 void direct_lend(const struct phys *phys, mfn_t mfn);
+void direct_hold(const struct phys *phys, mfn_t mfn);
 void direct_take_back(const struct phys *phys, mfn_t mfn);
 /* It is lent, or entries made then may still map it. */
 must_check bool direct_is_lent(const struct phys *phys, mfn_t mfn);

@@ -1,6 +1,8 @@
 /* Tables of ours: their entries, references, life and death. Read shadow.h first. */
 #include "shadow.h"
 
+#include "direct.h"
+
 uint8_t view_key(enum pt_format format, uint8_t view)
 {
     if (format == PT_DIRECT)
@@ -181,7 +183,7 @@ static void chain_remove(const struct paging_domain *d, mfn_t table)
     if (guest->guest.shadows == 0)
         d->phys->watched[f->shadow.key / level_frames(2)]--;
     if (!d->slots) /* a PV domain's table is held by its type */
-        guest->refs--;
+        direct_take_back(d->phys, mfn_of(f->shadow.key));
 }
 
 void shadow_put(struct change *c, mfn_t table)
@@ -290,7 +292,7 @@ mfn_t shadow_get(struct change *c, mfn_t guest, struct role role)
     }
     __atomic_store_n(&f->guest.shadows, (uint32_t)table.raw, __ATOMIC_SEQ_CST);
     if (!d->slots)
-        f->refs++;
+        direct_hold(d->phys, guest);
     return still_table(c, guest, table) ? table : MFN_NONE;
 }
 

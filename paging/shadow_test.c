@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "paging/direct.h"
 #include "test/model/story.h"
 
 #define ROOT_A 1
@@ -501,6 +502,24 @@ static void what_a_walk_marks_is_followed_in_a_table_of_another_format(void **st
     world_free(w);
 }
 
+/* Whoever holds it last, the guest's borrower or a shadow of it, leaves it as nobody's loan. */
+static void a_table_that_is_lent_is_back_when_its_shadows_are_gone(void **state)
+{
+    struct world      *w = four_levels(&setup);
+    const struct phys *phys = w->domain.phys;
+    mfn_t              table = p2m_get(&w->domain.p2m, gfn_of(5)).mfn;
+
+    (void)state;
+    touch(w, 0x7000, 0);
+    direct_lend(phys, table);
+    direct_take_back(phys, table);
+    assert_true(direct_is_lent(phys, table)); /* an entry may map it still */
+    step(w, (struct op){ .kind = OP_UNSHADOW, .length = 8, .va = 5 });
+    assert_false(direct_is_lent(phys, table));
+    assert_int_equal(phys_frame(phys, table)->refs, 0);
+    end(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -509,6 +528,7 @@ int main(void)
         cmocka_unit_test(what_is_mapped_costs_no_second_fault),
         cmocka_unit_test(a_write_to_a_table_is_emulated_once_and_followed_at_once),
         cmocka_unit_test(a_frame_that_becomes_a_table_loses_its_writable_mappings),
+        cmocka_unit_test(a_table_that_is_lent_is_back_when_its_shadows_are_gone),
         cmocka_unit_test(a_table_that_was_unshadowed_can_be_written_without_exits),
         cmocka_unit_test(a_page_that_is_written_over_is_no_table_any_more),
         cmocka_unit_test(roots_share_the_shadows_of_what_their_tables_share),

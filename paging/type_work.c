@@ -363,7 +363,7 @@ static void park_frame(struct direct_vcpu *v)
     struct type_level *t = work_top(v);
 
     if (!t->extra)
-        frame_add(v->domain->machine, t->table);
+        direct_hold(v->domain->machine->phys, t->table);
     t->extra = true;
     v->phase = PHASE_PARK;
 }

@@ -167,17 +167,6 @@ enum direct_error frame_get(const struct direct_machine *m, mfn_t mfn, uint16_t 
     }
 }
 
-void frame_add(const struct direct_machine *m, mfn_t mfn)
-{
-    struct frame *f = phys_frame(m->phys, mfn);
-    union head    old = head_read(f), new;
-
-    do {
-        new = old;
-        new.refs++;
-    } while (!swap(&f->head, &old.word, new.word));
-}
-
 /* Nobody holds it: its type is forgotten, the stamp says until when a TLB may have known it. */
 static void stamp_freed(struct direct_machine *m, struct frame *f)
 {
@@ -277,15 +266,24 @@ enum direct_error direct_steal(const struct direct_domain *d, mfn_t mfn)
     return DIRECT_OK;
 }
 
-void direct_lend(const struct phys *phys, mfn_t mfn)
+static void add_hold(struct frame *f, uint32_t flag)
 {
-    struct frame *f = phys_frame(phys, mfn);
-    union head    old = head_read(f), new;
+    union head old = head_read(f), new;
 
     do {
         new = old;
-        new.refs = (old.refs + 1) | REFS_LENT;
+        new.refs = (old.refs + 1) | flag;
     } while (!swap(&f->head, &old.word, new.word));
+}
+
+void direct_lend(const struct phys *phys, mfn_t mfn)
+{
+    add_hold(phys_frame(phys, mfn), REFS_LENT);
+}
+
+void direct_hold(const struct phys *phys, mfn_t mfn)
+{
+    add_hold(phys_frame(phys, mfn), 0);
 }
 
 void direct_take_back(const struct phys *phys, mfn_t mfn)

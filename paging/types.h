@@ -188,8 +188,6 @@ struct direct_ask {
 must_check enum direct_error frame_get(const struct direct_machine *m, mfn_t mfn, uint16_t owner);
 /* True if it is guest memory of this owner that somebody holds. */
 must_check bool frame_is_held(const struct direct_machine *m, mfn_t mfn, uint16_t owner);
-/* One more of the machine's own, where one is held. */
-void frame_add(const struct direct_machine *m, mfn_t mfn);
 /* One less; the last one frees the frame. False: there was none, which is our bug. */
 must_check bool frame_put(struct direct_machine *m, mfn_t mfn);
 /* Takes the allocated flag, if it is set. */
