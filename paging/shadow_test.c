@@ -520,6 +520,25 @@ static void a_table_that_is_lent_is_back_when_its_shadows_are_gone(void **state)
     end(w);
 }
 
+/* A PV guest's registers are noted for a walk while the processor stays on another root. */
+static void a_root_is_found_again_after_registers_were_only_noted(void **state)
+{
+    struct world            *w = four_levels(&setup);
+    struct paging_vcpu      *v = &w->vcpu[0].core;
+    struct paging_locked     lock = { &w->domain };
+    const struct paging_regs before = v->regs;
+    struct paging_regs       other = before;
+
+    (void)state;
+    other.cr3 = ROOT_B << 12;
+    paging_note_regs(lock, v, &other);
+    assert_true(paging_runs_on(v, mfn_of(w->mfn_of_page[ROOT_A])));
+    assert_int_equal(paging_set_regs(lock, v, &other).kind, VERDICT_RETRY);
+    assert_true(paging_runs_on(v, mfn_of(w->mfn_of_page[ROOT_B])));
+    assert_int_equal(paging_set_regs(lock, v, &before).kind, VERDICT_RETRY);
+    end(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -546,6 +565,7 @@ int main(void)
         cmocka_unit_test(dead_tables_are_taken_apart_within_a_budget),
         cmocka_unit_test(a_frame_that_is_being_unmapped_gets_no_new_mappings),
         cmocka_unit_test(what_a_walk_marks_is_followed_in_a_table_of_another_format),
+        cmocka_unit_test(a_root_is_found_again_after_registers_were_only_noted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
