@@ -16,6 +16,8 @@ const char pv_name[] = "pv-descriptors";
 #define LDT     0x000082000000fffful
 #define PATTERN 0xfeedul
 
+#define CR4_FSGSBASE (1ul << 16)
+
 static uint64_t gdt[512] __attribute__((aligned(4096)));
 static uint64_t ldt[1024] __attribute__((aligned(4096)));
 static uint64_t table[512] __attribute__((aligned(4096)));
@@ -165,6 +167,72 @@ static void check_segments(void)
     pv_check(value, PATTERN, "the kernel's GS after it");
 }
 
+/* ---- bases without the hypervisor ---- */
+
+static uint64_t read_cr4(void)
+{
+    uint64_t value;
+
+    __asm__ volatile("mov %%cr4, %0" : "=r"(value));
+    return value;
+}
+
+static bool has_fsgsbase(void)
+{
+    uint32_t eax = 7, ebx, ecx = 0, edx;
+
+    __asm__ volatile("ud2; .ascii \"xen\"; cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+    return ebx & 1;
+}
+
+static bool write_fs_base(const void *base)
+{
+    return PV_TRY("wrfsbase %0", , "r"(base));
+}
+
+/* RDFSBASE and the like are there while the guest wants them: APM vol. 2, 3.1.3. */
+static void check_fsgsbase(void)
+{
+    uint64_t cr4 = read_cr4(), value = 0;
+
+    pv_check(cr4 & CR4_FSGSBASE, 0, "CR4.FSGSBASE at first");
+    pv_check(write_fs_base(&cell[0]), false, "WRFSBASE without it");
+    pv_check(pv_fault.vector, 6, "#UD of WRFSBASE");
+    if (!has_fsgsbase()) {
+        pv_check(PV_TRY("mov %0, %%cr4", , "r"(cr4 | CR4_FSGSBASE)), false,
+                 "a bit that is not there");
+        pv_check(pv_fault.vector, 13, "#GP of CR4");
+        return;
+    }
+    pv_check(PV_TRY("mov %0, %%cr4", , "r"(cr4 | CR4_FSGSBASE)), true, "setting CR4.FSGSBASE");
+    pv_check(read_cr4(), cr4 | CR4_FSGSBASE, "CR4 with FSGSBASE");
+    pv_check(write_fs_base(&cell[0]), true, "WRFSBASE");
+    pv_check(at_fs(), PATTERN, "what it leads to");
+    pv_call(__HYPERVISOR_sched_op, SCHEDOP_yield, 0, 0, 0);
+    pv_check(PV_TRY("rdfsbase %0", "+r"(value)), true, "RDFSBASE");
+    pv_check(value, (uint64_t)&cell[0], "the FS base");
+    pv_check((uint64_t)pv_call(__HYPERVISOR_set_segment_base, SEGBASE_FS, (uint64_t)&cell[1], 0, 0),
+             0, "the FS base by a call");
+    pv_check(PV_TRY("rdfsbase %0", "+r"(value)), true, "RDFSBASE after it");
+    pv_check(value, (uint64_t)&cell[1], "the FS base that the call has set");
+    pv_check(PV_TRY("mov %0, %%cr4", , "r"(cr4)), true, "clearing CR4.FSGSBASE");
+    pv_check(write_fs_base(&cell[0]), false, "WRFSBASE after that");
+}
+
+/* Null has four selectors, and the guest finds the one that it has loaded. */
+static void check_null(void)
+{
+    for (uint64_t selector = 0; selector < 4; selector++) {
+        uint32_t found = ~0u;
+
+        pv_check(
+            (uint64_t)pv_call(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER_SEL, selector, 0, 0),
+            0, "a null selector");
+        __asm__ volatile("mov %%gs, %0" : "=r"(found));
+        pv_check(found, selector, "the null selector in GS");
+    }
+}
+
 void pv_main(void)
 {
     gdt[2] = segment_at(&cell[0]);
@@ -173,4 +241,6 @@ void pv_main(void)
     check_exchange();
     check_ldt();
     check_segments();
+    check_fsgsbase();
+    check_null();
 }
