@@ -85,7 +85,7 @@ struct pv_vcpu {
     uint16_t           selector[PV_SELECTORS];      /* the same                            */
     uint64_t           dr[8];                       /* DR0 to DR3, DR6, DR7                */
     bool               selectors_refused;           /* one could not be loaded: failsafe   */
-    uint64_t           fault_address;               /* CR2 of the exit                     */
+    uint64_t           fault_address;               /* CR2 of the last page fault          */
     mfn_t              gdt[PV_GDT_FRAMES];          /* each with a reference; MFN_NONE: none */
     unsigned           gdt_entries;
     mfn_t              gdt_next[PV_GDT_FRAMES]; /* of a set_gdt that goes on: its frames...  */

@@ -8,10 +8,10 @@
 
 static inline uint64_t rdmsr(uint32_t msr)
 {
-    uint32_t lo, hi;
+    uint64_t lo, hi; /* their upper halves are cleared */
 
     __asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));
-    return (uint64_t)hi << 32 | lo;
+    return hi << 32 | lo;
 }
 
 static inline void wrmsr(uint32_t msr, uint64_t value)

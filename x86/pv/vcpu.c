@@ -100,6 +100,7 @@ static enum pv_kind exception(struct pv_vcpu *pv, uint8_t vector)
 {
     switch (vector) {
     case VECTOR_PF:
+        pv->fault_address = read_cr2();
         return page_fault(pv);
     case VECTOR_GP:
         pv_general_protection(pv);
@@ -203,7 +204,6 @@ void pv_vcpu_run(struct vcpu *v)
         else
             pv_enter(pv);
         c->stretch_start = rdtsc();
-        pv->fault_address = read_cr2();
         stat = &pv->stat[leave(pv)];
         stat->count++;
     }
