@@ -35,6 +35,7 @@
 #include <xen/sysctl.h>
 #include <xen/vcpu.h>
 #include <xen/version.h>
+#include <xen/vm_event.h>
 #pragma GCC diagnostic pop
 
 _Static_assert(sizeof(struct vcpu_info) == 64, "xen.h");

@@ -6,6 +6,7 @@
 #include "hv/preempt.h"
 #include "hv/print.h"
 #include "hv/pv.h"
+#include "hv/vm_event.h"
 
 static const char *const names[] = {
     [ACCESS_NONE] = "n",
@@ -77,7 +78,11 @@ static const char *what(const struct verdict *refusal)
     return refusal->in_walk ? "walk" : "read";
 }
 
-void access_tell(struct vcpu *v, const struct verdict *refusal, gva_t va, uint64_t rip)
+/*
+ * The operator is told of it once: then its page has all rights. Or each time: then the instruction
+ * is excused.
+ */
+static void print_access(struct vcpu *v, const struct verdict *refusal, gva_t va, uint64_t rip)
 {
     struct domain   *d = v->domain;
     gfn_t            gfn = gfn_of(refusal->gpa >> PAGE_SHIFT);
@@ -93,13 +98,58 @@ void access_tell(struct vcpu *v, const struct verdict *refusal, gva_t va, uint64
             print(", for a hypercall or an instruction carried out");
         print("; %s\n", was == ACCESS_ALL ? "is rwx now" : access_name(was));
     }
-    d->access_told++;
-    if (refusal->refused & ~access_bits(was))
+    if (!(refusal->refused & ~access_bits(was)))
+        return;
+    if (!d->access_every)
         (void)relax(d, gfn);
+    else if (rip != 0 && !refusal->promoted)
+        machine_vcpu_excuse(v, false);
+}
+
+_Static_assert(ACCESS_READ == MEM_ACCESS_R && ACCESS_WRITE == MEM_ACCESS_W &&
+                   ACCESS_FETCH == MEM_ACCESS_X,
+               "vm_event.h");
+
+/* A listener hears of it each time, and says what is to become of it. */
+static void ask_listener(struct vcpu *v, const struct verdict *refusal, gva_t va, bool sync)
+{
+    struct vm_event_note note = { .reason = VM_EVENT_REASON_MEM_ACCESS, .vcpu = (uint8_t)v->id };
+    bool                 linear = v->domain->paging.kind == PAGING_SHADOW;
+
+    note.sync = sync;
+    note.what.mem_access = (struct vm_event_mem_access){
+        .gfn = refusal->gpa >> PAGE_SHIFT,
+        .offset = refusal->gpa & PAGE_MASK,
+        .gla = linear ? va.raw : 0,
+        .flags = refusal->refused | (linear ? MEM_ACCESS_GLA_VALID : 0u) |
+                 (refusal->in_walk ? MEM_ACCESS_FAULT_IN_GPT : MEM_ACCESS_FAULT_WITH_GLA),
+    };
+    vm_event_raise(v, &note);
+}
+
+void access_tell(struct vcpu *v, const struct verdict *refusal, gva_t va, uint64_t rip)
+{
+    struct domain *d = v->domain;
+
+    d->access_told++;
+    if (vm_event_is_on(d))
+        ask_listener(v, refusal, va, true);
+    else if (d->access_by_operator)
+        print_access(v, refusal, va, rip);
+    else if (d->access_required)
+        domain_crash(d, "access to 0x%lx is forbidden, and the listener that it needs is not there",
+                     refusal->gpa);
+    else
+        (void)relax(d, gfn_of(refusal->gpa >> PAGE_SHIFT));
 }
 
 /* A walk has five tables and a frame at the end of it, each of which is told once. */
 #define TOLD_AT_ONCE 16
+
+static bool is_told_each_time(const struct domain *d)
+{
+    return vm_event_is_on(d) || (d->access_by_operator && d->access_every);
+}
 
 struct paging_reach access_reach(struct vcpu *v, gva_t va, unsigned acc)
 {
@@ -110,10 +160,14 @@ struct paging_reach access_reach(struct vcpu *v, gva_t va, unsigned acc)
         if (r.kind != REACH_ACCESS)
             return r;
         verdict_flush(v->domain, &r.flush);
-        if (r.flush.kind == VERDICT_ACCESS)
+        if (r.flush.kind == VERDICT_ACCESS && vm_event_is_on(v->domain))
+            ask_listener(v, &r.flush, va, false); /* hears of it, and need not answer */
+        else if (r.flush.kind == VERDICT_ACCESS)
             access_tell(v, &r.flush, va, 0);
         else if (r.flush.kind == VERDICT_CRASH)
             domain_crash(v->domain, "%s", r.flush.why);
+        if (r.flush.kind == VERDICT_ACCESS && !r.flush.promoted && is_told_each_time(v->domain))
+            break; /* it is refused as before, and this was told */
     }
     return paging_reach(domain_lock(v->domain), &v->paging, va, acc | ACC_OURS);
 }
@@ -153,6 +207,19 @@ bool access_change_default(struct domain *d, enum access_type type)
         verdict = paging_access_default(domain_lock(d), type);
     while (goes_on(d, &verdict));
     return verdict.kind == VERDICT_RETRY;
+}
+
+void access_stepped(struct vcpu *v, gva_t rip)
+{
+    struct vm_event_note note = { .reason = VM_EVENT_REASON_SINGLESTEP, .vcpu = (uint8_t)v->id };
+    struct paging_view   view;
+
+    if (!vm_event_is_on(v->domain))
+        return;
+    note.sync = true;
+    paging_view(domain_lock(v->domain), &v->paging, rip, &view);
+    note.what.singlestep.gfn = view.mapped ? view.gpa >> PAGE_SHIFT : 0;
+    vm_event_raise(v, &note);
 }
 
 void access_end(struct domain *d)

@@ -1,6 +1,10 @@
 /*
- * The monitor's rights on a domain's frames (paging/access.h), with the operator's console as the
- * monitor: an access that they forbid is told once, and then its frame has all rights.
+ * The monitor's rights on a domain's frames (paging/access.h), and who is told of what they forbid:
+ *
+ *   a listener (hv/vm_event.h)   each time; the vCPU waits for its answer
+ *   else the operator            once, if the rights are his; then the frame has all rights
+ *   else nobody                  the domain crashes if it requires a listener; or the frame has all
+ *                                rights from then on
  */
 #ifndef HV_ACCESS_H
 #define HV_ACCESS_H
@@ -16,6 +20,9 @@
  * linear address is not known.
  */
 void access_tell(struct vcpu *v, const struct verdict *refusal, gva_t va, uint64_t rip);
+
+/* This vCPU has executed an instruction while each is to be told, and goes on at `rip`. */
+void access_stepped(struct vcpu *v, gva_t rip);
 
 /* paging_reach, where what is forbidden is told and then allowed: REACH_ACCESS never comes back. */
 must_check struct paging_reach access_reach(struct vcpu *v, gva_t va, unsigned acc);

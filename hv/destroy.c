@@ -18,6 +18,7 @@
 #include "hv/ring.h"
 #include "hv/sched.h"
 #include "hv/time.h"
+#include "hv/vm_event.h"
 
 /* What a step may do: each is well below 100,000 instructions. */
 #define TABLE_ENTRIES_PER_STEP 128
@@ -59,6 +60,7 @@ static void cut_off(struct domain *d)
     bool                 may_have_run = d->nr_vcpus != 0;
 
     d->state = DOMAIN_DYING;
+    vm_event_disable(d);
     ring_console_destroy(d);
     machine_platform_destroy(d);
     console_forget(d);

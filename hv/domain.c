@@ -16,8 +16,7 @@
 
 struct domain *domains;
 
-/* The main loop is to look again who may run. */
-static void reschedule(void)
+void domain_reschedule(void)
 {
     __atomic_fetch_or(&this_cpu()->pending, PENDING_RESCHED, __ATOMIC_SEQ_CST);
 }
@@ -83,7 +82,7 @@ static void ended(struct domain *d, enum domain_state state)
     console_flush(d);
     control_raise(VIRQ_DOM_EXC);
     trace(TRACE_DOMAIN, NULL, d->id, (uint64_t)state, 0);
-    reschedule();
+    domain_reschedule();
 }
 
 void domain_crash(struct domain *d, const char *fmt, ...)
@@ -138,7 +137,7 @@ bool domain_failed(const struct domain *d)
 void domain_pause(struct domain *d)
 {
     d->paused++;
-    reschedule();
+    domain_reschedule();
 }
 
 void domain_unpause(struct domain *d)
@@ -148,7 +147,7 @@ void domain_unpause(struct domain *d)
     d->paused--;
     if (d->paused == 0 && d->state == DOMAIN_BUILDING)
         d->state = DOMAIN_RUNNING;
-    reschedule();
+    domain_reschedule();
 }
 
 /* ---- vCPUs ---- */
@@ -176,7 +175,7 @@ void vcpu_kick(struct vcpu *v)
     v->poll = false;
     timer_cancel(&v->poll_timer);
     time_runstate(v, RUNSTATE_runnable);
-    reschedule();
+    domain_reschedule();
 }
 
 bool vcpu_upcall(const struct vcpu *v, uint8_t *vector)

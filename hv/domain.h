@@ -28,6 +28,7 @@ enum vcpu_state {
     VCPU_DOWN,
     VCPU_RUNNABLE,
     VCPU_BLOCKED, /* until an event */
+    VCPU_WATCHED, /* until a listener has heard of what it did: hv/vm_event.h */
 };
 
 /* How its memory is translated: hv/kind.h. */
@@ -58,7 +59,16 @@ struct evtchn_port;  /* hv/evtchn.c */
 struct ring_console; /* hv/ring.c */
 struct pv_domain;    /* hv/pv.h */
 struct grant_uses;   /* hv/grant.h */
+struct vm_event;     /* hv/vm_event.h */
 struct pv_vcpu;
+
+/* What a listener knows of a vCPU, and wants of it: hv/vm_event.h. */
+struct vcpu_watch {
+    uint8_t notes;   /* of what it did, that are not in the ring yet */
+    bool    asked;   /* it waits for an answer                       */
+    bool    stepped; /* each of its instructions is told             */
+    bool    denied;  /* the last answer forbade what it was about    */
+};
 
 struct vcpu {
     struct domain       *domain;
@@ -68,6 +78,7 @@ struct vcpu {
     struct pv_vcpu
         *pv; /* of a PV domain, else NULL; such a one has neither `machine` nor `paging` */
     struct paging_vcpu paging;
+    struct vcpu_watch  watch;
 
     /* The ABI's areas, as registered. NULL or GFN_NONE: none. */
     struct vcpu_info         *info; /* in memory of the domain, which stays while it lives */
@@ -123,7 +134,11 @@ struct domain {
     struct kind_account kind_account[PAGED_KINDS]; /* up to the last change... */
     struct kind_account kind_since;                /* ...when the counters stood here */
     uint64_t            kind_changes;
-    uint64_t            access_told; /* since rights were set: access.h */
+    uint64_t            access_told;        /* since rights were set: access.h */
+    bool                access_by_operator; /* whose rights they are; else a listener's */
+    bool                access_every;       /* he is told each time, and not once a frame */
+    bool                access_required;    /* without a listener what they forbid is a crash */
+    struct vm_event    *vm_event;           /* NULL: nobody listens */
 
     struct pv_domain        *pv;          /* a PV domain: direct paging; NULL: another */
     struct machine_platform *platform;    /* its devices; NULL: none */
@@ -167,6 +182,9 @@ void domain_exit(struct domain *d, uint32_t status);
 
 /* It crashed, or ended with a status that its file does not call a success. */
 bool domain_failed(const struct domain *d);
+
+/* The main loop is to look again who may run. */
+void domain_reschedule(void);
 
 void domain_pause(struct domain *d);
 void domain_unpause(struct domain *d);

@@ -156,6 +156,38 @@ void machine_vcpu_set_kind(struct vcpu *v)
     kinds_set++;
 }
 
+/* What a listener has done to vCPUs. */
+static struct {
+    unsigned excused, muted, stepping, set;
+    uint64_t rip;
+} listened;
+
+void machine_vcpu_event_regs(const struct vcpu *v, struct vm_event_regs_x86 *regs)
+{
+    regs->rip = 0x1000 + v->id;
+    regs->gs_sel = 0x77;
+}
+
+void machine_vcpu_event_set_regs(struct vcpu *v, const struct vm_event_regs_x86 *regs)
+{
+    (void)v;
+    listened.set++;
+    listened.rip = regs->rip;
+}
+
+void machine_vcpu_excuse(struct vcpu *v, bool without_writing)
+{
+    (void)v;
+    listened.excused++;
+    listened.muted += without_writing;
+}
+
+void machine_vcpu_single_step(struct vcpu *v, bool on)
+{
+    (void)v;
+    listened.stepping += on ? 1 : ~0u;
+}
+
 bool machine_vcpu_exit_stat(const struct vcpu *v, unsigned i, struct machine_exit_stat *stat)
 {
     (void)v;

@@ -5,6 +5,7 @@
 #include "hv/ring.h"
 #include "hv/shared.h"
 #include "hv/trace.h"
+#include "hv/vm_event.h"
 
 /* Ports closed at a time: each takes some hundred instructions. */
 #define CLOSED_AT_ONCE 128
@@ -67,6 +68,10 @@ static void wake_pollers(struct domain *d)
 
 static void raise(struct domain *d, unsigned port)
 {
+    if (d->ports[port].ours) {
+        vm_event_answered(d);
+        return;
+    }
     trace(TRACE_EVENT, d->vcpu[d->ports[port].vcpu], port, 0, 0);
     if (shared_bit_set(d, d->shared_mfn, pending_word(port), port % 64))
         return;
@@ -88,6 +93,14 @@ static struct evtchn_port *port_of(const struct domain *d, unsigned port)
         d->ports[port].kind == EVTCHN_RESERVED)
         return NULL;
     return &d->ports[port];
+}
+
+/* The same for what the domain itself does with it. */
+static struct evtchn_port *own_port(const struct domain *d, unsigned port)
+{
+    struct evtchn_port *p = port_of(d, port);
+
+    return p != NULL && !p->ours ? p : NULL;
 }
 
 static enum evtchn_result take(struct domain *d, enum evtchn_kind kind, unsigned vcpu,
@@ -199,7 +212,7 @@ enum evtchn_result evtchn_bind_console(struct domain *d, unsigned *port)
 
 enum evtchn_result evtchn_bind_vcpu(struct domain *d, unsigned port, unsigned vcpu)
 {
-    struct evtchn_port *p = port_of(d, port);
+    struct evtchn_port *p = own_port(d, port);
 
     if (vcpu >= d->nr_vcpus)
         return EVTCHN_NO_VCPU;
@@ -223,14 +236,14 @@ static void let_go(struct domain *d, unsigned port)
     far->kind = EVTCHN_UNBOUND;
     far->remote_domain = d->id;
     far->remote_port = 0;
+    if (far->ours)
+        vm_event_disable(other);
 }
 
-enum evtchn_result evtchn_close(struct domain *d, unsigned port)
+static void close_port(struct domain *d, unsigned port)
 {
-    struct evtchn_port *p = port_of(d, port);
+    struct evtchn_port *p = &d->ports[port];
 
-    if (p == NULL)
-        return EVTCHN_INVALID;
     if (p->kind == EVTCHN_INTERDOMAIN)
         let_go(d, port);
     if (p->kind == EVTCHN_VIRQ) /* one of the whole domain is listed with vCPU 0, whoever is told */
@@ -238,7 +251,33 @@ enum evtchn_result evtchn_close(struct domain *d, unsigned port)
     *p = (struct evtchn_port){ .kind = EVTCHN_FREE };
     if (mfn_valid(d->shared_mfn))
         (void)shared_bit_clear(d, d->shared_mfn, pending_word(port), port % 64);
+}
+
+enum evtchn_result evtchn_close(struct domain *d, unsigned port)
+{
+    if (own_port(d, port) == NULL)
+        return EVTCHN_INVALID;
+    close_port(d, port);
     return EVTCHN_OK;
+}
+
+enum evtchn_result evtchn_alloc_ours(struct domain *d, uint16_t remote, unsigned *port)
+{
+    enum evtchn_result result = evtchn_alloc_unbound(d, remote, port);
+
+    if (result == EVTCHN_OK)
+        d->ports[*port].ours = true;
+    return result;
+}
+
+void evtchn_close_ours(struct domain *d, unsigned port)
+{
+    struct evtchn_port *p = port_of(d, port);
+
+    if (p == NULL || !p->ours)
+        return;
+    p->ours = false;
+    close_port(d, port);
 }
 
 bool evtchn_reset(struct domain *d)
@@ -250,9 +289,21 @@ bool evtchn_reset(struct domain *d)
 
 /* ---- raising ---- */
 
-enum evtchn_result evtchn_send(struct domain *d, unsigned port)
+void evtchn_notify_far(struct domain *d, unsigned port)
 {
     const struct evtchn_port *p = port_of(d, port);
+    struct domain            *far;
+
+    if (p == NULL || p->kind != EVTCHN_INTERDOMAIN)
+        return;
+    far = domain_by_id(p->remote_domain);
+    if (far != NULL && port_of(far, p->remote_port) != NULL)
+        raise(far, p->remote_port);
+}
+
+enum evtchn_result evtchn_send(struct domain *d, unsigned port)
+{
+    const struct evtchn_port *p = own_port(d, port);
     struct domain            *other;
 
     if (p == NULL)
@@ -281,7 +332,7 @@ enum evtchn_result evtchn_send(struct domain *d, unsigned port)
 
 enum evtchn_result evtchn_unmask(struct domain *d, unsigned port)
 {
-    if (port_of(d, port) == NULL)
+    if (own_port(d, port) == NULL)
         return EVTCHN_INVALID;
     if (shared_bit_clear(d, d->shared_mfn, mask_word(port), port % 64) && evtchn_pending(d, port))
         select_word(d, port);

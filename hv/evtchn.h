@@ -22,6 +22,7 @@ enum evtchn_kind {
 struct evtchn_port {
     uint8_t  kind; /* enum evtchn_kind */
     uint8_t  vcpu; /* who is told */
+    bool     ours; /* the hypervisor is told instead, and the domain can do nothing with it */
     uint16_t virq;
     uint16_t remote_domain; /* of UNBOUND: who may bind; of INTERDOMAIN: whose port it is */
     uint16_t remote_port;
@@ -58,6 +59,15 @@ must_check enum evtchn_result evtchn_bind_virq(struct domain *d, unsigned vcpu, 
 must_check enum evtchn_result evtchn_bind_ipi(struct domain *d, unsigned vcpu, unsigned *port);
 /* A port whose other end is the hypervisor's console. */
 must_check enum evtchn_result evtchn_bind_console(struct domain *d, unsigned *port);
+
+/*
+ * A port for another domain to bind to, by which it is connected with the hypervisor: what it sends are
+ * answers to the events of this domain (hv/vm_event.h), and when it closes its end, nobody listens.
+ */
+must_check enum evtchn_result evtchn_alloc_ours(struct domain *d, uint16_t remote, unsigned *port);
+void                          evtchn_close_ours(struct domain *d, unsigned port);
+/* Raises the other end of such a port, if there is one. */
+void evtchn_notify_far(struct domain *d, unsigned port);
 
 must_check enum evtchn_result evtchn_bind_vcpu(struct domain *d, unsigned port, unsigned vcpu);
 must_check enum evtchn_result evtchn_close(struct domain *d, unsigned port);

@@ -18,6 +18,7 @@
 #include "hv/guest.h"
 #include "hv/ring.h"
 #include "hv/trace.h"
+#include "hv/vm_event.h"
 
 #define VCPUS 2
 
@@ -58,6 +59,20 @@ void ring_console_notify(struct domain *d)
 {
     (void)d;
     console_notes++;
+}
+
+static unsigned answers, gone;
+
+void vm_event_answered(struct domain *d)
+{
+    (void)d;
+    answers++;
+}
+
+void vm_event_disable(struct domain *d)
+{
+    (void)d;
+    gone++;
 }
 
 void paging_dirty_mark(struct paging_locked p, mfn_t mfn)

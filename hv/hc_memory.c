@@ -13,6 +13,7 @@
 #include "hv/pv.h"
 #include "hv/pvh.h"
 #include "hv/shared.h"
+#include "hv/vm_event.h"
 
 static const struct p2m_entry hole = { .type = P2M_HOLE };
 
@@ -20,7 +21,8 @@ static const struct p2m_entry hole = { .type = P2M_HOLE };
 
 static bool stays(const struct domain *d, mfn_t mfn)
 {
-    if (mfn_eq(mfn, d->shared_mfn) || mfn_eq(mfn, d->console_frame) || mfn_eq(mfn, d->store_frame))
+    if (mfn_eq(mfn, d->shared_mfn) || mfn_eq(mfn, d->console_frame) ||
+        mfn_eq(mfn, d->store_frame) || vm_event_holds(d, mfn))
         return true;
     for (unsigned i = 0; i < d->grant_frames; i++)
         if (mfn_eq(mfn, d->grant_mfn[i]))

@@ -150,6 +150,18 @@ bool machine_vcpu_is_64bit(const struct vcpu *v);
 /* True if the processor itself walks two levels of tables for it: never under shadow paging. */
 bool machine_vcpu_uses_nested(const struct vcpu *v);
 
+/* ---- what a listener sees of a vCPU, and does to it: hv/vm_event.h ---- */
+struct vm_event_regs_x86;
+
+/* Its registers, while it is not in the guest. */
+void machine_vcpu_event_regs(const struct vcpu *v, struct vm_event_regs_x86 *regs);
+/* General registers, RIP and the flags, as far as a program could set them. */
+void machine_vcpu_event_set_regs(struct vcpu *v, const struct vm_event_regs_x86 *regs);
+/* What it does next, one instruction or the delivery of an event, the monitor's rights permit. */
+void machine_vcpu_excuse(struct vcpu *v, bool without_writing);
+/* Each instruction from now on is told (access_stepped), or no more. */
+void machine_vcpu_single_step(struct vcpu *v, bool on);
+
 /* Prints registers (monitor command `vcpu`). */
 void machine_vcpu_show(const struct vcpu *v);
 

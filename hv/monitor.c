@@ -25,7 +25,7 @@ static const struct monitor_command commands[] = {
     { "dirty", "DOM on|off|peek|clean [ranges]",
       "logs which frames a domain writes; shows how many or which; clean forgets them",
       monitor_dirty },
-    { "access", "DOM [off | all RIGHTS | GFN [COUNT] RIGHTS]",
+    { "access", "DOM [off | every | once | all RIGHTS | GFN [COUNT] RIGHTS]",
       "tells of accesses to frames that have not these rights: n r w rw x rx wx rwx rx2rw n2rwx "
       "default",
       monitor_access },

@@ -3,6 +3,7 @@
 #include "hv/monitor.h"
 #include "hv/preempt.h"
 #include "hv/print.h"
+#include "hv/vm_event.h"
 
 static bool show(const struct domain *d)
 {
@@ -26,6 +27,17 @@ static bool set(struct domain *d, const struct monitor_words *w, enum access_typ
     return access_change(d, gfn_of(first), count, type);
 }
 
+/* Is each access told, or one to each frame? */
+static bool set_every(struct domain *d, bool every)
+{
+    if (every && d->pv != NULL) {
+        print("access: %s: a PV guest is not stepped: each frame is told once\n", d->name);
+        return false;
+    }
+    d->access_every = every;
+    return true;
+}
+
 bool monitor_access(const struct monitor_words *w)
 {
     enum access_type type;
@@ -43,11 +55,18 @@ bool monitor_access(const struct monitor_words *w)
         print("access: %s: %s\n", d->name, why);
         return false;
     }
+    if (vm_event_is_on(d)) {
+        print("access: %s: a listener watches it\n", d->name);
+        return false;
+    }
+    d->access_by_operator = true;
     preemption_ignore(this_cpu()); /* the operator waits for the end of it */
     if (w->count == 3 && monitor_same(w->word[2], "off")) {
         access_end(d);
         return true;
     }
+    if (w->count == 3 && (monitor_same(w->word[2], "every") || monitor_same(w->word[2], "once")))
+        return set_every(d, monitor_same(w->word[2], "every"));
     if (w->count == 3 || !access_by_name(w->word[w->count - 1], &type))
         return monitor_usage(w);
     why = access_type_refused(d, type);

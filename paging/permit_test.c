@@ -214,6 +214,36 @@ static void a_write_to_a_table_of_its_own_walk_is_told_if_it_changes_it(void **s
     end(w);
 }
 
+/* Nothing is asked, what hardware cannot say is opened, and all is as it was when it is done. */
+static void what_is_excused_happens_once_and_changes_no_rights(void **state)
+{
+    static const struct {
+        bool     nested;
+        unsigned acc;
+    } cases[] = { { false, ACC_WRITE }, { false, ACC_FETCH }, { true, ACC_WRITE }, { true, 0 } };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct world        *w = four_levels(cases[i].nested);
+        struct paging_vcpu  *v = &w->vcpu[0].core;
+        struct paging_locked lock = { &w->domain };
+        struct fault         f = { gva_of(PAGE << 12), cases[i].acc, false };
+        struct verdict       d;
+
+        touch(w, PAGE << 12, ACC_WRITE); /* no A or D is left to set */
+        rights(w, PAGE, 1, ACCESS_NONE);
+        v->excused = true;
+        d = paging_fault(lock, v, &f);
+        assert_true(d.kind == VERDICT_RETRY && d.step && !d.again);
+        v->excused = false;
+        d = paging_step_done(lock, v);
+        assert_true(d.kind == VERDICT_RETRY && !d.again && d.flush != FLUSH_NONE);
+        assert_int_equal(paging_access_get(lock, gfn_of(PAGE)), ACCESS_NONE);
+        assert_int_equal(paging_fault(lock, v, &f).kind, VERDICT_ACCESS);
+        end(w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +255,7 @@ int main(void)
         cmocka_unit_test(a_walk_needs_rights_on_the_tables),
         cmocka_unit_test(a_walk_under_nested_paging_is_told_only_if_it_writes),
         cmocka_unit_test(a_write_to_a_table_of_its_own_walk_is_told_if_it_changes_it),
+        cmocka_unit_test(what_is_excused_happens_once_and_changes_no_rights),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

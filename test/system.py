@@ -202,20 +202,22 @@ RIGHTS = {"n": 0, "r": 1, "w": 2, "rw": 3, "x": 4, "rx": 5, "wx": 6, "rwx": 7, "
 READ, WRITE, FETCH = 1, 2, 4
 
 
-def forbidden(rights, frame, need, walk=False):
-    """What is told of an access, and what becomes of the rights."""
+def forbidden(rights, frame, need, walk=False, every=False):
+    """What is told of an access, and what becomes of the rights: with `every` they stay as they are."""
     was = rights.get(frame, "rwx")
     missing = need & ~RIGHTS[was]
     if not missing:
         return []
-    rights[frame] = "rw" if was == "rx2rw" and missing == WRITE else "rwx"
-    if rights[frame] == "rw":
+    if was == "rx2rw" and missing == WRITE:
+        rights[frame] = "rw"
         return []
+    if not every or was == "n2rwx":
+        rights[frame] = "rwx"
     return [(frame, {READ: "walk", WRITE: "A or D set"}[need] if walk else
              {READ: "read", WRITE: "write", FETCH: "fetch"}[need])]
 
 
-def watched_touch(rights, words, roots, tables):
+def watched_touch(rights, words, roots, tables, every):
     """The same for one line of the guest watched."""
     way, frame, need, marks = words[0], int(words[1], 16), {"read": READ, "write": WRITE, "fetch": FETCH}[words[2]], int(words[3], 16)
     path = [roots[0], *tables] if way == "window" else roots
@@ -224,12 +226,13 @@ def watched_touch(rights, words, roots, tables):
         told += forbidden(rights, table, READ)  # the guest looks at its tables itself
     for i, table in enumerate(path):
         told += forbidden(rights, table, WRITE, True) if marks >> i & 1 else []
-    return told + forbidden(rights, frame, need)
+    return told + forbidden(rights, frame, need, every=every)
 
 
-def watched_pages(paging, rounds, touches, seed, step_all=False):
+def watched_pages(paging, rounds, touches, seed, step_all=False, every=False):
     """A guest touches pages with all kinds of rights, tables among them, in a known order: what is told is just that.
-    With `step_all` it must not write its root tables, so that under nested paging each instruction is stepped."""
+    With `step_all` it must not write its root tables, so that under nested paging each instruction is stepped; with `every` the
+    rights stay, and each access is told."""
     def run():
         name = f"{paging}{rounds}"
         dice, given, options = random.Random(seed), [], []
@@ -238,12 +241,14 @@ def watched_pages(paging, rounds, touches, seed, step_all=False):
             rights = {frame: dice.choice(list(RIGHTS)) for frame in range(0x1000, 0x1018)}
             for table in tables:  # a shadow that is there already is no walk: only nested paging reads a table for certain
                 rights[table] = dice.choice([right for right, bits in RIGHTS.items() if bits & READ or paging == "nested"])
+            if every:
+                rights.update({table: "rwx" for table in tables})
             if step_all:
                 rights.update({root: dice.choice(["r", "rx"]) for root in roots})
             given.append(rights)
             commands = [f"access {name} 0x{gfn:x} {right}" for gfn, right in rights.items()]
             for first in range(0, len(commands), 12):
-                options += ["--at", f"{i}.8", "; ".join(commands[first:first + 12])]
+                options += ["--at", f"{i}.8", "; ".join([*commands[first:first + 12], *([f"access {name} every"] if every else [])])]
             options += ["--at", f"{i + 1}.4", "audit", "--at", f"{i + 1}.45", f"access {name} off"]
             if paging == "either":
                 options += [word for ms in ("0002", "0010") for word in ("--at", f"{i + 1}.{ms}", f"paging {name} other")]
@@ -256,7 +261,7 @@ def watched_pages(paging, rounds, touches, seed, step_all=False):
                  re.findall(rf"^access: {name} vcpu 0: (.*) at (0x[0-9a-f]+)", output, re.MULTILINE)]
         for i, rights in enumerate(given):
             hard = [told for table in tables for told in forbidden(rights, table, READ, True)]
-            groups = [("a program", hard)] + [(text, watched_touch(rights, text.split(), roots, tables)) for text in re.findall(
+            groups = [("a program", hard)] + [(text, watched_touch(rights, text.split(), roots, tables, every)) for text in re.findall(
                 rf"^watched: round {i:#x} (.*)$", output, re.MULTILINE)]
             if len(groups) != touches + 1:
                 raise Failure(f"round {i}: {len(groups)} touches\n{tail(output)}")
@@ -647,6 +652,8 @@ TESTS = (
     *((f"accesses that are forbidden are told once each, in their order, under {paging} paging", watched_pages(paging, 4, 60, 3))
       for paging in ("shadow", "nested", "either")),
     ("accesses that are forbidden are told, with each instruction stepped", watched_pages("nested", 2, 30, 4, True)),
+    *((f"accesses that are forbidden are told each time, and go on, under {paging} paging",
+       watched_pages(paging, 4, 40, 5, every=True)) for paging in ("shadow", "nested")),
     *((f"log-dirty tells the pages that a guest has written under {paging} paging", log_dirty(paging, 3, 200, 1))
       for paging in ("shadow", "nested", "either", "pv")),
     *((f"Debian works its memory while what it writes is logged and taken every 100 ms under {paging} paging",

@@ -85,6 +85,36 @@ void machine_vcpu_run(struct vcpu *v)
     svm_vcpu_run(v);
 }
 
+/* ---- for a listener ---- */
+
+void machine_vcpu_event_regs(const struct vcpu *v, struct vm_event_regs_x86 *regs)
+{
+    if (v->pv)
+        pv_vcpu_event_regs(v, regs);
+    else
+        svm_vcpu_event_regs(v, regs);
+}
+
+void machine_vcpu_event_set_regs(struct vcpu *v, const struct vm_event_regs_x86 *regs)
+{
+    if (v->pv)
+        pv_vcpu_event_set_regs(v, regs);
+    else
+        svm_vcpu_event_set_regs(v, regs);
+}
+
+void machine_vcpu_excuse(struct vcpu *v, bool without_writing)
+{
+    if (!v->pv)
+        svm_vcpu_excuse(v, without_writing);
+}
+
+void machine_vcpu_single_step(struct vcpu *v, bool on)
+{
+    if (!v->pv)
+        svm_vcpu_single_step(v, on);
+}
+
 /* ---- looking at it ---- */
 
 bool machine_vcpu_uses_nested(const struct vcpu *v)

@@ -151,6 +151,7 @@ struct __attribute__((may_alias)) svm_segment {
 #define SVM_SEG_P         (1u << 7)
 #define SVM_SEG_L         (1u << 9)
 #define SVM_SEG_DB        (1u << 10)
+#define SVM_SEG_G         (1u << 11)
 #define SVM_SEG_CODE_FLAT 0xc9b /* 32-bit, execute and read, accessed, 4 KiB units, DPL 0 */
 #define SVM_SEG_DATA_FLAT 0xc93 /* the same, read and write                                */
 #define SVM_SEG_TSS_BUSY  0x08b

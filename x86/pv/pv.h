@@ -85,6 +85,10 @@ must_check bool pv_shadow_fault(struct pv_vcpu *pv, uint64_t address, uint64_t *
 /* Copies what its kernel has at these addresses, none of them ours, to `to`; or, if NULL, there from `from`. */
 must_check bool pv_shadow_copy(struct vcpu *v, void *to, const void *from, uint64_t va, size_t len);
 
+/* ---- watch.c: what hv/machine.h says of each ---- */
+void pv_vcpu_event_regs(const struct vcpu *v, struct vm_event_regs_x86 *regs);
+void pv_vcpu_event_set_regs(struct vcpu *v, const struct vm_event_regs_x86 *regs);
+
 /* ---- vcpu.c ---- */
 must_check bool pv_vcpu_start(struct vcpu *v, const struct machine_start *start);
 void            pv_vcpu_stop(struct vcpu *v);

@@ -138,7 +138,7 @@ void inject_prepare(struct machine_vcpu *m)
     bool wanted = upcall || platform_interrupt(m->vcpu) || lapic_pending(&m->msrs.lapic, &local);
     bool shadow = b->interrupt_shadow & SVM_INTERRUPT_SHADOW;
 
-    if (m->step.open) { /* nothing else before what frames are open for */
+    if (m->step.first) { /* nothing else before what frames are open for */
         set_window(m, false);
         return;
     }

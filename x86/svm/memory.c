@@ -68,7 +68,7 @@ static void fault(struct machine_vcpu *m, const struct fault *f)
 
     verdict_flush(d, &verdict);
     if (m->step.open && !(verdict.kind == VERDICT_RETRY && verdict.step))
-        step_close(m);
+        step_close(m); /* what is carried out here finds them closed */
     switch (verdict.kind) {
     case VERDICT_RETRY:
         if (verdict.step)
@@ -77,6 +77,7 @@ static void fault(struct machine_vcpu *m, const struct fault *f)
             task_deliver_again(m);
         return;
     case VERDICT_INJECT:
+        m->vcpu->paging.excused = false;
         inject_page_fault(m, verdict.va, verdict.pfec);
         return;
     case VERDICT_EMULATE:
@@ -87,6 +88,7 @@ static void fault(struct machine_vcpu *m, const struct fault *f)
             interrupted_delivery(m, f, &verdict);
         else
             insn_emulate(m, f, &verdict);
+        m->vcpu->paging.excused = false;
         return;
     case VERDICT_ACCESS: /* the instruction is made again */
         access_tell(m->vcpu, &verdict, f->va, m->vmcb->rip);

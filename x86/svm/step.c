@@ -323,7 +323,6 @@ void step_close(struct machine_vcpu *m)
     struct vcpu   *v = m->vcpu;
     struct verdict verdict;
 
-    m->step.open = false;
     do { /* each time one frame less is open, or more memory is free */
         verdict = paging_step_done(domain_lock(v->domain), &v->paging);
         verdict_flush(v->domain, &verdict);
@@ -332,11 +331,13 @@ void step_close(struct machine_vcpu *m)
         else if (verdict.kind == VERDICT_CRASH)
             domain_crash(v->domain, "%s", verdict.why);
     } while (verdict.again && verdict.kind != VERDICT_CRASH);
+    m->step.first = v->paging.excused;
+    m->step.open = v->paging.excused || m->step.each;
 }
 
 void step_open(struct machine_vcpu *m)
 {
-    m->step.open = true;
+    m->step.open = m->step.first = true;
     task_deliver_again(m);
 }
 
@@ -387,6 +388,14 @@ static bool is_fault_on_ours(const struct machine_vcpu *m)
                      : m->vmcb->exitcode == SVM_EXIT_EXCEPTION + VECTOR_PF;
 }
 
+/* The processor was taken away from it before it was executed: it is as it was. */
+static bool is_for_others(const struct machine_vcpu *m)
+{
+    uint64_t code = m->vmcb->exitcode;
+
+    return !m->step.delivers && code >= SVM_EXIT_INTR && code <= SVM_EXIT_VINTR;
+}
+
 enum svm_kind step_exit(struct machine_vcpu *m)
 {
     uint64_t hit = disarm(m), code = m->vmcb->exitcode;
@@ -394,10 +403,14 @@ enum svm_kind step_exit(struct machine_vcpu *m)
 
     if (is_fault_on_ours(m))
         return svm_exit(m);
+    if (!is_for_others(m))
+        m->vcpu->paging.excused = false;
     step_close(m);
     if (code == SVM_EXIT_EXCEPTION + VECTOR_DB && !m->step.delivers) {
         if (hit != 0)
             inject_exception(m, VECTOR_DB);
+        if (m->step.each)
+            access_stepped(m->vcpu, linear(m, m->vmcb->cs.base, m->vmcb->rip));
     } else if (code == SVM_EXIT_SWINT || code == SVM_EXIT_EXCEPTION + VECTOR_BP ||
                code == SVM_EXIT_EXCEPTION + VECTOR_OF) {
         software_interrupt(m);

@@ -78,6 +78,12 @@ void access_tell(struct vcpu *v, const struct verdict *refusal, gva_t va, uint64
     note("tell", rip);
 }
 
+void access_stepped(struct vcpu *v, gva_t rip)
+{
+    (void)v;
+    note("stepped to", rip.raw);
+}
+
 void vcpu_flush(struct domain *d, const struct verdict *verdict)
 {
     (void)d, (void)verdict;
@@ -347,6 +353,42 @@ static void exceptions_are_the_guests_once_the_frames_are_closed(void **state)
     assert_string_equal(order, "close 0;");
 }
 
+/* What a listener has excused is so until it is executed, and nothing comes before it. */
+static void an_excuse_lasts_until_the_instruction_is_executed(void **state)
+{
+    struct machine_vcpu *m = fresh("\x90", 1, 0);
+
+    (void)state;
+    vcpu.paging.excused = true;
+    step_before_entry(m);
+    ends(m, SVM_EXIT_INTR, 0);
+    assert_true(vcpu.paging.excused && m->step.open && m->step.first);
+    step_before_entry(m);
+    ends(m, SVM_EXIT_NPF, 0);
+    assert_true(vcpu.paging.excused && m->step.open && m->step.first);
+    step_before_entry(m);
+    ends(m, DB, BS);
+    assert_false(vcpu.paging.excused || m->step.open || m->step.first);
+    m = fresh("\x0f\xa2", 2, 0);
+    vcpu.paging.excused = true;
+    step_before_entry(m);
+    ends(m, SVM_EXIT_CPUID, 0);
+    assert_false(vcpu.paging.excused || m->step.open);
+}
+
+static void each_instruction_is_told_while_that_is_wanted(void **state)
+{
+    struct machine_vcpu *m = fresh("\x90", 1, 0);
+
+    (void)state;
+    m->step.each = true;
+    step_before_entry(m);
+    vmcb.rip++;
+    ends(m, DB, BS);
+    assert_string_equal(order, "close 0;stepped to 1001;");
+    assert_true(m->step.open && !m->step.first);
+}
+
 static void software_interrupts_are_injected(void **state)
 {
     static const struct {
@@ -399,6 +441,8 @@ int main(void)
         cmocka_unit_test(faults_on_our_tables_go_on_with_frames_open),
         cmocka_unit_test(other_exits_find_the_frames_closed),
         cmocka_unit_test(exceptions_are_the_guests_once_the_frames_are_closed),
+        cmocka_unit_test(an_excuse_lasts_until_the_instruction_is_executed),
+        cmocka_unit_test(each_instruction_is_told_while_that_is_wanted),
         cmocka_unit_test(software_interrupts_are_injected),
         cmocka_unit_test(a_delivery_ends_with_an_interrupt_of_ours),
     };

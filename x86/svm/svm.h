@@ -93,12 +93,15 @@ enum step_class {
 
 /* One instruction, or the delivery of an event, that frames are open for; see step.c. */
 struct svm_step {
-    bool open;     /* there are such frames...                       */
-    bool armed;    /* ...and this entry ends after the instruction   */
-    bool delivers; /* an event, and no instruction                   */
-    bool trap;     /* the guest's own TF                             */
+    bool open;     /* the next entry ends after one instruction:           */
+    bool first;    /* nothing else may be delivered before it,             */
+    bool each;     /* or all entries do so, since a listener wants to know */
+    bool armed;    /* this entry does                                      */
+    bool delivers; /* an event, and no instruction                         */
+    bool mute;     /* it is to be carried out here, without its writes     */
+    bool trap;     /* the guest's own TF                                   */
     enum step_class class;
-    uint32_t exceptions;                  /* that are intercepted else                            */
+    uint32_t exceptions;                  /* that are intercepted else */
     uint64_t rip, efer, dr6, sfmask, r11; /* as they were */
 };
 
@@ -269,6 +272,8 @@ static inline void insn_retire(struct machine_vcpu *m, unsigned length)
 
 /* Executes the instruction at RIP, which made the access `f` that ended in this verdict. */
 void insn_emulate(struct machine_vcpu *m, const struct fault *f, const struct verdict *verdict);
+/* The same for the one at RIP, whatever it is, but nothing is written. */
+void insn_emulate_muted(struct machine_vcpu *m);
 void insn_string_io(struct machine_vcpu *m, uint16_t port, unsigned bytes);
 
 /* ---- memory.c ---- */
@@ -296,6 +301,12 @@ must_check bool task_fault(struct machine_vcpu *m, const struct fault *f);
 must_check bool task_write(struct machine_vcpu *m, const struct fault *f);
 /* The same, of an event's delivery: true if the frame was guarded and is not now. */
 must_check bool task_lift(struct machine_vcpu *m, const struct fault *f, mfn_t mfn);
+
+/* ---- watch.c: what hv/machine.h says of each ---- */
+void svm_vcpu_event_regs(const struct vcpu *v, struct vm_event_regs_x86 *regs);
+void svm_vcpu_event_set_regs(struct vcpu *v, const struct vm_event_regs_x86 *regs);
+void svm_vcpu_excuse(struct vcpu *v, bool without_writing);
+void svm_vcpu_single_step(struct vcpu *v, bool on);
 
 /* ---- step.c ---- */
 /* Frames are open for what is executed next: the verdict has said so. */

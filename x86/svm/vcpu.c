@@ -155,8 +155,12 @@ void svm_vcpu_run(struct vcpu *v)
     cpu->current = v;
     m->running = NULL; /* others of the domain may have lowered something meanwhile */
     svm_cpu_load(v);
+    if (m->step.mute) {
+        regs_root(m); /* code is fetched by it */
+        insn_emulate_muted(m);
+    }
     while (vcpu_may_run_on(cpu, v) && (!m->halted || awake(m))) {
-        if (v->stale && !m->step.open)
+        if (v->stale && !m->step.first)
             vcpu_before_entry(v);
         if (!quiet(m))
             inject_prepare(m);

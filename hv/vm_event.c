@@ -1,0 +1,191 @@
+/* See vm_event.h. */
+#include "hv/vm_event.h"
+
+#include "hv/alloc.h"
+#include "hv/evtchn.h"
+#include "hv/guest.h"
+#include "hv/time.h"
+
+/* ---- vCPUs that wait ---- */
+
+static void hold(struct vcpu *v)
+{
+    if (v->state != VCPU_RUNNABLE)
+        return;
+    v->state = VCPU_WATCHED;
+    time_runstate(v, RUNSTATE_blocked);
+}
+
+static void release(struct vcpu *v)
+{
+    if (v->watch.notes != 0 || v->watch.asked || v->state != VCPU_WATCHED)
+        return;
+    v->state = VCPU_RUNNABLE;
+    time_runstate(v, RUNSTATE_runnable);
+    domain_reschedule();
+}
+
+/* ---- into the ring ---- */
+
+static void post(struct domain *d, const struct vm_event_note *note)
+{
+    struct vcpu       *v = d->vcpu[note->vcpu];
+    vm_event_request_t request = {
+        .version = VM_EVENT_INTERFACE_VERSION,
+        .flags = note->sync ? VM_EVENT_FLAG_VCPU_PAUSED : 0,
+        .reason = note->reason,
+        .vcpu_id = note->vcpu,
+    };
+
+    _Static_assert(sizeof(request.u) == sizeof(note->what), "vm_event.h");
+    __builtin_memcpy(&request.u, &note->what, sizeof(note->what));
+    machine_vcpu_event_regs(v, &request.data.regs.x86);
+    (void)!vm_event_ring_put(&d->vm_event->ring, &request);
+    d->vm_event->asked++;
+    v->watch.asked |= note->sync;
+    v->watch.notes--;
+    release(v);
+}
+
+static void drain(struct domain *d)
+{
+    struct vm_event *e = d->vm_event;
+    bool             any = false;
+
+    while (e->count != 0 && vm_event_ring_free(&e->ring) != 0) {
+        post(d, &e->backlog[e->first]);
+        e->first = (e->first + 1) % (DOMAIN_VCPUS_MAX * VM_EVENT_NOTES);
+        e->count--;
+        any = true;
+    }
+    if (any)
+        evtchn_notify_far(d, e->port);
+}
+
+void vm_event_raise(struct vcpu *v, const struct vm_event_note *note)
+{
+    struct domain   *d = v->domain;
+    struct vm_event *e = d->vm_event;
+
+    if (v->watch.notes == VM_EVENT_NOTES) {
+        e->untold++;
+        return;
+    }
+    e->backlog[(e->first + e->count++) % (DOMAIN_VCPUS_MAX * VM_EVENT_NOTES)] = *note;
+    v->watch.notes++;
+    hold(v);
+    drain(d);
+}
+
+/* ---- out of it ---- */
+
+/* The frame that the request was about, whatever the response says of it, has no say: it is data. */
+static void carry_out(struct vcpu *v, const vm_event_response_t *r)
+{
+    if (r->flags & VM_EVENT_FLAG_SET_REGISTERS)
+        machine_vcpu_event_set_regs(v, &r->data.regs.x86);
+    if (r->flags & (VM_EVENT_FLAG_EMULATE | VM_EVENT_FLAG_EMULATE_NOWRITE))
+        machine_vcpu_excuse(v, r->flags & VM_EVENT_FLAG_EMULATE_NOWRITE);
+    if (r->flags & VM_EVENT_FLAG_TOGGLE_SINGLESTEP) {
+        v->watch.stepped = !v->watch.stepped;
+        machine_vcpu_single_step(v, v->watch.stepped);
+    }
+    v->watch.denied = r->flags & VM_EVENT_FLAG_DENY;
+}
+
+static void answer(struct domain *d, const vm_event_response_t *r)
+{
+    struct vm_event *e = d->vm_event;
+    struct vcpu     *v = r->vcpu_id < d->nr_vcpus ? d->vcpu[r->vcpu_id] : NULL;
+
+    if (r->version != VM_EVENT_INTERFACE_VERSION || v == NULL || !v->watch.asked) {
+        e->refused++;
+        return;
+    }
+    carry_out(v, r);
+    e->answered++;
+    if (!(r->flags & VM_EVENT_FLAG_VCPU_PAUSED))
+        return;
+    v->watch.asked = false;
+    release(v);
+}
+
+void vm_event_answered(struct domain *d)
+{
+    vm_event_response_t response; /* our copy */
+
+    if (d->vm_event == NULL)
+        return;
+    for (unsigned i = 0; i < VM_EVENT_SLOTS; i++)
+        if (vm_event_ring_take(&d->vm_event->ring, &response))
+            answer(d, &response);
+    drain(d);
+}
+
+/* ---- the listener comes and goes ---- */
+
+enum vm_event_result vm_event_enable(struct domain *d, uint16_t listener, unsigned *port)
+{
+    gfn_t            gfn = gfn_of(d->hvm_param[HVM_PARAM_MONITOR_RING_PFN]);
+    struct p2m_entry entry = p2m_get(&d->paging.p2m, gfn);
+    struct vm_event *e;
+    struct verdict   verdict;
+
+    if (d->vm_event != NULL)
+        return VM_EVENT_BUSY;
+    if (gfn.raw == 0 || entry.type != P2M_RAM)
+        return VM_EVENT_NO_PAGE;
+    e = alloc_bytes(sizeof(*e));
+    if (e == NULL)
+        return VM_EVENT_NO_MEMORY;
+    if (evtchn_alloc_ours(d, listener, &e->port) != EVTCHN_OK) {
+        free_bytes(e, sizeof(*e));
+        return VM_EVENT_NO_MEMORY;
+    }
+    verdict = paging_unshadow(domain_lock(d), entry.mfn); /* whatever the guest has made of it */
+    verdict_flush(d, &verdict);
+    e->frame = entry.mfn;
+    e->listener = listener;
+    vm_event_ring_init(&e->ring, phys_ptr(&machine_phys, e->frame));
+    d->vm_event = e;
+    *port = e->port;
+    return VM_EVENT_OK;
+}
+
+/* The page comes back into the guest's memory, unless something else is there by now. */
+static void give_page_back(struct domain *d, mfn_t mfn)
+{
+    gfn_t          gfn = gfn_of(d->hvm_param[HVM_PARAM_MONITOR_RING_PFN]);
+    struct verdict verdict;
+
+    __builtin_memset(phys_ptr(&machine_phys, mfn), 0, PAGE_SIZE);
+    if (d->state == DOMAIN_DYING || p2m_get(&d->paging.p2m, gfn).type != P2M_HOLE)
+        return;
+    do {
+        verdict =
+            paging_p2m_set(domain_lock(d), gfn, (struct p2m_entry){ .mfn = mfn, .type = P2M_RAM });
+        verdict_flush(d, &verdict);
+    } while (verdict.kind == VERDICT_RETRY && verdict.again);
+    if (verdict.kind == VERDICT_CRASH)
+        domain_crash(d, "%s", verdict.why);
+}
+
+void vm_event_disable(struct domain *d)
+{
+    struct vm_event *e = d->vm_event;
+
+    if (e == NULL)
+        return;
+    d->vm_event = NULL;
+    evtchn_close_ours(d, e->port);
+    give_page_back(d, e->frame);
+    free_bytes(e, sizeof(*e));
+    for (unsigned i = 0; i < d->nr_vcpus; i++) {
+        struct vcpu *v = d->vcpu[i];
+
+        if (v->watch.stepped && d->state != DOMAIN_DYING)
+            machine_vcpu_single_step(v, false);
+        v->watch = (struct vcpu_watch){ .notes = 0 };
+        release(v);
+    }
+}

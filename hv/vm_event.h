@@ -1,0 +1,83 @@
+/*
+ * The monitor of a domain as a program of the control domain sees it: vm_event, version 7, by a ring
+ * page and an event channel; doc/vm_event.md.
+ *
+ * Invariants:
+ *  - A vCPU that waits for an answer, or for a place in the ring, does not run (VCPU_WATCHED).
+ *  - A request is in the ring, or in the backlog in the order in which they arose; none is lost, and
+ *    the backlog has a place for each that can arise before its vCPU stops. (What one hypercall of a
+ *    guest reaches in vain beyond that is counted: `untold`.)
+ *  - An answer counts if it has the version, a vCPU of the domain's, and that one was asked.
+ *  - When the listener goes, every vCPU that waits goes on, and makes its access again.
+ */
+#ifndef HV_VM_EVENT_H
+#define HV_VM_EVENT_H
+
+#include "hv/domain.h"
+#include "hv/vm_event_ring.h"
+
+#define VM_EVENT_NOTES                                                                             \
+    17 /* of a vCPU in the backlog: one it waits for, and those of accesses made for it */
+
+union vm_event_what {
+    struct vm_event_mem_access    mem_access;
+    struct vm_event_singlestep    singlestep;
+    struct vm_event_write_ctrlreg write_ctrlreg;
+    struct vm_event_mov_to_msr    mov_to_msr;
+    struct vm_event_debug         debug;
+    struct vm_event_cpuid         cpuid;
+};
+
+/* A request without the registers, which are added when it goes into the ring: its vCPU stands still. */
+struct vm_event_note {
+    uint32_t            reason; /* VM_EVENT_REASON_* */
+    uint8_t             vcpu;
+    bool                sync; /* the vCPU waits for the answer */
+    union vm_event_what what;
+};
+
+/* What a domain has while somebody listens. */
+struct vm_event {
+    struct vm_event_ring ring;
+    mfn_t                frame; /* of the ring */
+    unsigned             port;  /* of the domain's, whose owner is the hypervisor */
+    uint16_t             listener;
+    unsigned             first, count; /* of the backlog */
+    struct vm_event_note backlog[DOMAIN_VCPUS_MAX * VM_EVENT_NOTES];
+    uint64_t             asked, answered, refused, untold;
+};
+
+enum vm_event_result {
+    VM_EVENT_OK,
+    VM_EVENT_BUSY,      /* somebody listens already, or nobody does */
+    VM_EVENT_NO_PAGE,   /* the domain has no page for a ring */
+    VM_EVENT_NO_MEMORY, /* or no free port */
+};
+
+/*
+ * From now on the domain `listener` is asked, by the page at HVM_PARAM_MONITOR_RING_PFN. *port is for
+ * it to bind to.
+ */
+must_check enum vm_event_result vm_event_enable(struct domain *d, uint16_t listener,
+                                                unsigned *port);
+/* Nobody listens any more. */
+void vm_event_disable(struct domain *d);
+
+static inline bool vm_event_is_on(const struct domain *d)
+{
+    return d->vm_event != NULL;
+}
+
+/* Something happened on this vCPU. Somebody must listen. */
+void vm_event_raise(struct vcpu *v, const struct vm_event_note *note);
+
+/* The listener has sent its event, or asks for it by hypercall: answers are there. */
+void vm_event_answered(struct domain *d);
+
+/* True if the frame must not be given back: it is the ring of a listener. */
+static inline bool vm_event_holds(const struct domain *d, mfn_t mfn)
+{
+    return d->vm_event != NULL && mfn_eq(mfn, d->vm_event->frame);
+}
+
+#endif
