@@ -211,15 +211,10 @@ bool access_change_default(struct domain *d, enum access_type type)
 
 void access_stepped(struct vcpu *v, gva_t rip)
 {
-    struct vm_event_note note = { .reason = VM_EVENT_REASON_SINGLESTEP, .vcpu = (uint8_t)v->id };
-    struct paging_view   view;
+    struct paging_view view;
 
-    if (!vm_event_is_on(v->domain))
-        return;
-    note.sync = true;
     paging_view(domain_lock(v->domain), &v->paging, rip, &view);
-    note.what.singlestep.gfn = view.mapped ? view.gpa >> PAGE_SHIFT : 0;
-    vm_event_raise(v, &note);
+    vm_event_stepped(v, view.mapped ? view.gpa >> PAGE_SHIFT : 0);
 }
 
 void access_end(struct domain *d)

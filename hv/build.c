@@ -211,6 +211,8 @@ static bool build_ports(struct domain *d, struct failure *f)
         !ring_console_init(d, d->console_frame, console_port))
         return FAIL(f, "no memory is left for its ports and its console: lower memory=");
     store->connection = XENSTORE_RECONNECT; /* nobody is there yet: the guest is to wait */
+    if (d->pv == NULL)
+        d->hvm_param[HVM_PARAM_MONITOR_RING_PFN] = PVH_MONITOR_GFN; /* nothing is there yet */
     d->hvm_param[HVM_PARAM_STORE_PFN] = PVH_STORE_GFN;
     d->hvm_param[HVM_PARAM_STORE_EVTCHN] = store_port;
     d->hvm_param[HVM_PARAM_CONSOLE_PFN] = PVH_CONSOLE_GFN;

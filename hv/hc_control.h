@@ -18,6 +18,10 @@ void       domctl_describe(const struct domain *d, struct xen_domctl_getdomainin
 domctl_run domctl_getdomaininfo, domctl_getvcpuinfo, domctl_getvcpuaffinity, domctl_setvcpuaffinity,
     domctl_nodeaffinity;
 
+/* ---- hc_monitor.c ---- */
+
+domctl_run domctl_vm_event_op, domctl_set_access_required, domctl_debug_op, domctl_monitor_op;
+
 /* ---- hc_sysctl_cpu.c ---- */
 
 sysctl_run sysctl_cputopoinfo, sysctl_numainfo, sysctl_cpupool_op;

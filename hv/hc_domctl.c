@@ -93,6 +93,10 @@ static const struct {
     [XEN_DOMCTL_getvcpuaffinity] = { domctl_getvcpuaffinity, true, false },
     [XEN_DOMCTL_set_address_size] = { set_address_size, false, false },
     [XEN_DOMCTL_get_address_size] = { get_address_size, true, false },
+    [XEN_DOMCTL_debug_op] = { domctl_debug_op, false, false },
+    [XEN_DOMCTL_vm_event_op] = { domctl_vm_event_op, true, false },
+    [XEN_DOMCTL_set_access_required] = { domctl_set_access_required, false, false },
+    [XEN_DOMCTL_monitor_op] = { domctl_monitor_op, true, false },
     [XEN_DOMCTL_setnodeaffinity] = { domctl_nodeaffinity, false, false },
     [XEN_DOMCTL_getnodeaffinity] = { domctl_nodeaffinity, false, false },
 };
@@ -112,6 +116,10 @@ int64_t hc_domctl(struct vcpu *v, struct hypercall *h)
         return -XEN_EACCES;
     if (op.cmd >= sizeof(ops) / sizeof(ops[0]) || ops[op.cmd].run == NULL)
         return -XEN_EOPNOTSUPP;
+    if (op.cmd == XEN_DOMCTL_vm_event_op && op.u.vm_event_op.op == XEN_VM_EVENT_GET_VERSION) {
+        op.u.vm_event_op.u.version = VM_EVENT_INTERFACE_VERSION; /* whatever domain is named */
+        return guest_copy_out(v, h->arg[0], &op, sizeof(op)) ? 0 : -XEN_EFAULT;
+    }
     d = op.domain == DOMID_SELF ? v->domain : domain_by_id(op.domain);
     if (d == NULL || (d->state == DOMAIN_DYING && !ops[op.cmd].dying))
         return -XEN_ESRCH;

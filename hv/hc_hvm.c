@@ -35,7 +35,7 @@ int64_t hc_hvm_op(struct vcpu *v, struct hypercall *h)
     if (h->arg[0] == HVMOP_pagetable_dying)
         return -XEN_EINVAL; /* a hint that does not pay: doc/shadow.md */
     if (h->arg[0] != HVMOP_set_param && h->arg[0] != HVMOP_get_param)
-        return -XEN_ENOSYS;
+        return hc_monitor_hvm_op(v, h);
     if (!guest_copy_in(v, &param, h->arg[1], sizeof(param)))
         return -XEN_EFAULT;
     result = hc_own_domain(v, param.domid);

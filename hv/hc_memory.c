@@ -469,7 +469,8 @@ static int64_t count_of(struct vcpu *v, uint64_t op, uint64_t va)
 static bool takes_several(uint64_t op)
 {
     return op == XENMEM_decrease_reservation || op == XENMEM_populate_physmap ||
-           op == XENMEM_add_to_physmap || op == XENMEM_add_to_physmap_batch;
+           op == XENMEM_add_to_physmap || op == XENMEM_add_to_physmap_batch ||
+           op == XENMEM_access_op;
 }
 
 /* arg[0]: operation and what is done of it, arg[1]: its structure. */
@@ -492,6 +493,8 @@ int64_t hc_memory_op(struct vcpu *v, struct hypercall *h)
         return hc_reservation(v, h, &taking);
     case XENMEM_populate_physmap:
         return hc_reservation(v, h, &bringing);
+    case XENMEM_access_op:
+        return hc_access_op(v, h);
     case XENMEM_exchange: /* memory.h: "only PV guests can use this" */
         return -XEN_EOPNOTSUPP;
     case XENMEM_maximum_ram_page:

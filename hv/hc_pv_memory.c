@@ -228,7 +228,7 @@ int64_t hc_pv_memory_op(struct vcpu *v, struct hypercall *h)
     uint64_t op = h->arg[0] & ((1u << HC_EXTENT_SHIFT) - 1);
 
     if (op != XENMEM_decrease_reservation && op != XENMEM_populate_physmap &&
-        op != XENMEM_increase_reservation && op != h->arg[0])
+        op != XENMEM_increase_reservation && op != XENMEM_access_op && op != h->arg[0])
         return -XEN_EINVAL;
     switch (op) {
     case XENMEM_decrease_reservation:
@@ -238,6 +238,8 @@ int64_t hc_pv_memory_op(struct vcpu *v, struct hypercall *h)
         return hc_reservation(v, h, &bringing);
     case XENMEM_acquire_resource:
         return hc_acquire_resource(v, h->arg[1]);
+    case XENMEM_access_op:
+        return hc_access_op(v, h);
     case XENMEM_exchange:
         return exchange(v, h->arg[1]);
     case XENMEM_machphys_mapping:

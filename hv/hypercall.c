@@ -34,6 +34,7 @@ static hypercall_handler *const pv_table[DOMAIN_HYPERCALLS] = {
     [__HYPERVISOR_get_debugreg] = hc_get_debugreg,
     [__HYPERVISOR_update_descriptor] = hc_update_descriptor,
     [__HYPERVISOR_memory_op] = hc_pv_memory_op,
+    [__HYPERVISOR_hvm_op] = hc_monitor_hvm_op,
     [__HYPERVISOR_multicall] = hc_multicall,
     [__HYPERVISOR_update_va_mapping] = hc_update_va_mapping,
     [__HYPERVISOR_set_timer_op] = hc_set_timer_op,

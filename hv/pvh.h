@@ -19,6 +19,7 @@
 #define PVH_ACPI_PAGES  1
 #define PVH_SPECIAL     UINT64_C(0xfeff8)
 #define PVH_SPECIAL_END UINT64_C(0xff000)
+#define PVH_MONITOR_GFN UINT64_C(0xfeff9)
 #define PVH_STORE_GFN   UINT64_C(0xfeffc)
 #define PVH_CONSOLE_GFN UINT64_C(0xfefff)
 #define PVH_MAP_MAX     4

@@ -77,6 +77,55 @@ void vm_event_raise(struct vcpu *v, const struct vm_event_note *note)
     drain(d);
 }
 
+/* ---- other events ---- */
+
+static bool wanted(const struct domain *d, uint32_t bit)
+{
+    return d->vm_event != NULL && (d->vm_event->events & bit) != 0;
+}
+
+void vm_event_step(struct vcpu *v, bool on)
+{
+    if (v->watch.stepped == on)
+        return;
+    v->watch.stepped = on;
+    machine_vcpu_single_step(v, on);
+}
+
+void vm_event_stepped(struct vcpu *v, uint64_t gfn)
+{
+    struct vm_event_note note = { .reason = VM_EVENT_REASON_SINGLESTEP, .vcpu = (uint8_t)v->id };
+
+    if (!wanted(v->domain, VM_EVENT_BIT(SINGLESTEP)))
+        return;
+    note.sync = true;
+    note.what.singlestep.gfn = gfn;
+    vm_event_raise(v, &note);
+}
+
+void vm_event_guest_request(struct vcpu *v)
+{
+    struct vm_event_note note = { .reason = VM_EVENT_REASON_GUEST_REQUEST, .vcpu = (uint8_t)v->id };
+
+    if (!wanted(v->domain, VM_EVENT_BIT(GUEST_REQUEST)))
+        return;
+    note.sync = v->domain->vm_event->request_sync;
+    vm_event_raise(v, &note);
+}
+
+bool vm_event_cpuid(struct vcpu *v, unsigned length, uint32_t leaf, uint32_t subleaf)
+{
+    struct vm_event_note note = { .reason = VM_EVENT_REASON_CPUID, .vcpu = (uint8_t)v->id };
+
+    if (!wanted(v->domain, VM_EVENT_BIT(CPUID)))
+        return false;
+    note.sync = true;
+    note.what.cpuid =
+        (struct vm_event_cpuid){ .insn_length = length, .leaf = leaf, .subleaf = subleaf };
+    vm_event_raise(v, &note);
+    return true;
+}
+
 /* ---- out of it ---- */
 
 /* The frame that the request was about, whatever the response says of it, has no say: it is data. */
@@ -86,10 +135,8 @@ static void carry_out(struct vcpu *v, const vm_event_response_t *r)
         machine_vcpu_event_set_regs(v, &r->data.regs.x86);
     if (r->flags & (VM_EVENT_FLAG_EMULATE | VM_EVENT_FLAG_EMULATE_NOWRITE))
         machine_vcpu_excuse(v, r->flags & VM_EVENT_FLAG_EMULATE_NOWRITE);
-    if (r->flags & VM_EVENT_FLAG_TOGGLE_SINGLESTEP) {
-        v->watch.stepped = !v->watch.stepped;
-        machine_vcpu_single_step(v, v->watch.stepped);
-    }
+    if (r->flags & VM_EVENT_FLAG_TOGGLE_SINGLESTEP)
+        vm_event_step(v, !v->watch.stepped);
     v->watch.denied = r->flags & VM_EVENT_FLAG_DENY;
 }
 
@@ -127,13 +174,16 @@ void vm_event_answered(struct domain *d)
 enum vm_event_result vm_event_enable(struct domain *d, uint16_t listener, unsigned *port)
 {
     gfn_t            gfn = gfn_of(d->hvm_param[HVM_PARAM_MONITOR_RING_PFN]);
-    struct p2m_entry entry = p2m_get(&d->paging.p2m, gfn);
+    struct p2m_entry entry;
     struct vm_event *e;
     struct verdict   verdict;
 
     if (d->vm_event != NULL)
         return VM_EVENT_BUSY;
-    if (gfn.raw == 0 || entry.type != P2M_RAM)
+    if (gfn.raw == 0 || d->pv != NULL)
+        return VM_EVENT_NO_PAGE;
+    entry = p2m_get(&d->paging.p2m, gfn);
+    if (entry.type != P2M_RAM)
         return VM_EVENT_NO_PAGE;
     e = alloc_bytes(sizeof(*e));
     if (e == NULL)

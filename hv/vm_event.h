@@ -19,6 +19,9 @@
 #define VM_EVENT_NOTES                                                                             \
     17 /* of a vCPU in the backlog: one it waits for, and those of accesses made for it */
 
+/* In a mask of events: domctl.h. */
+#define VM_EVENT_BIT(name) (1u << XEN_DOMCTL_MONITOR_EVENT_##name)
+
 union vm_event_what {
     struct vm_event_mem_access    mem_access;
     struct vm_event_singlestep    singlestep;
@@ -42,6 +45,8 @@ struct vm_event {
     mfn_t                frame; /* of the ring */
     unsigned             port;  /* of the domain's, whose owner is the hypervisor */
     uint16_t             listener;
+    uint32_t             events;       /* VM_EVENT_BIT: told besides accesses */
+    bool                 request_sync; /* the guest waits when it asks        */
     unsigned             first, count; /* of the backlog */
     struct vm_event_note backlog[DOMAIN_VCPUS_MAX * VM_EVENT_NOTES];
     uint64_t             asked, answered, refused, untold;
@@ -70,6 +75,21 @@ static inline bool vm_event_is_on(const struct domain *d)
 
 /* Something happened on this vCPU. Somebody must listen. */
 void vm_event_raise(struct vcpu *v, const struct vm_event_note *note);
+
+/* Each instruction of this vCPU's is told, or no more. */
+void vm_event_step(struct vcpu *v, bool on);
+
+/* It has executed one of them, and the next is in this guest frame. */
+void vm_event_stepped(struct vcpu *v, uint64_t gfn);
+
+/* The guest itself asks for an event: HVMOP_guest_request_vm_event. */
+void vm_event_guest_request(struct vcpu *v);
+
+/*
+ * It has executed CPUID, of so many bytes. True: the listener is asked, and RIP stays where it is: it is
+ * the listener that moves it.
+ */
+must_check bool vm_event_cpuid(struct vcpu *v, unsigned length, uint32_t leaf, uint32_t subleaf);
 
 /* The listener has sent its event, or asks for it by hypercall: answers are there. */
 void vm_event_answered(struct domain *d);

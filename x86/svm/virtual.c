@@ -6,6 +6,7 @@
 
 #include "hv/guest.h"
 #include "hv/hypercall.h"
+#include "hv/vm_event.h"
 #include "x86/ioport.h"
 #include "x86/platform.h"
 
@@ -28,15 +29,19 @@ void virtual_cpuid(struct machine_vcpu *m)
         .tsc_offset = m->msrs.tsc_offset,
     };
     struct cpuid c;
+    uint32_t     leaf, subleaf;
 
     if (!length)
         return;
-    c = cpuid_guest(cpuid_machine_policy(), &who, (uint32_t)gpr[REG_RAX], (uint32_t)gpr[REG_RCX]);
+    leaf = (uint32_t)gpr[REG_RAX];
+    subleaf = (uint32_t)gpr[REG_RCX];
+    c = cpuid_guest(cpuid_machine_policy(), &who, leaf, subleaf);
     gpr[REG_RAX] = c.eax;
     gpr[REG_RBX] = c.ebx;
     gpr[REG_RCX] = c.ecx;
     gpr[REG_RDX] = c.edx;
-    insn_retire(m, length);
+    if (!vm_event_cpuid(m->vcpu, length, leaf, subleaf))
+        insn_retire(m, length);
 }
 
 /* ---- MSRs ---- */
