@@ -275,14 +275,15 @@ static uint16_t new_id(void)
     return last_id;
 }
 
-static struct domain *new_domain(const struct config *config, uint64_t free_before)
+/* `id`: the number it gets; 0: any that is free, or the control domain's. */
+static struct domain *new_domain(const struct config *config, uint16_t id, uint64_t free_before)
 {
     struct domain  *d = alloc_bytes(sizeof(*d));
     struct domain **link = &domains;
 
     if (d == NULL)
         return NULL;
-    d->id = config->control != 0 ? CONTROL_ID : new_id();
+    d->id = config->control != 0 ? CONTROL_ID : id != 0 ? id : new_id();
     d->state = DOMAIN_BUILDING;
     d->paused = 1;
     d->config = *config;
@@ -340,6 +341,13 @@ static bool build_pv_planned(struct domain *d, const struct domain_images *image
 }
 
 /* A PV guest's memory has no map of ours, and its tables are its own. */
+static void no_map(struct domain *d)
+{
+    d->paging.phys = &machine_phys;
+    d->paging.id = d->id;
+    pool_init(&d->paging.pool, &machine_phys, d->id);
+}
+
 static bool build_pv(struct domain *d, const struct domain_images *images, struct failure *f)
 {
     struct pv_plan plan = { 0 };
@@ -347,9 +355,7 @@ static bool build_pv(struct domain *d, const struct domain_images *images, struc
 
     print("umbra: %s: building, %u MiB, %u vCPU, direct paging\n", d->name, d->config.memory,
           d->config.vcpus);
-    d->paging.phys = &machine_phys;
-    d->paging.id = d->id;
-    pool_init(&d->paging.pool, &machine_phys, d->id);
+    no_map(d);
     done = build_pv_planned(d, images, &plan, f);
     pv_plan_done(&plan);
     if (done)
@@ -382,7 +388,7 @@ struct domain *domain_create(const struct config *config, const struct domain_im
 
     if (!check(config, images, &f))
         return NULL;
-    d = new_domain(config, free_before);
+    d = new_domain(config, 0, free_before);
     if (d == NULL) {
         (void)FAIL(&f, "no memory is left for a domain: give the machine more");
         return NULL;
@@ -392,4 +398,29 @@ struct domain *domain_create(const struct config *config, const struct domain_im
     while (!domain_destroy_step(d))
         ;
     return NULL;
+}
+
+struct domain *domain_create_empty(const struct config *config, uint16_t id)
+{
+    struct domain *d = new_domain(config, id, alloc_free_count());
+
+    if (d == NULL)
+        return NULL;
+    (void)format_string(d->name, sizeof(d->name), "dom%u", d->id);
+    memcpy(d->config.name, d->name, sizeof(d->config.name));
+    no_map(d);
+    if (pv_domain_create(d) && pv_build_shared(d) && evtchn_init(d)) {
+        d->max_pages = d->pages + DOMAIN_GRANT_FRAMES;
+        return d;
+    }
+    while (!domain_destroy_step(d))
+        ;
+    return NULL;
+}
+
+bool domain_create_vcpus(struct domain *d)
+{
+    struct failure f = { d->why, 0 }; /* what fails is told by the result alone */
+
+    return build_vcpus(d, &f);
 }

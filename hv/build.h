@@ -44,4 +44,13 @@ must_check mfn_t domain_alloc_block(struct domain *d, unsigned order);
 /* Allocates one zeroed frame that the domain owns; MFN_NONE if there is none. */
 must_check mfn_t domain_alloc_frame(struct domain *d);
 
+/*
+ * A PV domain for the control domain to fill: no memory but what it shares with us, no vCPU, paused. `id`: its
+ * number, which is free; 0: any. NULL: memory is short.
+ */
+must_check struct domain *domain_create_empty(const struct config *config, uint16_t id);
+
+/* Gives it the vCPUs that its config says, all down. False: memory is short; it may be asked again. */
+must_check bool domain_create_vcpus(struct domain *d);
+
 #endif

@@ -309,13 +309,30 @@ static void the_end_of_a_domain_is_told(void **state)
     assert_int_equal(domctl(control, second->id, &op), 0);
     assert_int_equal(second->state, DOMAIN_DYING);
     assert_int_equal(domctl(control, second->id, &op), 0);
-    op.cmd = XEN_DOMCTL_pausedomain;
+    op.cmd = XEN_DOMCTL_pausedomain; /* the tools do so, and mean no harm */
+    assert_int_equal(domctl(control, second->id, &op), 0);
+    op.cmd = XEN_DOMCTL_max_mem;
     assert_int_equal(domctl(control, second->id, &op), -XEN_ESRCH);
     id = second->id;
     while (!domain_destroy_step(second))
         ;
     op.cmd = XEN_DOMCTL_getdomaininfo;
     assert_int_equal(domctl(control, id, &op), -XEN_ESRCH);
+}
+
+static void information_is_of_the_first_domain_from_a_number_on(void **state)
+{
+    struct domain    *d = other(CONFIG_PV);
+    struct xen_domctl op = { .cmd = XEN_DOMCTL_getdomaininfo };
+
+    (void)state;
+    assert_int_equal(domctl(control, 1, &op), 0);
+    assert_int_equal(op.domain, d->id);
+    assert_int_equal(op.u.getdomaininfo.domain, d->id);
+    assert_int_equal(domctl(control, d->id, &op), 0);
+    assert_int_equal(op.domain, d->id);
+    assert_int_equal(domctl(control, (uint16_t)(d->id + 1), &op), -XEN_ESRCH);
+    assert_int_equal(domctl(control, DOMID_SELF, &op), -XEN_EINVAL);
 }
 
 static void affinities_must_include_the_one_processor(void **state)
@@ -360,6 +377,7 @@ int main(void)
         CONTROL(debug_keys_are_handed_on),
         CONTROL(a_domain_is_paused_and_goes_on),
         CONTROL(the_end_of_a_domain_is_told),
+        CONTROL(information_is_of_the_first_domain_from_a_number_on),
         CONTROL(affinities_must_include_the_one_processor),
     };
 

@@ -53,6 +53,14 @@ enum {
 #define DOMAIN_LIMBO_MAX    32 /* frames taken from a guest that our own tables still name */
 #define DOMAIN_HYPERCALLS   64
 
+#define DOMAIN_RANGES_MAX 16
+
+/* An entry of the BIOS's e820 call: 20 bytes, nothing between them. */
+struct domain_range {
+    uint64_t address, size;
+    uint32_t type;
+} __attribute__((packed));
+
 struct machine_vcpu; /* the edge's side */
 struct machine_platform;
 struct evtchn_port;  /* hv/evtchn.c */
@@ -115,6 +123,8 @@ struct domain {
     xen_domain_handle_t  handle; /* as whoever made it calls it */
     uint64_t             pages;  /* of memory that it owns */
     uint64_t             max_pages;
+    struct domain_range  map[DOMAIN_RANGES_MAX]; /* that it is told of, if map_entries is not 0 */
+    uint32_t             map_entries;
 
     struct shared_info  *shared; /* a frame of its own memory accounting aside */
     mfn_t                shared_mfn;

@@ -129,6 +129,18 @@ void monitor_debug_key(char key)
     debug_key = key;
 }
 
+static uint32_t guest_cpuid[] = { 0, 1, 7, 0x80000001 }; /* leaves; each says 0xf0 + its place */
+
+bool machine_guest_cpuid(unsigned i, uint32_t *leaf, uint32_t *a, uint32_t *b, uint32_t *c,
+                         uint32_t *d)
+{
+    if (i >= sizeof(guest_cpuid) / sizeof(guest_cpuid[0]))
+        return false;
+    *leaf = guest_cpuid[i];
+    *a = *b = *c = *d = 0xf0 + i;
+    return true;
+}
+
 void machine_cpu_features(uint32_t caps[8])
 {
     for (unsigned i = 0; i < 8; i++)

@@ -22,6 +22,16 @@ domctl_run domctl_getdomaininfo, domctl_getvcpuinfo, domctl_getvcpuaffinity, dom
 
 domctl_run domctl_vm_event_op, domctl_set_access_required, domctl_debug_op, domctl_monitor_op;
 
+/* ---- hc_domctl_build.c: of createdomain there is no domain ---- */
+
+domctl_run domctl_createdomain, domctl_max_vcpus, domctl_settscinfo, domctl_gettscinfo,
+    domctl_setvcpucontext, domctl_hypercall_init;
+
+/* ---- hc_policy.c ---- */
+
+sysctl_run sysctl_get_cpu_policy, sysctl_get_cpu_featureset;
+domctl_run domctl_set_cpu_policy;
+
 /* ---- hc_sysctl_cpu.c ---- */
 
 sysctl_run sysctl_cputopoinfo, sysctl_numainfo, sysctl_cpupool_op;

@@ -81,31 +81,39 @@ static const struct {
     domctl_run *run;
     bool        answers; /* the structure goes back */
     bool        dying;   /* of domains that are being taken away too */
+    bool        none;    /* of none, or of whichever it finds itself */
 } ops[] = {
-    [XEN_DOMCTL_destroydomain] = { destroy, false, true },
-    [XEN_DOMCTL_pausedomain] = { pause, false, false },
-    [XEN_DOMCTL_unpausedomain] = { unpause, false, false },
-    [XEN_DOMCTL_getdomaininfo] = { domctl_getdomaininfo, true, true },
-    [XEN_DOMCTL_setvcpuaffinity] = { domctl_setvcpuaffinity, true, false },
-    [XEN_DOMCTL_max_mem] = { max_mem, false, false },
-    [XEN_DOMCTL_getvcpuinfo] = { domctl_getvcpuinfo, true, false },
-    [XEN_DOMCTL_setdomainhandle] = { set_handle, false, false },
-    [XEN_DOMCTL_getvcpuaffinity] = { domctl_getvcpuaffinity, true, false },
-    [XEN_DOMCTL_set_address_size] = { set_address_size, false, false },
-    [XEN_DOMCTL_get_address_size] = { get_address_size, true, false },
-    [XEN_DOMCTL_debug_op] = { domctl_debug_op, false, false },
-    [XEN_DOMCTL_vm_event_op] = { domctl_vm_event_op, true, false },
-    [XEN_DOMCTL_set_access_required] = { domctl_set_access_required, false, false },
-    [XEN_DOMCTL_monitor_op] = { domctl_monitor_op, true, false },
-    [XEN_DOMCTL_setnodeaffinity] = { domctl_nodeaffinity, false, false },
-    [XEN_DOMCTL_getnodeaffinity] = { domctl_nodeaffinity, false, false },
+    [XEN_DOMCTL_createdomain] = { domctl_createdomain, true, false, true },
+    [XEN_DOMCTL_destroydomain] = { destroy, false, true, false },
+    [XEN_DOMCTL_pausedomain] = { pause, false, true, false },
+    [XEN_DOMCTL_unpausedomain] = { unpause, false, true, false },
+    [XEN_DOMCTL_getdomaininfo] = { domctl_getdomaininfo, true, true, true },
+    [XEN_DOMCTL_setvcpuaffinity] = { domctl_setvcpuaffinity, true, false, false },
+    [XEN_DOMCTL_max_mem] = { max_mem, false, false, false },
+    [XEN_DOMCTL_getvcpuinfo] = { domctl_getvcpuinfo, true, false, false },
+    [XEN_DOMCTL_setdomainhandle] = { set_handle, false, false, false },
+    [XEN_DOMCTL_getvcpuaffinity] = { domctl_getvcpuaffinity, true, false, false },
+    [XEN_DOMCTL_set_address_size] = { set_address_size, false, false, false },
+    [XEN_DOMCTL_get_address_size] = { get_address_size, true, false, false },
+    [XEN_DOMCTL_debug_op] = { domctl_debug_op, false, false, false },
+    [XEN_DOMCTL_vm_event_op] = { domctl_vm_event_op, true, false, false },
+    [XEN_DOMCTL_set_access_required] = { domctl_set_access_required, false, false, false },
+    [XEN_DOMCTL_monitor_op] = { domctl_monitor_op, true, false, false },
+    [XEN_DOMCTL_setnodeaffinity] = { domctl_nodeaffinity, false, false, false },
+    [XEN_DOMCTL_getnodeaffinity] = { domctl_nodeaffinity, false, false, false },
+    [XEN_DOMCTL_max_vcpus] = { domctl_max_vcpus, false, false, false },
+    [XEN_DOMCTL_setvcpucontext] = { domctl_setvcpucontext, false, false, false },
+    [XEN_DOMCTL_hypercall_init] = { domctl_hypercall_init, false, false, false },
+    [XEN_DOMCTL_settscinfo] = { domctl_settscinfo, false, false, false },
+    [XEN_DOMCTL_gettscinfo] = { domctl_gettscinfo, true, false, false },
+    [XEN_DOMCTL_set_cpu_policy] = { domctl_set_cpu_policy, true, false, false },
 };
 
 /* arg[0]: struct xen_domctl. */
 int64_t hc_domctl(struct vcpu *v, struct hypercall *h)
 {
     struct xen_domctl op;
-    struct domain    *d;
+    struct domain    *d = NULL;
     int64_t           result;
 
     if (!domain_is_control(v->domain))
@@ -120,8 +128,10 @@ int64_t hc_domctl(struct vcpu *v, struct hypercall *h)
         op.u.vm_event_op.u.version = VM_EVENT_INTERFACE_VERSION; /* whatever domain is named */
         return guest_copy_out(v, h->arg[0], &op, sizeof(op)) ? 0 : -XEN_EFAULT;
     }
-    d = op.domain == DOMID_SELF ? v->domain : domain_by_id(op.domain);
-    if (d == NULL || (d->state == DOMAIN_DYING && !ops[op.cmd].dying))
+    if (!ops[op.cmd].none)
+        d = op.domain == DOMID_SELF ? v->domain : domain_by_id(op.domain);
+    if ((d == NULL && !ops[op.cmd].none) ||
+        (d != NULL && d->state == DOMAIN_DYING && !ops[op.cmd].dying))
         return -XEN_ESRCH;
     result = ops[op.cmd].run(v, d, &op);
     if (result == 0 && ops[op.cmd].answers && !guest_copy_out(v, h->arg[0], &op, sizeof(op)))

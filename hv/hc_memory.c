@@ -320,9 +320,9 @@ static int64_t memory_map(struct vcpu *v, uint64_t va)
 #define CLEARED_AT_ONCE 16 /* frames */
 
 /* Extents of a guest may have 2 MiB; larger ones are refused. */
-static hc_extent                       take_away, bring, bring_block;
-static const struct hc_reservation_way taking = { .one = take_away, .order_max = BLOCK_ORDER };
-static const struct hc_reservation_way bringing = {
+static hc_extent                take_away, bring, bring_block;
+const struct hc_reservation_way hc_memory_taking = { .one = take_away, .order_max = BLOCK_ORDER };
+const struct hc_reservation_way hc_memory_bringing = {
     .one = bring,
     .block = bring_block,
     .order_max = BLOCK_ORDER,
@@ -418,13 +418,16 @@ int64_t hc_reservation(struct vcpu *v, struct hypercall *h, const struct hc_rese
 {
     struct xen_memory_reservation arg;
     uint64_t                      start = h->arg[0] >> HC_EXTENT_SHIFT, frames, i;
+    struct domain                *d;
     int64_t                       result;
 
     if (!guest_copy_in(v, &arg, h->arg[1], sizeof(arg)))
         return -XEN_EFAULT;
-    result = hc_own_domain(v, arg.domid);
+    result = hc_target(v, arg.domid, &d);
     if (result != 0)
         return result;
+    if (d->pv == NULL && way->mapped != NULL)
+        way = way->mapped;
     if (arg.extent_order > way->order_max)
         return 0;
     if (arg.nr_extents > UINT64_MAX >> (HC_EXTENT_SHIFT + 1 + way->order_max))
@@ -437,8 +440,8 @@ int64_t hc_reservation(struct vcpu *v, struct hypercall *h, const struct hc_rese
             return goes_on(h, i);
         if (!guest_copy_in(v, &word, va, sizeof(word)))
             break;
-        result = one_step(v->domain, way, arg.extent_order, i - (extent << arg.extent_order), &word,
-                          &frames);
+        result =
+            one_step(d, way, arg.extent_order, i - (extent << arg.extent_order), &word, &frames);
         if (result == HC_AGAIN)
             return goes_on(h, i);
         if (result != 0 || (way->answers && !guest_copy_out(v, va, &word, sizeof(word))))
@@ -490,9 +493,9 @@ int64_t hc_memory_op(struct vcpu *v, struct hypercall *h)
     case XENMEM_memory_map:
         return memory_map(v, h->arg[1]);
     case XENMEM_decrease_reservation:
-        return hc_reservation(v, h, &taking);
+        return hc_reservation(v, h, &hc_memory_taking);
     case XENMEM_populate_physmap:
-        return hc_reservation(v, h, &bringing);
+        return hc_reservation(v, h, &hc_memory_bringing);
     case XENMEM_access_op:
         return hc_access_op(v, h);
     case XENMEM_exchange: /* memory.h: "only PV guests can use this" */

@@ -2,6 +2,7 @@
  * memory_op of PV guests: frames are machine frames, and where the guest sees them is its own
  * affair. A frame that it gives back stays until no table and nobody else holds it any more.
  */
+#include "hv/alloc.h"
 #include "hv/build.h"
 #include "hv/control.h"
 #include "hv/hc.h"
@@ -34,8 +35,10 @@ static int64_t bring(struct domain *d, uint64_t *word)
     return 0;
 }
 
-static const struct hc_reservation_way taking = { .one = take_away };
-static const struct hc_reservation_way bringing = { .one = bring, .answers = true };
+static const struct hc_reservation_way taking = { .one = take_away, .mapped = &hc_memory_taking };
+static const struct hc_reservation_way bringing = { .one = bring,
+                                                    .answers = true,
+                                                    .mapped = &hc_memory_bringing };
 
 /* ---- exchange ---- */
 
@@ -189,37 +192,80 @@ static int64_t machphys_mapping(struct vcpu *v, uint64_t va)
     return guest_copy_out(v, va, &arg, sizeof(arg)) ? 0 : -XEN_EFAULT;
 }
 
-/* One piece of RAM, as large as what it may have. */
+/* As whoever made it has set it, else one piece of RAM. */
 static int64_t memory_map(struct vcpu *v, uint64_t va)
 {
-    struct xen_memory_map arg;
-    struct {
-        uint64_t address, size;
-        uint32_t type;
-    } __attribute__((packed)) ram = { 0, (uint64_t)v->domain->config.memory << 20, E820_RAM };
+    const struct domain       *d = v->domain;
+    const struct domain_range  ram = { 0, (uint64_t)d->config.memory << 20, E820_RAM };
+    const struct domain_range *map = d->map_entries != 0 ? d->map : &ram;
+    uint32_t                   count = d->map_entries != 0 ? d->map_entries : 1;
+    struct xen_memory_map      arg;
 
     if (!guest_copy_in(v, &arg, va, sizeof(arg)))
         return -XEN_EFAULT;
-    if (arg.nr_entries < 1)
+    if (arg.nr_entries < count)
         return -XEN_EINVAL;
-    arg.nr_entries = 1;
-    if (!guest_copy_out(v, hc_address(arg.buffer.p), &ram, sizeof(ram)) ||
+    arg.nr_entries = count;
+    if (!guest_copy_out(v, hc_address(arg.buffer.p), map, count * sizeof(*map)) ||
         !guest_copy_out(v, va, &arg, sizeof(arg)))
         return -XEN_EFAULT;
     return 0;
 }
 
+static int64_t set_memory_map(struct vcpu *v, uint64_t va)
+{
+    struct xen_foreign_memory_map arg;
+    struct domain                *d;
+
+    if (!domain_is_control(v->domain))
+        return -XEN_EPERM;
+    if (!guest_copy_in(v, &arg, va, sizeof(arg)))
+        return -XEN_EFAULT;
+    if (hc_target(v, arg.domid, &d) != 0)
+        return -XEN_ESRCH;
+    if (d == v->domain || arg.map.nr_entries > DOMAIN_RANGES_MAX)
+        return -XEN_EINVAL;
+    d->map_entries = 0;
+    if (!guest_copy_in(v, d->map, hc_address(arg.map.buffer.p),
+                       arg.map.nr_entries * sizeof(d->map[0])))
+        return -XEN_EFAULT;
+    d->map_entries = arg.map.nr_entries;
+    return 0;
+}
+
+/* What is claimed must be there; it is not kept for the domain. */
+static int64_t claim(struct vcpu *v, uint64_t va)
+{
+    struct xen_memory_reservation arg;
+    struct domain                *d;
+
+    if (!domain_is_control(v->domain))
+        return -XEN_EPERM;
+    if (!guest_copy_in(v, &arg, va, sizeof(arg)))
+        return -XEN_EFAULT;
+    if (arg.extent_order != 0 || hc_address(arg.extent_start.p) != 0)
+        return -XEN_EINVAL;
+    if (hc_target(v, arg.domid, &d) != 0)
+        return -XEN_ESRCH;
+    if (arg.nr_extents > d->max_pages)
+        return -XEN_EINVAL;
+    return arg.nr_extents <= d->pages || arg.nr_extents - d->pages <= alloc_free_count()
+               ? 0
+               : -XEN_ENOMEM;
+}
+
 static int64_t count_of(struct vcpu *v, uint64_t op, uint64_t va)
 {
-    domid_t id;
-    int64_t result;
+    domid_t        id;
+    struct domain *d;
+    int64_t        result;
 
     if (!guest_copy_in(v, &id, va, sizeof(id)))
         return -XEN_EFAULT;
-    result = hc_own_domain(v, id);
+    result = hc_target(v, id, &d);
     if (result != 0)
         return result;
-    return (int64_t)(op == XENMEM_current_reservation ? v->domain->pages : v->domain->max_pages);
+    return (int64_t)(op == XENMEM_current_reservation ? d->pages : d->max_pages);
 }
 
 /* arg[0]: operation and extents done, arg[1]: its structure. */
@@ -236,6 +282,10 @@ int64_t hc_pv_memory_op(struct vcpu *v, struct hypercall *h)
     case XENMEM_populate_physmap:
     case XENMEM_increase_reservation:
         return hc_reservation(v, h, &bringing);
+    case XENMEM_set_memory_map:
+        return set_memory_map(v, h->arg[1]);
+    case XENMEM_claim_pages:
+        return claim(v, h->arg[1]);
     case XENMEM_acquire_resource:
         return hc_acquire_resource(v, h->arg[1]);
     case XENMEM_access_op:

@@ -129,6 +129,8 @@ static const struct {
     [XEN_SYSCTL_cputopoinfo] = { sysctl_cputopoinfo, true },
     [XEN_SYSCTL_numainfo] = { sysctl_numainfo, true },
     [XEN_SYSCTL_cpupool_op] = { sysctl_cpupool_op, true },
+    [XEN_SYSCTL_get_cpu_featureset] = { sysctl_get_cpu_featureset, true },
+    [XEN_SYSCTL_get_cpu_policy] = { sysctl_get_cpu_policy, true },
 };
 
 /* arg[0]: struct xen_sysctl. */

@@ -96,6 +96,10 @@ must_check bool machine_enable_guests(void);
  * 7.EBX, 7.ECX, 80000007.EDX. */
 void machine_cpu_features(uint32_t caps[8]);
 
+/* The i-th leaf of CPUID as guests see it, with its number; false: there are not so many. */
+must_check bool machine_guest_cpuid(unsigned i, uint32_t *leaf, uint32_t *a, uint32_t *b,
+                                    uint32_t *c, uint32_t *d);
+
 bool machine_offers_hvm(void);
 
 /*

@@ -138,6 +138,8 @@ static bool all_ended(void)
     for (struct domain *d = domains; d; d = d->next) {
         if (domain_failed(d))
             failed = true;
+        if (d->state == DOMAIN_DYING)
+            continue; /* it may wait for what one that has ended still holds: the end finds it */
         if (d->state != DOMAIN_STOPPED && d->state != DOMAIN_CRASHED) {
             all = false;
             continue;

@@ -245,6 +245,11 @@ void pv_audit(struct audit *sum);
 /* Walks the tables that the vCPU runs on; addresses in it are the machine's. */
 void pv_view(const struct vcpu *v, gva_t va, struct paging_view *view);
 
+/* shared_info, as a domain without vCPUs begins with; false: memory is short. */
+must_check bool pv_build_shared(struct domain *d);
+/* Fills the page of hypercalls, of a kernel that has one. */
+void pv_hypercall_page(void *page);
+
 /* ---- life ---- */
 
 must_check bool pv_domain_create(struct domain *d);

@@ -194,7 +194,7 @@ static void copy_in(const struct pv_plan *p, uint64_t address, const void *from,
 }
 
 /* Stubs of push, mov $number, syscall, pop, ret; that for iret is entered by a jump and stays. */
-static void fill_hypercall_page(const struct pv_plan *p)
+void pv_hypercall_page(void *page)
 {
     static const uint8_t head[] = { 0x51, 0x41, 0x53, 0xb8 }; /* push rcx, r11; mov eax */
     static const uint8_t end[] = { 0x0f, 0x05, 0x41, 0x5b, 0x59, 0xc3 }; /* syscall; pops; ret */
@@ -209,15 +209,9 @@ static void fill_hypercall_page(const struct pv_plan *p)
                                     0,
                                     0x0f,
                                     0x05 };
-    uint64_t             pfn;
 
-    if (!elf_has_note(&p->notes, XEN_ELFNOTE_HYPERCALL_PAGE))
-        return;
-    pfn = (p->notes.value[XEN_ELFNOTE_HYPERCALL_PAGE] - p->virt_base) >> PAGE_SHIFT;
-    if (pfn < p->image.lowest >> PAGE_SHIFT || pfn >= frames_of(p->image.end))
-        return; /* nowhere in the kernel: it will find out */
     for (uint32_t nr = 0; nr < PAGE_SIZE / STUB_BYTES; nr++) {
-        uint8_t *stub = (uint8_t *)page_of(p, pfn) + nr * STUB_BYTES;
+        uint8_t *stub = (uint8_t *)page + nr * STUB_BYTES;
 
         memset(stub, 0xcc, STUB_BYTES);
         if (nr == __HYPERVISOR_iret) {
@@ -228,6 +222,29 @@ static void fill_hypercall_page(const struct pv_plan *p)
         memcpy(stub + sizeof(head), &nr, sizeof(nr));
         memcpy(stub + sizeof(head) + sizeof(nr), end, sizeof(end));
     }
+}
+
+static void fill_hypercall_page(const struct pv_plan *p)
+{
+    uint64_t pfn;
+
+    if (!elf_has_note(&p->notes, XEN_ELFNOTE_HYPERCALL_PAGE))
+        return;
+    pfn = (p->notes.value[XEN_ELFNOTE_HYPERCALL_PAGE] - p->virt_base) >> PAGE_SHIFT;
+    if (pfn < p->image.lowest >> PAGE_SHIFT || pfn >= frames_of(p->image.end))
+        return; /* nowhere in the kernel: it will find out */
+    pv_hypercall_page(page_of(p, pfn));
+}
+
+bool pv_build_shared(struct domain *d)
+{
+    d->shared_mfn = pv_allocate(d, PV_PFN_NONE);
+    if (!mfn_valid(d->shared_mfn) || !pv_hold(d, d->shared_mfn))
+        return false;
+    d->shared = phys_ptr(&machine_phys, d->shared_mfn);
+    for (unsigned i = 0; i < XEN_LEGACY_MAX_VCPUS; i++)
+        d->shared->vcpu_info[i].evtchn_upcall_mask = 1;
+    return true;
 }
 
 bool pv_build_memory(struct domain *d, struct pv_plan *p, const struct domain_images *images)
@@ -242,12 +259,8 @@ bool pv_build_memory(struct domain *d, struct pv_plan *p, const struct domain_im
             return false;
         p->mfn[pfn] = mfn.raw;
     }
-    d->shared_mfn = pv_allocate(d, PV_PFN_NONE);
-    if (!mfn_valid(d->shared_mfn) || !pv_hold(d, d->shared_mfn))
+    if (!pv_build_shared(d))
         return false;
-    d->shared = phys_ptr(&machine_phys, d->shared_mfn);
-    for (unsigned i = 0; i < XEN_LEGACY_MAX_VCPUS; i++)
-        d->shared->vcpu_info[i].evtchn_upcall_mask = 1;
     d->store_frame = mfn_of(p->mfn[p->store]);
     d->console_frame = mfn_of(p->mfn[p->console]);
     if (!pv_hold(d, d->store_frame) || !pv_hold(d, d->console_frame))

@@ -34,10 +34,13 @@ $B/control/root: packages.txt tools/fetch-debs.sh | $B/.packages
 	@tools/fetch-debs.sh $B/control/apt $@ $(control_debs)
 $B/control/vmlinuz: $B/control/root
 	@cp $</boot/vmlinuz-* $@
-$B/control/ramdisk.cpio: tools/control-ramdisk.py tools/ramdisk.py examples/control-init examples/control-tools.sh \
-    $B/control/root
-	@tools/control-ramdisk.py $@ /bin/busybox $B/control/root /init=examples/control-init \
-	    /tools.sh=examples/control-tools.sh
+control_files := init=control-init tools.sh=control-tools.sh create.sh=control-create.sh guest/pv.cfg=control-pv.cfg
+control_files := $(foreach f,$(control_files),/$(subst =,=examples/,$f))
+
+$B/control/ramdisk.cpio: tools/control-ramdisk.py tools/ramdisk.py $(wildcard examples/control*) $B/control/root \
+    $B/guest/vmlinuz $B/guest/ramdisk.cpio
+	@tools/control-ramdisk.py $@ /bin/busybox $B/control/root $(control_files) /guest/vmlinuz=$B/guest/vmlinuz \
+	    /guest/ramdisk.cpio=$B/guest/ramdisk.cpio
 control-image: image tools $B/control/vmlinuz $B/control/ramdisk.cpio
 control: control-image
 	./umbra run examples/control.cfg

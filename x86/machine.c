@@ -9,9 +9,12 @@
 #include "hv/pv.h"
 #include "x86/cpuid.h"
 #include "x86/desc.h"
+#include "x86/hw/cpuid.h"
 #include "x86/platform.h"
 #include "x86/pv/pv.h"
 #include "x86/svm/svm.h"
+
+#define HYPERVISOR_STEP 0x100u /* from the leaves of one hypervisor to another one's */
 
 static bool has_svm;
 
@@ -37,6 +40,35 @@ void machine_cpu_features(uint32_t caps[8])
     caps[5] = seven.ebx;
     caps[6] = seven.ecx;
     caps[7] = cpuid(0x80000007, 0).edx;
+}
+
+bool machine_guest_cpuid(unsigned i, uint32_t *leaf, uint32_t *a, uint32_t *b, uint32_t *c,
+                         uint32_t *d)
+{
+    const struct cpuid_policy *p = cpuid_machine_policy();
+    const struct cpuid_vcpu    any = { 0 };
+    struct cpuid               value = { 0 };
+
+    /* First and last leaf of two hypervisors stand between the others: ours, and none. */
+    if (i < CPUID_BASIC_LEAVES)
+        *leaf = i;
+    else if (i < CPUID_BASIC_LEAVES + 2)
+        *leaf = LEAF_HYPERVISOR + HYPERVISOR_STEP * (i - CPUID_BASIC_LEAVES);
+    else if (i < CPUID_BASIC_LEAVES + 2 + CPUID_EXTENDED_LEAVES)
+        *leaf = LEAF_EXT + (i - CPUID_BASIC_LEAVES - 2);
+    else
+        return false;
+    if (i < CPUID_BASIC_LEAVES)
+        value = p->basic[i];
+    else if (*leaf == LEAF_HYPERVISOR)
+        value.eax = cpuid_guest(p, &any, *leaf, 0).eax;
+    else if (*leaf >= LEAF_EXT)
+        value = p->extended[*leaf - LEAF_EXT];
+    *a = value.eax;
+    *b = value.ebx;
+    *c = value.ecx;
+    *d = value.edx;
+    return true;
 }
 
 bool machine_offers_hvm(void)
