@@ -31,9 +31,9 @@ enum {
     STAGE_CUT_OFF,
     STAGE_PORTS,
     STAGE_DIRECT,
+    STAGE_TABLES,
     STAGE_BORROWED,
     STAGE_LENT,
-    STAGE_TABLES,
     STAGE_POOL,
     STAGE_FRAMES,
     STAGE_REST,
@@ -183,6 +183,9 @@ bool domain_destroy_step(struct domain *d)
     case STAGE_DIRECT:
         done = d->pv == NULL || pv_domain_release_step(d);
         break;
+    case STAGE_TABLES:
+        done = !d->paging_ready || paging_domain_reap(domain_lock(d), TABLE_ENTRIES_PER_STEP);
+        break;
     case STAGE_BORROWED:
         done = grant_release(d);
         break;
@@ -190,9 +193,6 @@ bool domain_destroy_step(struct domain *d)
         done = (d->pv == NULL || pv_collect()) && !waits(d);
         if (done)
             let_go_of_shared(d);
-        break;
-    case STAGE_TABLES:
-        done = !d->paging_ready || paging_domain_reap(domain_lock(d), TABLE_ENTRIES_PER_STEP);
         break;
     case STAGE_POOL:
         done = domain_pool_drain(d);

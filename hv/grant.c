@@ -212,11 +212,16 @@ bool grant_release(struct domain *d)
         return true;
     for (unsigned i = 0; i < RELEASE_PER_STEP && d->grant_cursor < GRANT_MAPS_MAX;
          i++, d->grant_cursor++) {
-        struct grant_map *m = &uses->map[d->grant_cursor];
+        struct grant_map    *m = &uses->map[d->grant_cursor];
+        const struct domain *owner;
 
         if (!m->used)
             continue;
+        owner = domain_by_id(m->domain);
+        if (owner->pv != NULL && direct_unfinished(&owner->pv->keeper))
+            return false; /* its own end is in the middle of a table, which is work enough */
         m->used = false;
+        paging_give_back(&machine_phys, &m->borrow); /* the domain has no tables any more */
         grant_end(domain_by_id(m->domain), m->ref, m->readonly);
     }
     return d->grant_cursor == GRANT_MAPS_MAX;

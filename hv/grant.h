@@ -25,9 +25,11 @@ struct grant_active {
 
 /* A handle of a domain's: one mapping of another's frame, or of its own. */
 struct grant_map {
-    uint32_t ref;
-    uint16_t domain;                /* whose table */
-    bool     used, readonly, entry; /* entry: the address was that of a page table's entry */
+    uint32_t      ref;
+    uint16_t      domain;                /* whose table */
+    bool          used, readonly, entry; /* entry: the address was that of a page table's entry */
+    gfn_t         gfn;                   /* where it stands in the p2m of a domain that has one */
+    struct borrow borrow;                /* while it is used */
 };
 
 struct grant_uses {

@@ -84,6 +84,15 @@ extern const struct hc_reservation_way hc_memory_taking, hc_memory_bringing;
  */
 int64_t hc_reservation(struct vcpu *v, struct hypercall *h, const struct hc_reservation_way *way);
 
+/*
+ * Changes what is behind a gfn: 0, HC_AGAIN, -EBUSY: frames have to be freed first, or -EPERM: it is
+ * borrowed. If the domain has crashed meanwhile (0 all the same), it may not have changed.
+ */
+int64_t hc_memory_replace(struct domain *d, gfn_t gfn, struct p2m_entry entry);
+
+/* Takes a borrowed frame out of the map, if it still stands there: 0 or HC_AGAIN. */
+int64_t hc_memory_withdraw(struct domain *d, gfn_t gfn, mfn_t mfn);
+
 /* Frees frames in limbo that nobody names any more. True when none is left. */
 bool hc_memory_settle(struct domain *d);
 

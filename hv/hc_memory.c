@@ -92,17 +92,27 @@ static void forget_place(struct domain *d, gfn_t gfn)
             d->grant_gfn[i] = GFN_NONE;
 }
 
+int64_t hc_memory_withdraw(struct domain *d, gfn_t gfn, mfn_t mfn)
+{
+    struct p2m_entry entry = p2m_get(&d->paging.p2m, gfn);
+
+    if (!p2m_is_borrowed(entry.type) || !mfn_eq(entry.mfn, mfn) || set_entry(d, gfn, hole))
+        return 0;
+    return HC_AGAIN;
+}
+
 static bool gfn_in_range(uint64_t gfn)
 {
     return gfn >> (P2M_BITS - PAGE_SHIFT) == 0;
 }
 
-/* Changes what is behind a gfn: 0, HC_AGAIN, or -EBUSY: frames have to be freed first. */
-static int64_t replace(struct domain *d, gfn_t gfn, struct p2m_entry entry)
+int64_t hc_memory_replace(struct domain *d, gfn_t gfn, struct p2m_entry entry)
 {
     struct p2m_entry old = p2m_get(&d->paging.p2m, gfn);
     bool             memory = old.type == P2M_RAM || old.type == P2M_ROM;
 
+    if (p2m_is_borrowed(old.type))
+        return -XEN_EPERM; /* who has borrowed it gives it back */
     if (memory && !hc_memory_settle(d) && limbo_place(d) == NULL)
         return -XEN_EBUSY;
     if (!set_entry(d, gfn, entry))
@@ -141,7 +151,7 @@ static int64_t move(struct domain *d, gfn_t from, gfn_t to)
     if (gfn_eq(from, to))
         return 0;
     if (p2m_get(&d->paging.p2m, to).type != P2M_HOLE)
-        result = replace(d, to, hole);
+        result = hc_memory_replace(d, to, hole);
     if (result != 0 || d->state == DOMAIN_CRASHED)
         return result;
     verdict = paging_p2m_move(domain_lock(d), from, to);
@@ -166,7 +176,7 @@ static int64_t place(struct domain *d, mfn_t mfn, gfn_t *where, gfn_t gfn)
             return HC_AGAIN;
         *where = GFN_NONE;
     }
-    result = replace(d, gfn, entry);
+    result = hc_memory_replace(d, gfn, entry);
     if (result == 0)
         *where = gfn;
     return result;
@@ -284,7 +294,7 @@ static int64_t remove_from_physmap(struct vcpu *v, uint64_t va)
     if (!gfn_in_range(arg.gpfn) ||
         p2m_get(&v->domain->paging.p2m, gfn_of(arg.gpfn)).type == P2M_HOLE)
         return -XEN_ENOENT;
-    return replace(v->domain, gfn_of(arg.gpfn), hole);
+    return hc_memory_replace(v->domain, gfn_of(arg.gpfn), hole);
 }
 
 /* An entry of the BIOS's e820 call: 20 bytes, nothing between them. */
@@ -334,7 +344,7 @@ static int64_t take_away(struct domain *d, uint64_t *word)
 
     if (!gfn_in_range(gfn) || p2m_get(&d->paging.p2m, gfn_of(gfn)).type != P2M_RAM)
         return -XEN_EINVAL;
-    return replace(d, gfn_of(gfn), hole);
+    return hc_memory_replace(d, gfn_of(gfn), hole);
 }
 
 /* It may have so many frames more. */

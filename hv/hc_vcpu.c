@@ -14,7 +14,8 @@ static bool keep_frame(struct domain *d, uint64_t gfn, mfn_t *mfn)
 {
     struct paging_reach reach = paging_reach_gpa(domain_lock(d), gfn << PAGE_SHIFT);
 
-    if (reach.kind != REACH_RAM || reach.rom)
+    if (reach.kind != REACH_RAM || reach.rom ||
+        phys_frame(&machine_phys, reach.mfn)->owner != d->id)
         return false;
     direct_hold(&machine_phys, reach.mfn);
     *mfn = reach.mfn;

@@ -93,15 +93,14 @@ static uint64_t list_check(struct auditor *a, rmap_t head, struct belongs b)
 }
 
 /* The leaves of one size whose block begins at this frame. */
-static void audit_leaf_lists(struct auditor *a, mfn_t mfn, unsigned level)
+static void audit_leaf_lists(struct auditor *a, const struct mapped *m, mfn_t mfn, unsigned level)
 {
-    const struct frame *f = phys_frame(a->d->phys, mfn);
-    const rmap_t       *list = f->guest.leaves[level - 1];
-    uint64_t            read_only = list_check(a, list[0], (struct belongs){ mfn, level, false });
-    uint64_t            writable = list_check(a, list[1], (struct belongs){ mfn, level, true });
+    const rmap_t *list = m->leaves[level - 1];
+    uint64_t      read_only = list_check(a, list[0], (struct belongs){ mfn, level, false });
+    uint64_t      writable = list_check(a, list[1], (struct belongs){ mfn, level, true });
 
     a->listed_leaves[level - 1] += read_only + writable;
-    if (writable != f->guest.writable[level - 1] ||
+    if (writable != m->writable[level - 1] ||
         writable > (level == 1 ? RMAP_WRITABLE_MAX : RMAP_LARGE_MAX))
         violation(a, "S6: the count of writable leaves of a frame is wrong");
 }
@@ -109,9 +108,9 @@ static void audit_leaf_lists(struct auditor *a, mfn_t mfn, unsigned level)
 /* Some table of this generation maps the frame writable, in a leaf of 4 KiB. */
 static bool is_writable(const struct auditor *a, const struct frame *f)
 {
-    rmap_t first = f->guest.leaves[0][1], e = first;
+    rmap_t first = f->guest.mapped.leaves[0][1], e = first;
 
-    for (unsigned n = 0; first != 0 && n < f->guest.writable[0]; n++) {
+    for (unsigned n = 0; first != 0 && n < f->guest.mapped.writable[0]; n++) {
         if (!is_stale(a->d, shadow_of(a->d, rmap_table(e))))
             return true;
         e = rmap_next(a->d->phys, e);
@@ -124,8 +123,8 @@ static void audit_guest_frame(struct auditor *a, mfn_t mfn)
     const struct frame *f = phys_frame(a->d->phys, mfn);
 
     for (unsigned level = 1; level <= LEAF_SIZES; level++)
-        audit_leaf_lists(a, mfn, level);
-    a->blocked += f->guest.blocked;
+        audit_leaf_lists(a, &f->guest.mapped, mfn, level);
+    a->blocked += f->guest.mapped.blocked;
     if (frame_is_protected(a->d, f) && is_writable(a, f))
         violation(a, f->guest.guarded ? "S9: a guarded frame is mapped writable"
                                       : "S1: a table with a shadow is mapped writable");
@@ -202,6 +201,29 @@ static bool out_of_reach(const struct auditor *a, const struct frame *f)
     return f->shadow.state == SHADOW_DEAD || is_stale(a->d, f);
 }
 
+/* A frame of another domain, which this one may have borrowed: one record has all the leaves. */
+static void audit_others_frame(struct auditor *a, mfn_t mfn)
+{
+    const struct frame  *f = phys_frame(a->d->phys, mfn);
+    const struct borrow *found = NULL;
+
+    for (const struct borrow *b = f->guest.borrows; b; b = b->next) {
+        if (!mfn_eq(b->mfn, mfn) || (found && b->domain == a->d->id))
+            violation(a, "B1: the chain of a borrowed frame has a stranger, or a domain twice");
+        if (b->domain == a->d->id)
+            found = b;
+    }
+    if (!found)
+        return;
+    for (unsigned level = 1; level <= LEAF_SIZES; level++)
+        audit_leaf_lists(a, &found->mapped, mfn, level);
+    a->blocked += found->mapped.blocked;
+    for (const struct borrow *b = found->more; b; b = b->more)
+        if (!mfn_eq(b->mfn, mfn) || b->domain != a->d->id || b->mapped.blocked ||
+            (b->mapped.leaves[0][0] | b->mapped.leaves[0][1]) != 0)
+            violation(a, "B1: leaves of a borrowed frame are where nobody looks for them");
+}
+
 /* A large leaf: one piece of memory, all of it the guest's, and nothing in it protected. */
 static void audit_large(struct auditor *a, unsigned level, gfn_t gfn, pte_t ours)
 {
@@ -221,7 +243,7 @@ static void audit_large(struct auditor *a, unsigned level, gfn_t gfn, pte_t ours
 
         if (!is_guest(a, mfn_of(i)) || f->owner != a->d->id)
             violation(a, "S3: a large leaf maps a frame that is not the guest's");
-        else if (f->guest.blocked)
+        else if (f->guest.mapped.blocked)
             violation(a, "S3: a large leaf maps a frame that is being unmapped");
         else if (a->d->kind == PAGING_NESTED || !pte_has(ours, PTE_W))
             continue;
@@ -252,8 +274,8 @@ static void audit_leaf(struct auditor *a, const struct frame *f, unsigned index,
     gfn_t    gfn = gfn_of(f->shadow.key + ((uint64_t)index << level_order(level)));
     uint64_t rights = PTE_P | PTE_W | PTE_U;
 
-    if (!is_guest(a, mfn)) {
-        violation(a, "S3: a leaf maps a frame that is not the guest's");
+    if (!is_guest(a, mfn) || !mapped_of(a->d, phys_frame(a->d->phys, mfn))) {
+        violation(a, "S3: a leaf maps a frame that is neither the guest's nor borrowed");
         return;
     }
     if (out_of_reach(a, f))
@@ -272,7 +294,7 @@ static void audit_leaf(struct auditor *a, const struct frame *f, unsigned index,
 
     if (!mfn_eq(p.mfn, mfn))
         violation(a, "S3: a leaf maps another frame than the p2m says");
-    if (p.type == P2M_ROM && pte_has(ours, PTE_W))
+    if (p2m_is_rom(p.type) && pte_has(ours, PTE_W))
         violation(a, "S3: a leaf makes read-only memory writable");
     if (pte_has(ours, PTE_W) && (level > 1 ? a->d->dirty.on : dirty_must_see(a->d, mfn)))
         violation(a, "D1: log-dirty would miss the next write to a frame");
@@ -452,6 +474,8 @@ void paging_audit(struct paging_locked p, struct audit *audit)
     for (uint64_t i = 0; i < p.domain->phys->frames; i++) {
         const struct frame *f = &p.domain->phys->frame[i];
 
+        if (f->kind == FRAME_GUEST && f->refs != 0 && f->owner != p.domain->id)
+            audit_others_frame(&a, mfn_of(i));
         if (f->owner != p.domain->id)
             continue;
         if (f->kind == FRAME_GUEST || (f->kind >= FRAME_POOL && f->kind <= FRAME_SNAPSHOT))

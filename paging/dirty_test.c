@@ -293,16 +293,20 @@ static void the_hypervisor_s_writes_count(void **state)
 
 static void memory_of_others_is_theirs_to_log(void **state)
 {
+    struct borrow b;
+
     (void)state;
     frames[SMALL + 310].owner = OTHERS;
     dirty[(SMALL + 310) / 64] = 0;
-    set(9, SMALL + 310, P2M_RAM, 0);
+    paging_borrow(&phys, &b, MINE, mfn_of(SMALL + 310));
+    set(9, SMALL + 310, P2M_FOREIGN, 0);
     turn_on();
     touch(9, true);
     assert_int_equal(domain.dirty.faults, 0);
     paging_dirty_mark(lock, mfn_of(SMALL + 310));
     assert_int_equal(dirty[(SMALL + 310) / 64], 0);
     set(9, SMALL + 9, P2M_RAM, 0);
+    paging_give_back(&phys, &b);
     frames[SMALL + 310].owner = MINE;
 }
 

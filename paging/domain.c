@@ -57,7 +57,7 @@ static bool memory_of(const struct paging_domain *d, gfn_t gfn, uint64_t i, mfn_
     struct p2m_entry old = p2m_get(&d->p2m, gfn_of(gfn.raw + i));
 
     *mfn = old.mfn;
-    return old.type == P2M_RAM || old.type == P2M_ROM;
+    return p2m_is_memory(old.type);
 }
 
 /* The first frame of the block from the i-th on that has something behind it; its end if none has. */
@@ -82,7 +82,9 @@ static bool forget_block(struct change *c, gfn_t gfn, unsigned order)
          i = next_there(c->d, gfn, order, i + 1)) {
         if (!memory_of(c->d, gfn, i, &mfn))
             continue;
-        if (!shadow_drop(c, mfn) || !shadow_unmap(c, mfn))
+        bool own = is_own(c->d, phys_frame(c->d->phys, mfn));
+
+        if ((own && !shadow_drop(c, mfn)) || !shadow_unmap(c, mfn))
             return false;
         guard_lift(c->d, mfn);
     }

@@ -241,7 +241,7 @@ static bool is_protected_table(const struct paging_domain *d, mfn_t mfn)
 {
     const struct frame *f = phys_frame(d->phys, mfn);
 
-    return d->kind == PAGING_SHADOW && f->guest.shadows != 0 && !f->guest.unsynced;
+    return d->kind == PAGING_SHADOW && is_own(d, f) && f->guest.shadows != 0 && !f->guest.unsynced;
 }
 
 static bool is_protected(const struct paging_domain *d, mfn_t mfn)
@@ -367,7 +367,7 @@ struct verdict paging_fault(struct paging_locked p, struct paging_vcpu *v, const
         return reflect(&c, v, &w, f);
     struct p2m_entry e = p2m_get(&d->p2m, w.gfn);
 
-    if (e.type != P2M_RAM && (e.type != P2M_ROM || (f->acc & ACC_WRITE)))
+    if (!p2m_is_memory(e.type) || (p2m_is_rom(e.type) && (f->acc & ACC_WRITE)))
         return device(&c, &w, f);
     if (d->kind == PAGING_SHADOW) {
         if (!walk_mark(v, &w, f->acc, &marks))

@@ -93,6 +93,16 @@ static inline uint64_t level_frames(unsigned level)
  */
 typedef uint32_t rmap_t;
 
+/* The leaves of one domain that map a frame. */
+struct mapped {
+    rmap_t leaves[LEAF_SIZES]
+                 [2]; /* by size, whose aligned block begins here: read-only, writable */
+    uint16_t writable[LEAF_SIZES]; /* lengths of the lists of writable ones             */
+    uint8_t  blocked;              /* all of them are being removed: make none          */
+};
+
+struct borrow; /* paging.h */
+
 struct frame {
     union {
         struct {
@@ -108,15 +118,16 @@ struct frame {
             uint32_t next, prev;
         } free;
         struct {
-            /* FRAME_GUEST. Leaves by size whose aligned block begins here: read-only, writable */
-            rmap_t   leaves[LEAF_SIZES][2];
-            uint16_t writable[LEAF_SIZES]; /* lengths of the lists of writable ones */
-            uint8_t  blocked;              /* all mappings are being removed: make none           */
-            uint8_t  unsynced; /* a table whose shadows are out of sync: may be written */
-            uint8_t  guarded;  /* some vCPU's guard is here: may not be written (guard.c) */
-            uint32_t shadows;  /* frame number of its first shadow as a table, 0 none */
-            uint64_t type;     /* direct paging: see types.h */
-            uint32_t freed;    /* next on the machine's list of freed frames */
+            /* FRAME_GUEST. All but `borrows` is the owner's. */
+            struct mapped mapped;
+            uint8_t       unsynced; /* a table whose shadows are out of sync: may be written */
+            uint8_t       guarded;  /* some vCPU's guard is here: may not be written (guard.c) */
+            uint32_t      shadows;  /* frame number of its first shadow as a table, 0 none */
+            uint64_t      type;     /* direct paging: see types.h */
+            union {
+                struct borrow *borrows; /* while somebody holds it: others that map it, borrow.h */
+                uint32_t       freed;   /* then: next on the machine's list of freed frames */
+            };
         } guest;
         struct {                 /* FRAME_SHADOW */
             uint64_t key;        /* mfn of the table that is shadowed; gfn if direct    */

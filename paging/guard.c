@@ -20,7 +20,8 @@ static void set_guarded(const struct paging_domain *d, mfn_t mfn, bool guarded)
 
 void guard_lift(const struct paging_domain *d, mfn_t mfn)
 {
-    if (!mfn_valid(mfn) || !phys_frame(d->phys, mfn)->guest.guarded)
+    if (!mfn_valid(mfn) || !is_own(d, phys_frame(d->phys, mfn)) ||
+        !phys_frame(d->phys, mfn)->guest.guarded)
         return;
     for (struct paging_vcpu *v = d->vcpus; v; v = v->next)
         for (unsigned i = 0; i < PAGING_GUARDS; i++)
@@ -93,7 +94,7 @@ struct verdict paging_guard(struct paging_locked p, struct paging_vcpu *v)
     for (unsigned i = 0; i < PAGING_GUARDS; i++) {
         mfn_t mfn = find_writable(v, v->guard.va[i]);
 
-        if (mfn_valid(mfn))
+        if (mfn_valid(mfn) && is_own(p.domain, phys_frame(p.domain->phys, mfn)))
             take(&c, &v->guard.mfn[i], mfn);
     }
     return verdict_of(&c, VERDICT_RETRY);

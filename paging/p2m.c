@@ -4,6 +4,7 @@
  */
 #include "p2m.h"
 
+#include "borrow.h"
 #include "pte.h"
 
 #define P2M_LEVELS 4
@@ -59,7 +60,7 @@ bool p2m_init(struct p2m *p2m, struct pool *pool)
 static struct p2m_entry found(uint64_t e, uint64_t within, unsigned order)
 {
     enum p2m_type type = leaf_type(e);
-    bool          memory = type == P2M_RAM || type == P2M_ROM;
+    bool          memory = p2m_is_memory(type);
 
     return (struct p2m_entry){
         .mfn = memory ? mfn_of(((e & PTE_FRAME) >> PAGE_SHIFT) + within) : MFN_NONE,
@@ -74,18 +75,23 @@ static uint64_t block_of(uint64_t e, gfn_t gfn, unsigned level)
     enum p2m_type type = leaf_type(e);
     uint64_t      first = gfn.raw & ((UINT64_C(1) << order_at(level)) - 1) & ~UINT64_C(511);
 
-    return type == P2M_RAM || type == P2M_ROM ? e + (first << PAGE_SHIFT) : e;
+    return p2m_is_memory(type) ? e + (first << PAGE_SHIFT) : e;
 }
 
-/* Direct paging: the guest knows its frames by the machine's numbers. */
-static struct p2m_entry own_frame(const struct pool *pool, gfn_t gfn)
+/* Direct paging: the guest knows its frames, and those it has borrowed, by the machine's numbers. */
+static struct p2m_entry machine_frame(const struct pool *pool, gfn_t gfn)
 {
-    mfn_t mfn = mfn_of(gfn.raw);
+    mfn_t               mfn = mfn_of(gfn.raw);
+    const struct frame *f;
 
-    if (mfn.raw >= pool->phys->frames || phys_frame(pool->phys, mfn)->kind != FRAME_GUEST ||
-        phys_frame(pool->phys, mfn)->owner != pool->owner)
+    if (mfn.raw >= pool->phys->frames)
         return (struct p2m_entry){ MFN_NONE, P2M_HOLE, 0 };
-    return (struct p2m_entry){ mfn, P2M_RAM, 0 };
+    f = phys_frame(pool->phys, mfn);
+    if (f->kind == FRAME_GUEST && f->owner == pool->owner)
+        return (struct p2m_entry){ mfn, P2M_RAM, 0 };
+    if (f->kind == FRAME_GUEST && borrow_of(f, pool->owner) != NULL)
+        return (struct p2m_entry){ mfn, P2M_GRANT, 0 };
+    return (struct p2m_entry){ MFN_NONE, P2M_HOLE, 0 };
 }
 
 struct p2m_entry p2m_find(const struct p2m *p2m, gfn_t gfn)
@@ -94,7 +100,7 @@ struct p2m_entry p2m_find(const struct p2m *p2m, gfn_t gfn)
     uint64_t           node = p2m->root.raw;
 
     if (p2m->identity)
-        return own_frame(p2m->pool, gfn);
+        return machine_frame(p2m->pool, gfn);
     if (gfn.raw >= P2M_GFNS)
         return (struct p2m_entry){ MFN_NONE, P2M_HOLE, 0 };
     for (unsigned level = P2M_LEVELS; level > 1; level--) {
@@ -142,7 +148,7 @@ static uint64_t leaf_part(uint64_t e, unsigned level, unsigned i)
 {
     enum p2m_type type = leaf_type(e);
 
-    if (type != P2M_RAM && type != P2M_ROM)
+    if (!p2m_is_memory(type))
         return e;
     return e + ((uint64_t)i << (order_at(level - 1) + PAGE_SHIFT));
 }

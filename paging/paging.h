@@ -299,6 +299,32 @@ must_check struct verdict paging_p2m_set(struct paging_locked p, gfn_t gfn, stru
  */
 must_check struct verdict paging_p2m_move(struct paging_locked p, gfn_t from, gfn_t to);
 
+/* ---- memory of others: doc/shadow.md ---- */
+
+/*
+ * Why a domain maps a frame of another. The record is the caller's, and stays where it is from
+ * paging_borrow to paging_give_back; meanwhile somebody holds the frame.
+ */
+struct borrow {
+    struct mapped  mapped;
+    struct borrow *next; /* of another domain's, of the same frame */
+    struct borrow *more; /* the domain's other ones of the frame, which have no leaves */
+    mfn_t          mfn;
+    uint16_t       domain;
+};
+
+/* From now on the frame may stand in the p2m of the domain; any owner's but its own need it. */
+void paging_borrow(const struct phys *phys, struct borrow *b, uint16_t domain, mfn_t mfn);
+
+/*
+ * Takes back what the domain's tables allow by this record, in bounded steps: again, call again. No
+ * vCPU of the domain runs from the last one to paging_give_back.
+ */
+must_check struct verdict paging_borrow_unmap(struct paging_locked p, const struct borrow *b);
+
+/* The record is the caller's again: none of the domain's tables has an entry by it. */
+void paging_give_back(const struct phys *phys, struct borrow *b);
+
 /*
  * Makes so many pairs of the pool free that `pairs` can be taken out of it (pool_remove) and one
  * operation can still be done with the rest: reaps, reclaims the roots used longest ago, empties

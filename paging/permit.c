@@ -229,7 +229,7 @@ bool permit(struct change *c, const struct paging_vcpu *v, const struct fault *f
     if (are_tables_refused(c, v, w, f->acc, true, verdict))
         return false;
     e = p2m_get(&c->d->p2m, w->gfn);
-    return (e.type != P2M_RAM && e.type != P2M_ROM) ||
+    return !p2m_is_memory(e.type) ||
            !is_refused(c, w->gfn, offset, walk ? ACCESS_READ : needed(f->acc), walk, verdict);
 }
 

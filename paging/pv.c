@@ -48,7 +48,7 @@ bool paging_pv_knows(const struct phys *phys, mfn_t mfn)
 {
     const struct frame *f = phys_frame(phys, mfn);
 
-    return (f->guest.leaves[0][0] | f->guest.leaves[0][1]) != 0;
+    return (f->guest.mapped.leaves[0][0] | f->guest.mapped.leaves[0][1]) != 0;
 }
 
 struct verdict paging_pv_follow(struct paging_locked p, mfn_t mfn, unsigned index)

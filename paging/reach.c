@@ -23,7 +23,7 @@ struct paging_reach paging_reach(struct paging_locked p, struct paging_vcpu *v, 
                                           .pfec = walk_pfec(v, &w, acc),
                                           .flush = verdict_of(&c, VERDICT_RETRY) };
         struct p2m_entry e = p2m_get(&d->p2m, w.gfn);
-        bool             memory = e.type == P2M_RAM || e.type == P2M_ROM;
+        bool             memory = p2m_is_memory(e.type);
 
         /* Another vCPU may be changing the tables as fast as they are read: give up politely. */
         if (!walk_mark(v, &w, acc, &marks) && tries < 16)
@@ -33,7 +33,7 @@ struct paging_reach paging_reach(struct paging_locked p, struct paging_vcpu *v, 
             .kind = memory ? REACH_RAM : REACH_DEVICE,
             .gpa = w.gfn.raw << PAGE_SHIFT | (va.raw & PAGE_MASK),
             .mfn = e.mfn,
-            .rom = e.type == P2M_ROM,
+            .rom = p2m_is_rom(e.type),
             .flush = verdict_of(&c, VERDICT_RETRY),
         };
     }
@@ -42,13 +42,13 @@ struct paging_reach paging_reach(struct paging_locked p, struct paging_vcpu *v, 
 struct paging_reach paging_reach_gpa(struct paging_locked p, uint64_t gpa)
 {
     struct p2m_entry e = p2m_get(&p.domain->p2m, gfn_of(gpa >> PAGE_SHIFT));
-    bool             memory = e.type == P2M_RAM || e.type == P2M_ROM;
+    bool             memory = p2m_is_memory(e.type);
 
     return (struct paging_reach){
         .kind = memory ? REACH_RAM : REACH_DEVICE,
         .gpa = gpa,
         .mfn = e.mfn,
-        .rom = e.type == P2M_ROM,
+        .rom = p2m_is_rom(e.type),
     };
 }
 
@@ -77,7 +77,7 @@ static struct verdict written(struct paging_domain *d, mfn_t mfn, unsigned offse
     struct change c = { .d = d };
 
     dirty_mark(d, mfn);
-    if (phys_frame(d->phys, mfn)->guest.shadows != 0) {
+    if (is_own(d, phys_frame(d->phys, mfn)) && phys_frame(d->phys, mfn)->guest.shadows != 0) {
         d->stats.writes++;
         if (!is_abandoned(d, mfn) || !shadow_drop(&c, mfn))
             sync_written(&c, mfn, offset, len);
@@ -202,7 +202,8 @@ struct verdict paging_unshadow(struct paging_locked p, mfn_t mfn)
 {
     struct change c = { .d = p.domain };
 
-    if (phys_frame(p.domain->phys, mfn)->guest.guarded) {
+    if (is_own(p.domain, phys_frame(p.domain->phys, mfn)) &&
+        phys_frame(p.domain->phys, mfn)->guest.guarded) {
         struct verdict verdict = verdict_of(&c, VERDICT_CRASH);
 
         verdict.why = "it writes the page of its task-state segment in a way that cannot be "
@@ -216,7 +217,8 @@ struct verdict paging_unshadow(struct paging_locked p, mfn_t mfn)
                       "emulated";
         return verdict;
     }
-    (void)!shadow_drop(&c, mfn); /* the write comes again, and so do we if this was not all */
+    if (is_own(p.domain, phys_frame(p.domain->phys, mfn)))
+        (void)!shadow_drop(&c, mfn); /* the write comes again, and so do we if this was not all */
     return verdict_of(&c, VERDICT_RETRY);
 }
 
@@ -225,7 +227,8 @@ struct verdict paging_overwrite(struct paging_locked p, mfn_t mfn, bool *forgott
     const struct frame *f = phys_frame(p.domain->phys, mfn);
     struct change       c = { .d = p.domain };
 
-    *forgotten = f->guest.shadows != 0 && !f->guest.guarded && !root_in_use(p.domain, mfn);
+    *forgotten = is_own(p.domain, f) && f->guest.shadows != 0 && !f->guest.guarded &&
+                 !root_in_use(p.domain, mfn);
     if (*forgotten)
         (void)!shadow_drop(&c, mfn);
     return verdict_of(&c, VERDICT_RETRY);

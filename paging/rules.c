@@ -61,13 +61,14 @@ pte_t rules_leaf(const struct paging_domain *d, gfn_t gfn, uint64_t rights)
     struct p2m_entry p = p2m_get(&d->p2m, gfn);
 
     rights = permitted(d, gfn, rights);
-    if (!(rights & PTE_P) || (p.type != P2M_RAM && p.type != P2M_ROM))
+    if (!(rights & PTE_P) || !p2m_is_memory(p.type))
         return PTE_EMPTY;
-    const struct frame *f = phys_frame(d->phys, p.mfn);
+    struct frame        *f = phys_frame(d->phys, p.mfn);
+    const struct mapped *mapped = mapped_of(d, f);
 
-    if (f->guest.blocked)
+    if (!mapped || mapped->blocked)
         return PTE_EMPTY;
-    if (p.type == P2M_ROM || frame_is_protected(d, f) || dirty_must_see(d, p.mfn))
+    if (p2m_is_rom(p.type) || frame_is_protected(d, f) || dirty_must_see(d, p.mfn))
         rights &= ~PTE_W;
     return pte_make(p.mfn, rights);
 }

@@ -80,7 +80,7 @@ static inline rmap_t *list_of(const struct paging_domain *d, unsigned level, pte
 
     if (!entry_is_leaf(level, e))
         return &f->shadow.parents;
-    return &f->guest.leaves[level - 1][pte_has(e, PTE_W)];
+    return &mapped_of(d, f)->leaves[level - 1][pte_has(e, PTE_W)];
 }
 
 static inline void unlink_entry(struct paging_domain *d, unsigned level, rmap_t number, pte_t old)
@@ -90,7 +90,7 @@ static inline void unlink_entry(struct paging_domain *d, unsigned level, rmap_t 
         return;
     d->stats.leaves[level - 1]--;
     if (pte_has(old, PTE_W))
-        phys_frame(d->phys, mfn_of(pte_frame(old)))->guest.writable[level - 1]--;
+        mapped_of(d, phys_frame(d->phys, mfn_of(pte_frame(old))))->writable[level - 1]--;
 }
 
 static inline void link_entry(struct paging_domain *d, unsigned level, rmap_t number, pte_t new)
@@ -100,17 +100,17 @@ static inline void link_entry(struct paging_domain *d, unsigned level, rmap_t nu
         return;
     d->stats.leaves[level - 1]++;
     if (pte_has(new, PTE_W))
-        phys_frame(d->phys, mfn_of(pte_frame(new)))->guest.writable[level - 1]++;
+        mapped_of(d, phys_frame(d->phys, mfn_of(pte_frame(new))))->writable[level - 1]++;
 }
 
 /* Room for one more writable leaf: the oldest loses its W. */
 static inline void evict_writable(struct change *c, unsigned level, pte_t e)
 {
-    const struct frame *f = phys_frame(c->d->phys, mfn_of(pte_frame(e)));
+    const struct mapped *m = mapped_of(c->d, phys_frame(c->d->phys, mfn_of(pte_frame(e))));
 
-    if (f->guest.writable[level - 1] < (level == 1 ? RMAP_WRITABLE_MAX : RMAP_LARGE_MAX))
+    if (m->writable[level - 1] < (level == 1 ? RMAP_WRITABLE_MAX : RMAP_LARGE_MAX))
         return;
-    rmap_t oldest = rmap_prev(c->d->phys, f->guest.leaves[level - 1][1]);
+    rmap_t oldest = rmap_prev(c->d->phys, m->leaves[level - 1][1]);
     pte_t  old = entry_get(c->d, rmap_table(oldest), rmap_index(oldest));
 
     c->d->stats.evicted++;
@@ -389,21 +389,21 @@ void shadow_unpin(struct change *c, mfn_t table)
 /* ---- by the reverse map ---- */
 
 /*
- * The record that has the lists of leaves of this level which map the frame: that of the first
- * frame of the aligned block around it; NULL if that is not guest memory and so has none.
+ * The lists of leaves of this level which map the frame: those of the first frame of the aligned block
+ * around it; NULL if that is not guest memory, or nothing of the domain's, and so has none.
  */
-static struct frame *block_of(const struct paging_domain *d, mfn_t mfn, unsigned level)
+static struct mapped *block_of(const struct paging_domain *d, mfn_t mfn, unsigned level)
 {
     struct frame *f = phys_frame(d->phys, mfn_of(mfn.raw & ~(level_frames(level) - 1)));
 
-    return f->kind == FRAME_GUEST ? f : NULL;
+    return f->kind == FRAME_GUEST ? mapped_of(d, f) : NULL;
 }
 
 /* The list of writable leaves becomes part of the list of read-only ones as a whole. */
-static void protect_level(struct change *c, struct frame *f, unsigned level)
+static void protect_level(struct change *c, struct mapped *m, unsigned level)
 {
     struct paging_domain *d = c->d;
-    rmap_t                first = f->guest.leaves[level - 1][1], e = first;
+    rmap_t                first = m->leaves[level - 1][1], e = first;
 
     if (first == 0)
         return;
@@ -414,27 +414,29 @@ static void protect_level(struct change *c, struct frame *f, unsigned level)
         __atomic_store_n(&slot->raw, slot->raw & ~PTE_W, __ATOMIC_RELAXED);
         e = rmap_next(d->phys, e);
     } while (e != first);
-    rmap_join(d->phys, &f->guest.leaves[level - 1][0], &f->guest.leaves[level - 1][1]);
+    rmap_join(d->phys, &m->leaves[level - 1][0], &m->leaves[level - 1][1]);
     d->stats.protected_frames++;
-    d->stats.withdrawn += f->guest.writable[level - 1];
-    f->guest.writable[level - 1] = 0;
+    d->stats.withdrawn += m->writable[level - 1];
+    m->writable[level - 1] = 0;
 }
 
 /* The leaves are at most RMAP_WRITABLE_MAX, and RMAP_LARGE_MAX of each larger size. */
 void shadow_protect(struct change *c, mfn_t mfn)
 {
     for (unsigned level = 1; level <= LEAF_SIZES; level++) {
-        struct frame *f = block_of(c->d, mfn, level);
+        struct mapped *m = block_of(c->d, mfn, level);
 
-        if (f)
-            protect_level(c, f, level);
+        if (m)
+            protect_level(c, m, level);
     }
 }
 
-static void set_blocked(struct paging_domain *d, struct frame *f, bool blocked)
+static void set_blocked(struct paging_domain *d, mfn_t mfn, bool blocked)
 {
-    d->blocked += (uint32_t)blocked - f->guest.blocked;
-    f->guest.blocked = blocked;
+    struct mapped *m = mapped_of(d, phys_frame(d->phys, mfn));
+
+    d->blocked += (uint32_t)blocked - m->blocked;
+    m->blocked = blocked;
 }
 
 static bool clear_list(struct change *c, const rmap_t *list)
@@ -451,15 +453,15 @@ static bool clear_list(struct change *c, const rmap_t *list)
 
 bool shadow_unmap(struct change *c, mfn_t mfn)
 {
-    set_blocked(c->d, phys_frame(c->d->phys, mfn), true);
+    set_blocked(c->d, mfn, true);
     for (unsigned level = 1; level <= LEAF_SIZES; level++) {
-        const struct frame *f = block_of(c->d, mfn, level);
+        const struct mapped *m = block_of(c->d, mfn, level);
 
-        if (f && !(clear_list(c, &f->guest.leaves[level - 1][0]) &&
-                   clear_list(c, &f->guest.leaves[level - 1][1])))
+        if (m &&
+            !(clear_list(c, &m->leaves[level - 1][0]) && clear_list(c, &m->leaves[level - 1][1])))
             return false;
     }
-    set_blocked(c->d, phys_frame(c->d->phys, mfn), false);
+    set_blocked(c->d, mfn, false);
     return true;
 }
 

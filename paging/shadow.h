@@ -14,6 +14,7 @@
 #ifndef PAGING_SHADOW_H
 #define PAGING_SHADOW_H
 
+#include "borrow.h"
 #include "paging.h"
 #include "rmap.h"
 #include "types.h"
@@ -78,9 +79,10 @@ static inline pte_t entry_get(const struct paging_domain *d, mfn_t table, unsign
  * Is a frame of the guest's one that it must not write without us? Under nested paging there is
  * none: shadows that are left from before are stale, and go (kind.c).
  */
+/* What others have of their frames stops nobody else. */
 static inline bool frame_is_protected(const struct paging_domain *d, const struct frame *f)
 {
-    return d->kind == PAGING_SHADOW &&
+    return d->kind == PAGING_SHADOW && is_own(d, f) &&
            ((f->guest.shadows != 0 && !f->guest.unsynced) || f->guest.guarded);
 }
 

@@ -321,7 +321,7 @@ static void a_frame_has_at_most_so_many_writable_leaves(void **state)
     w = four_levels(&s);
     map_often(w);
     assert_true(w->domain.stats.evicted >= 512);
-    assert_true(w->phys.frame[w->mfn_of_page[0x40]].guest.writable[0] <= 1024);
+    assert_true(w->phys.frame[w->mfn_of_page[0x40]].guest.mapped.writable[0] <= 1024);
     again = w->counts.again;
     step(w, (struct op){ .kind = OP_P2M, .acc = MMU_HOLE, .length = 8, .va = 0x40, .value = 0x40 });
     assert_true(w->counts.again >= again + 10); /* none of them takes away more than 128 */

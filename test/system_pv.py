@@ -102,12 +102,23 @@ def pv_tests(batch, config, linux, bare, worked):
         return batch(lambda: [guest(f"pv-{how}", "pv-crash", extra=how)], status=1, limit=60,
                      has=(f"about to crash by {how}", f"pv-crash crashed: .*{said}"), has_not=("FAILED",))
 
-    def grants(what, lender):
-        """One guest lends pages, a PV guest beside it uses them, and each tries to get more from the other."""
-        return batch(lambda: [lender(f"pv-grant-{what}"),
-                              guest(f"pv-grant-{what}", "pv-grant", name="user", extra="use=1" + " kind=1" * (what != "pv"))],
-                     limit=60, has=(r"user.*pv-grant: ok$", r"lender.*grants?: ok$", r"^audit: 0 violations .* after destruction$"),
-                     has_not=("FAILED",), options=("--every", "300", "audit"))
+    def pv_lender(test):
+        return guest(test, "pv-grant", name="lender", extra="lend=2")
+
+    def lender_of(paging):
+        return lambda test: bare(test, "grants", name="lender", paging=paging)
+
+    def grants(what, lender, user=None, options=(), has=()):
+        """One guest lends pages, a guest beside it uses them (a PV guest if none is named), and each tries to get more
+        from the other."""
+        def pv_user(test):
+            return guest(test, "pv-grant", name="user", extra="use=1" + " kind=1" * (lender is not pv_lender))
+        return batch(lambda: [lender(f"grant-{what}"), (user or pv_user)(f"grant-{what}")], limit=60,
+                     has=(r"user.*grant(-user)?: ok$", r"lender.*grants?: ok$", r"^audit: 0 violations .* after destruction$", *has),
+                     has_not=("FAILED",), options=("--every", "300", "audit", *options))
+
+    def user_of(paging):
+        return lambda test: bare(test, "grant-user", name="user", paging=paging)
 
     return (
         ("Debian boots as a PV guest, works its memory and powers off",
@@ -133,10 +144,22 @@ def pv_tests(batch, config, linux, bare, worked):
          batch(lambda: [guest("pv-other", "pv-calls", extra="beside=2"), guest("pv-other", "pv-traps")], limit=60,
                has=("pv-calls: ok", "pv-traps: ok", "audit: 0 violations"), has_not=("FAILED",))),
         ("a PV guest's grants are used by another as they were given",
-         grants("pv", lambda test: guest(test, "pv-grant", name="lender", extra="lend=2"))),
+         grants("pv", pv_lender)),
         *((f"the grants of a guest under {paging} paging are used by a PV guest as they were given",
-           grants(paging, lambda test, paging=paging: bare(test, "grants", name="lender", paging=paging)))
-          for paging in ("shadow", "nested")),
+           grants(paging, lender_of(paging))) for paging in ("shadow", "nested")),
+        ("a PV guest's grants are used by another as they were given, both on shadows of their tables",
+         grants("shadowed", pv_lender, options=("--at", "0", "paging user shadow; paging lender shadow"),
+                has=("paging: user has shadow paging, change 1",))),
+        ("a PV guest's grants are used by another as they were given, while both log what they write",
+         grants("logged", pv_lender, options=("--at", "0", "dirty user on; dirty lender on",
+                                              "--every", "20", "dirty user clean; dirty lender clean"))),
+        *((f"a PV guest's grants are used by a guest under {paging} paging as they were given",
+           grants(f"pv-to-{paging}", pv_lender, user_of(paging))) for paging in ("shadow", "nested")),
+        *((f"the grants of a guest under {lends} paging are used by one under {uses} paging as they were given",
+           grants(f"{lends}-to-{uses}", lender_of(lends), user_of(uses)))
+          for lends, uses in (("shadow", "nested"), ("nested", "shadow"))),
+        ("grants are used as they were given while the kind of the user's paging changes every 3 ms",
+         grants("changing", lender_of("shadow"), user_of("shadow"), ("--every", "3", "paging user other"))),
         *((what, one(name, ())) for name, what in BARE.items()),
         *((f"{what}, without SVM", one(name, NO_SVM)) for name, what in BARE.items()),
         ("SYSENTER of a PV guest comes with the frame that the ABI has, on a processor that has it",

@@ -180,9 +180,9 @@ bool world_finish(struct world *w)
         bool                mapped = false;
 
         for (unsigned i = 0; i < LEAF_SIZES; i++)
-            mapped =
-                mapped || f->guest.leaves[i][0] || f->guest.leaves[i][1] || f->guest.writable[i];
-        if (mapped || f->guest.shadows || f->guest.blocked || f->refs ||
+            mapped = mapped || f->guest.mapped.leaves[i][0] || f->guest.mapped.leaves[i][1] ||
+                     f->guest.mapped.writable[i];
+        if (mapped || f->guest.shadows || f->guest.mapped.blocked || f->refs ||
             w->phys.watched[w->mfn_of_page[page] / 512])
             return world_fail(w, "after the reap mfn %#" PRIx64 " is still in use",
                               w->mfn_of_page[page]);
