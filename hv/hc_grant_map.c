@@ -62,10 +62,10 @@ static int16_t map_entry(struct vcpu *v, const struct gnttab_map_grant_ref *op,
 /* As a guest frame; what was there is given up. */
 static int16_t map_frame(struct domain *d, const struct gnttab_map_grant_ref *op, mfn_t mfn)
 {
-    const struct p2m_entry entry = {
-        .mfn = mfn, .type = (op->flags & GNTMAP_readonly) != 0 ? P2M_GRANT_ROM : P2M_GRANT
-    };
-    int64_t result;
+    const struct p2m_entry entry = { .mfn = mfn,
+                                     .type = (op->flags & GNTMAP_readonly) != 0 ? P2M_GRANT_ROM
+                                                                                : P2M_GRANT };
+    int64_t                result;
 
     if ((op->flags | GNTMAP_readonly) != (GNTMAP_host_map | GNTMAP_readonly))
         return GNTST_general_error;

@@ -274,7 +274,8 @@ static void a_frame_begins_with_nothing_known_about_it(void **state)
     w.frame[3].shadow.parents = w.frame[3].shadow.next = w.frame[3].shadow.list_next = 77;
     direct_allocate(&w.domain[0], mfn_of(3));
     assert_int_equal(w.frame[3].guest.shadows, 0);
-    assert_int_equal(w.frame[3].guest.mapped.leaves[0][0] | w.frame[3].guest.mapped.leaves[0][1], 0);
+    assert_int_equal(w.frame[3].guest.mapped.leaves[0][0] | w.frame[3].guest.mapped.leaves[0][1],
+                     0);
     assert_int_equal(type_of(3).kind, TYPE_NONE);
 }
 

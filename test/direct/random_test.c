@@ -343,7 +343,8 @@ static void allocator_does_something(struct world *w)
         assert_int_equal((w->tlb[cpu].writable | w->tlb[cpu].read) >> mfn.raw & 1, 0);
     }
     assert_int_equal(w->frame[mfn.raw].guest.shadows, 0);
-    assert_int_equal(w->frame[mfn.raw].guest.mapped.leaves[0][0] | w->frame[mfn.raw].guest.mapped.leaves[0][1],
+    assert_int_equal(w->frame[mfn.raw].guest.mapped.leaves[0][0] |
+                         w->frame[mfn.raw].guest.mapped.leaves[0][1],
                      0);
     direct_allocate(&w->domain[0], mfn);
     handed_out++;
