@@ -1,10 +1,11 @@
 # Guests come and go by Debian's Xen tools in the control domain: run=/create.sh on its kernel's command line.
 file=${1:-/guest/pv.cfg}
 
-# Waits until a domain of this name is there no more, or shows this; a minute and a half at most.
+# Waits until a domain of this name is there no more and all its memory is back, or until it shows this; a minute
+# and a half at most.
 gone() {
     for _ in $(seq 45); do
-        xl list "$1" > /dev/null 2>&1 || return
+        xl list | grep -q -e "^$1 " -e "^(null) " || return
         sleep 2
     done
     echo "create: $1 is still there"
