@@ -152,6 +152,28 @@ static void frames_of_the_wrong_domain_are_refused(void **state)
     audit();
 }
 
+static void a_mapping_that_is_refused_leaves_no_loan(void **state)
+{
+    struct domain *d = other(CONFIG_PVH);
+    mfn_t    mfn = p2m_get(&d->paging.p2m, gfn_of(GFN)).mfn, mine = frame_at(control, PAGE_OF(5));
+    uint32_t refs = phys_frame(&machine_phys, mfn)->refs;
+    struct mmu_update u = { PAGE_SIZE * 4 | MMU_NORMAL_PT_UPDATE, GFN << PAGE_SHIFT | FLAGS };
+    struct hypercall  h = { .nr = __HYPERVISOR_mmu_update, .arg = { PAGE_OF(0), 1, 0, d->id } };
+
+    (void)state;
+    assert_int_equal(
+        map_as(control, d->id, mine.raw << PAGE_SHIFT | FLAGS, MMU_PT_UPDATE_NO_TRANSLATE),
+        -XEN_EINVAL);
+    assert_false(direct_is_lent(&machine_phys, mine));
+    store(control, PAGE_OF(0), &u, sizeof(u)); /* the hypervisor's frame is no table */
+    while (hypercall_run(control->vcpu[0], &h) == HYPERCALL_AGAIN)
+        ;
+    assert_int_equal(h.result, -XEN_EINVAL);
+    assert_false(direct_is_lent(&machine_phys, mfn));
+    assert_int_equal(phys_frame(&machine_phys, mfn)->refs, refs);
+    audit();
+}
+
 /* ---- lifetimes ---- */
 
 static void a_pv_guest_is_not_gone_while_it_is_mapped(void **state)
@@ -372,6 +394,7 @@ int main(void)
         CONTROL(a_table_of_a_pv_guest_is_never_writable),
         CONTROL(a_frame_of_another_guest_is_found_by_its_own_number),
         CONTROL(frames_of_the_wrong_domain_are_refused),
+        CONTROL(a_mapping_that_is_refused_leaves_no_loan),
         CONTROL(a_pv_guest_is_not_gone_while_it_is_mapped),
         CONTROL(nor_is_a_guest_with_a_map_of_ours),
         CONTROL(a_shared_frame_that_was_mapped_does_not_keep_its_domain),
