@@ -669,10 +669,6 @@ TESTS = (
     ("Debian boots under nested paging, works its memory and powers off",
      batch(lambda: [linux("nested", paging="nested")], has=(*WORKED, "paging: nested"), end="domains; audit")),
     *((f"the longest stretch of work is bounded with {mib} MiB", stretches(mib)) for mib in (256, 8192)),
-    ("two domains run side by side and both power off",
-     batch(lambda: [linux("pair"), linux("pair", name="second")], limit=240,
-           has=(r"linux.*memwork: ok", r"second.*memwork: ok", "linux powered off", "second powered off",
-                r"audit: 0 violations"))),
     ("a domain that panics leaves the one beside it alone",
      batch(two_with_one_killed, status=1, limit=240,
            has=(r"crash crashed: ", r"linux.*memwork: ok", r"linux.*/work\.sh ended with status 0",
@@ -783,6 +779,10 @@ TESTS = (
 
 # Only by name, and in `make test-long`: each is a slice, so that it goes on where it was stopped.
 LONG_TESTS = (
+    ("two domains run side by side and both power off",
+     batch(lambda: [linux("pair"), linux("pair", name="second")], limit=240,
+           has=(r"linux.*memwork: ok", r"second.*memwork: ok", "linux powered off", "second powered off",
+                r"audit: 0 violations"))),
     *((f"the longest stretch of work is bounded with {mib} MiB while what is written is logged",
        stretches(mib, "-logged", 600, ("--at", "0.01", "dirty linux on", "--every", "100", "dirty linux clean")))
       for mib in (256, 8192)),

@@ -22,7 +22,7 @@ def control_tests(batch, config):
         ("PV guests are created, paused, asked and destroyed by Debian's xl",
          batch(lambda: [control("control-create-pv", "/create.sh")], limit=300,
                has=(*UP, r"^create: one that works its memory and ends$", r"^memwork: ok", r"^umbra: dom1 powered off$",
-                    r"^guest +2 +160 +1 +--p---", r"^guest +2 +0 +0 +[-r][-b]- ", r"^hello$",
+                    r"^guest +2 +160 +1 +-[-b]p---", r"^guest +2 +0 +0 +[-r][-b]- ", r"^hello$",
                     r"^init: /create\.sh ended with status 0$", *END),
                has_not=(r"^create: .* is still there", r"^create: .* does not show"))),
         ("a domain that is not the control domain is not taken for one",
