@@ -228,6 +228,7 @@ def soaks():
 def detectors(build):
     if build.suite != SUITES[0]:
         yield "test/direct/direct_test.c", []
+        yield "test/direct/shadowed_test.c", []
         yield "test/direct/explore_main.c", []
         for seed in (1, 100, 200):
             yield "test/direct/random_test.c", [f"SEED={seed}"]
