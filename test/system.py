@@ -790,7 +790,7 @@ LONG_TESTS = (
       for paging in ("shadow", "nested")),
     *((f"log-dirty tells the pages that a guest has written in {rounds} rounds of {writes} under {paging} paging",
        log_dirty(paging, rounds, writes, seed))
-      for paging, most in (("shadow", 20000), ("nested", 20000), ("pv", 5000))
+      for paging, most in (("shadow", 20000), ("nested", 20000), ("pv", 2000))
       for rounds, writes, seed in ((25, 1000, 2), (8, most, 3))),
     *((f"all bits of an entry in {mode} mode, {step}, under shadow paging",
        toggles("shadow", f"modes={mode} steps={step}", NO_TOGGLE_QUIRK, limit=400))
