@@ -24,15 +24,6 @@ static int set_up_pv(void **state)
     return 0;
 }
 
-static struct domain *running(void)
-{
-    struct domain *d = create();
-
-    domain_unpause(d);
-    assert_int_equal(d->state, DOMAIN_RUNNING);
-    return d;
-}
-
 static enum dirty_result to_the_end(struct domain *d, enum dirty_result (*step)(struct domain *d))
 {
     enum dirty_result result = step(d);
@@ -46,7 +37,7 @@ static enum dirty_result to_the_end(struct domain *d, enum dirty_result (*step)(
 
 static struct domain *logging(void)
 {
-    struct domain *d = running();
+    struct domain *d = create_running();
 
     assert_int_equal(to_the_end(d, dirty_on), DIRTY_DONE);
     assert_int_equal(kind_of(d), PAGED_SHADOW);
@@ -181,7 +172,7 @@ static void requests_mark_what_they_write(void **state)
 /* An entry of the kernel's gets U and a bit of ours when its table is validated, and loses them then. */
 static void validation_marks_what_it_changes(void **state)
 {
-    struct domain *d = running();
+    struct domain *d = create_running();
     uint64_t       page = UINT64_C(0x300) << PAGE_SHIFT, mfn = mfn_at(d, 0x300);
     const uint64_t entry = mfn_at(d, 0x301) << PAGE_SHIFT | PTE_P;
     const uint64_t plain = entry | PTE_U;
@@ -203,7 +194,7 @@ static void validation_marks_what_it_changes(void **state)
 
 static void roots_and_descriptors_are_marked_when_ours_go_into_them(void **state)
 {
-    struct domain *d = running();
+    struct domain *d = create_running();
     const uint64_t data = UINT64_C(0x00cf92000000ffff); /* of ring 0: its DPL is raised */
     uint64_t       root = mfn_at(d, 0x300), segments = mfn_at(d, 0x301);
 
@@ -311,7 +302,7 @@ static void windows_may_come_in_any_order(void **state)
 
 static void what_another_domain_writes_is_known_when_it_lets_go(void **state)
 {
-    struct domain         *d = running(), other = { .id = 7 };
+    struct domain         *d = create_running(), other = { .id = 7 };
     struct grant_entry_v1 *table;
     struct grant_active    what;
 
@@ -353,7 +344,7 @@ static void shadows_are_there_while_they_are_needed(void **state)
 
 static void without_memory_for_them_nothing_is_logged(void **state)
 {
-    struct domain *d = running();
+    struct domain *d = create_running();
     mfn_t          first = MFN_NONE, mfn;
 
     (void)state;

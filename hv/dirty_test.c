@@ -7,15 +7,6 @@
 
 static uint64_t said[FAR / 64 + 64]; /* what the last round said */
 
-static struct domain *running(void)
-{
-    struct domain *d = create();
-
-    domain_unpause(d);
-    assert_int_equal(d->state, DOMAIN_RUNNING);
-    return d;
-}
-
 static enum dirty_result to_the_end(struct domain *d, enum dirty_result (*step)(struct domain *d))
 {
     enum dirty_result result = step(d);
@@ -54,7 +45,7 @@ static bool was_said(uint64_t gfn)
 
 static void written_pages_are_told_until_they_are_cleaned(void **state)
 {
-    struct domain *d = running();
+    struct domain *d = create_running();
     const uint64_t word = 1;
 
     (void)state;
@@ -73,7 +64,7 @@ static void written_pages_are_told_until_they_are_cleaned(void **state)
 /* Windows far apart, and a round that ends within one. */
 static void a_round_is_about_as_many_frames_as_it_is_asked_for(void **state)
 {
-    struct domain            *d = running();
+    struct domain            *d = create_running();
     struct xen_add_to_physmap arg = { .domid = DOMID_SELF, .gpfn = FAR };
 
     (void)state;
@@ -92,7 +83,7 @@ static void a_round_is_about_as_many_frames_as_it_is_asked_for(void **state)
 /* vcpu_info is written without a mark. */
 static void the_last_round_has_what_the_hypervisor_shares(void **state)
 {
-    struct domain                 *d = running();
+    struct domain                 *d = create_running();
     struct vcpu_register_vcpu_info reg = { .mfn = 0x300 };
 
     (void)state;
@@ -134,7 +125,7 @@ static void a_log_ends_with_its_domain(void **state)
 
     (void)state;
     for (unsigned i = 0; i < 2; i++) {
-        struct domain *d = running();
+        struct domain *d = create_running();
 
         assert_int_equal(to_the_end(d, dirty_on), DIRTY_DONE);
         assert_int_equal(look(d, dirty_frames(d), false, false), 0);

@@ -75,7 +75,6 @@ struct vcpu_watch {
     uint8_t notes;   /* of what it did, that are not in the ring yet */
     bool    asked;   /* it waits for an answer                       */
     bool    stepped; /* each of its instructions is told             */
-    bool    denied;  /* the last answer forbade what it was about    */
 };
 
 struct vcpu {

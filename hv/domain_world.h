@@ -386,6 +386,15 @@ static struct domain *create(void)
     return d;
 }
 
+static inline struct domain *create_running(void)
+{
+    struct domain *d = create();
+
+    domain_unpause(d);
+    assert_int_equal(d->state, DOMAIN_RUNNING);
+    return d;
+}
+
 __attribute__((unused)) static void poke(struct domain *d, uint64_t gpa, const void *from,
                                          size_t len)
 {

@@ -184,10 +184,10 @@ int64_t hc_access_op(struct vcpu *v, struct hypercall *h)
         break;
     case XENMEM_access_op_get_access:
         result = get_access(d, op.pfn, &access);
+        if (result != 0)
+            return result;
         op.access = (uint8_t)access;
-        if (result == 0 && !guest_copy_out(v, h->arg[1], &op, sizeof(op)))
-            result = -XEN_EFAULT;
-        break;
+        return guest_copy_out(v, h->arg[1], &op, sizeof(op)) ? 0 : -XEN_EFAULT;
     case ACCESS_OP_ENABLE_EMULATE:
     case ACCESS_OP_DISABLE_EMULATE:
         return 0;

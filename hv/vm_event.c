@@ -137,7 +137,6 @@ static void carry_out(struct vcpu *v, const vm_event_response_t *r)
         machine_vcpu_excuse(v, r->flags & VM_EVENT_FLAG_EMULATE_NOWRITE);
     if (r->flags & VM_EVENT_FLAG_TOGGLE_SINGLESTEP)
         vm_event_step(v, !v->watch.stepped);
-    v->watch.denied = r->flags & VM_EVENT_FLAG_DENY;
 }
 
 static void answer(struct domain *d, const vm_event_response_t *r)

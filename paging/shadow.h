@@ -77,9 +77,9 @@ static inline pte_t entry_get(const struct paging_domain *d, mfn_t table, unsign
 
 /*
  * Is a frame of the guest's one that it must not write without us? Under nested paging there is
- * none: shadows that are left from before are stale, and go (kind.c).
+ * none: shadows that are left from before are stale, and go (kind.c). What others have of their
+ * frames stops nobody else.
  */
-/* What others have of their frames stops nobody else. */
 static inline bool frame_is_protected(const struct paging_domain *d, const struct frame *f)
 {
     return d->kind == PAGING_SHADOW && is_own(d, f) &&

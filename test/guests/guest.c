@@ -126,3 +126,21 @@ void guest_start_64(const struct hvm_start_info *info)
     guest_print(": ok\n");
     guest_poweroff();
 }
+
+uint64_t guest_number(const char **text)
+{
+    uint64_t n = 0;
+
+    while (**text == ' ')
+        ++*text;
+    for (; **text >= '0' && **text <= '9'; ++*text)
+        n = n * 10 + (uint64_t)(**text - '0');
+    return n;
+}
+
+void guest_wait_until(uint64_t ns)
+{
+    struct sched_poll poll = { .timeout = ns };
+
+    (void)guest_hypercall(__HYPERVISOR_sched_op, SCHEDOP_poll, (uint64_t)&poll, 0);
+}

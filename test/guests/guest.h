@@ -53,8 +53,12 @@ void guest_main(const struct hvm_start_info *info);
 void guest_start_64(const struct hvm_start_info *info);
 void guest_trap(struct guest_frame *frame);
 
-void           guest_print(const char *text);
-void           guest_print_hex(uint64_t value);
+void guest_print(const char *text);
+void guest_print_hex(uint64_t value);
+/* The next number of a command line, in decimal; 0 where there is none. */
+uint64_t guest_number(const char **text);
+/* Sleeps until this system time. */
+void           guest_wait_until(uint64_t ns);
 _Noreturn void guest_poweroff(void);
 
 /* The test fails: why, and the two values that differ if there are such. */

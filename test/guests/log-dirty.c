@@ -290,42 +290,24 @@ static void say_what_was_written(uint64_t round)
     guest_print("\n");
 }
 
-static void wait_until(uint64_t ns)
-{
-    struct sched_poll poll = { .timeout = ns };
-
-    (void)guest_hypercall(__HYPERVISOR_sched_op, SCHEDOP_poll, (uint64_t)&poll, 0);
-}
-
-static uint64_t number(const char **text)
-{
-    uint64_t n = 0;
-
-    while (**text == ' ')
-        ++*text;
-    for (; **text >= '0' && **text <= '9'; ++*text)
-        n = n * 10 + (uint64_t)(**text - '0');
-    return n;
-}
-
 void guest_main(const struct hvm_start_info *info)
 {
     const char *words = (const char *)info->cmdline_paddr;
-    uint64_t    rounds = number(&words), writes = number(&words);
+    uint64_t    rounds = guest_number(&words), writes = guest_number(&words);
 
-    seed = number(&words);
+    seed = guest_number(&words);
     build_window();
     print_range("log-dirty: own ", (uint64_t)guest_data / PAGE, (uint64_t)guest_end / PAGE + 1);
     print_range("\nlog-dirty: tables ", TABLES, TABLES + 2 + FRAMES / 512);
     guest_print("\n");
     for (uint64_t round = 0; round < rounds; round++) {
-        wait_until((round + 1) * SECOND);
+        guest_wait_until((round + 1) * SECOND);
         for (unsigned i = 0; i < MEMORY / 64; i++)
             wrote[i] = 0;
         for (uint64_t i = 0; i < writes; i++)
             one_write();
-        wait_until((round + 1) * SECOND + SECOND / 4); /* until nobody else says anything */
+        guest_wait_until((round + 1) * SECOND + SECOND / 4); /* until nobody else says anything */
         say_what_was_written(round);
     }
-    wait_until((rounds + 1) * SECOND);
+    guest_wait_until((rounds + 1) * SECOND);
 }

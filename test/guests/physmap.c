@@ -320,23 +320,12 @@ static void change(void)
     }
 }
 
-static uint64_t number(const char **text)
-{
-    uint64_t n = 0;
-
-    while (**text == ' ')
-        ++*text;
-    for (; **text >= '0' && **text <= '9'; ++*text)
-        n = n * 10 + (uint64_t)(**text - '0');
-    return n;
-}
-
 void guest_main(const struct hvm_start_info *info)
 {
     const char *words = (const char *)info->cmdline_paddr;
-    uint64_t    rounds = number(&words);
+    uint64_t    rounds = guest_number(&words);
 
-    seed = number(&words);
+    seed = guest_number(&words);
     single_frames();
     blocks();
     moves();

@@ -295,24 +295,6 @@ static void say(uint64_t round, uint64_t touches)
     }
 }
 
-static void wait_until(uint64_t ns)
-{
-    struct sched_poll poll = { .timeout = ns };
-
-    (void)guest_hypercall(__HYPERVISOR_sched_op, SCHEDOP_poll, (uint64_t)&poll, 0);
-}
-
-static uint64_t number(const char **text)
-{
-    uint64_t n = 0;
-
-    while (**text == ' ')
-        ++*text;
-    for (; **text >= '0' && **text <= '9'; ++*text)
-        n = n * 10 + (uint64_t)(**text - '0');
-    return n;
-}
-
 static void print_frame(const char *what, uint64_t frame)
 {
     guest_print(what);
@@ -322,9 +304,9 @@ static void print_frame(const char *what, uint64_t frame)
 void guest_main(const struct hvm_start_info *info)
 {
     const char *words = (const char *)info->cmdline_paddr;
-    uint64_t    rounds = number(&words), touches = number(&words);
+    uint64_t    rounds = guest_number(&words), touches = guest_number(&words);
 
-    seed = number(&words);
+    seed = guest_number(&words);
     if (touches > TOUCHES)
         guest_fail("too many touches", touches, TOUCHES);
     build_window();
@@ -337,11 +319,11 @@ void guest_main(const struct hvm_start_info *info)
     print_frame(" ", (uint64_t)guest_pd / PAGE);
     guest_print("\n");
     for (uint64_t round = 0; round < rounds; round++) {
-        wait_until((round + 1) * SECOND);
+        guest_wait_until((round + 1) * SECOND);
         hard();
         for (uint64_t i = 0; i < touches; i++)
             one_touch(&touched[i]);
-        wait_until((round + 1) * SECOND + SECOND / 2);
+        guest_wait_until((round + 1) * SECOND + SECOND / 2);
         say(round, touches);
     }
 }
