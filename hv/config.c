@@ -470,8 +470,8 @@ static bool nothing_idle(struct parser *p, const unsigned *given)
                          "\"exit_ok\" goes with type=\"multiboot\" only: other domains have no "
                          "exit status");
         if (given[k] && same(keys[k].name, "control") && p->config->control != 0 &&
-            p->config->type != CONFIG_PV)
-            return wrong(p, given[k], "\"control\" goes with type=\"pv\" only so far");
+            p->config->type == CONFIG_MULTIBOOT)
+            return wrong(p, given[k], "\"control\" goes with type=\"pv\" or \"pvh\"");
     }
     return true;
 }

@@ -10,18 +10,23 @@
 
 static struct domain *control;
 
-static int set_up_control(void **state)
+static inline int set_up_control_as(void **state, enum config_type type, enum config_paging paging)
 {
     (void)set_up(state);
-    config.type = CONFIG_PV;
+    config.type = type;
     config.vcpus = 1;
-    config.paging = CONFIG_PAGING_DEFAULT;
+    config.paging = paging;
     config.memory = 8;
     config.control = 1;
     frozen = false;
     control = create();
     domain_unpause(control);
     return 0;
+}
+
+static inline int set_up_control(void **state)
+{
+    return set_up_control_as(state, CONFIG_PV, CONFIG_PAGING_DEFAULT);
 }
 
 /* Another domain, which may nothing. */

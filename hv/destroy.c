@@ -9,6 +9,7 @@
 #include "hv/control.h"
 #include "hv/domain_pool.h"
 #include "hv/evtchn.h"
+#include "hv/foreign.h"
 #include "hv/grant.h"
 #include "hv/guest.h"
 #include "hv/hc.h"
@@ -187,7 +188,7 @@ bool domain_destroy_step(struct domain *d)
         done = !d->paging_ready || paging_domain_reap(domain_lock(d), TABLE_ENTRIES_PER_STEP);
         break;
     case STAGE_BORROWED:
-        done = grant_release(d);
+        done = grant_release(d) && foreign_release(d);
         break;
     case STAGE_LENT:
         done = (d->pv == NULL || pv_collect()) && !waits(d);

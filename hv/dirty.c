@@ -6,6 +6,7 @@
  */
 #include "hv/dirty.h"
 
+#include "hv/foreign.h"
 #include "hv/grant.h"
 #include "hv/kind.h"
 #include "hv/pv.h"
@@ -58,7 +59,7 @@ enum dirty_result dirty_on(struct domain *d)
     if (!may_log(d) || d->paging.dirty.on)
         return DIRTY_REFUSED;
     if (d->pv != NULL && !pv_is_shadowed(d))
-        return give_shadows(d);
+        return kind_refused(d, PAGED_SHADOW) == NULL ? give_shadows(d) : DIRTY_REFUSED;
     verdict = paging_dirty_on(domain_lock(d));
     return result_of(d, &verdict);
 }
@@ -101,6 +102,7 @@ void dirty_begin(struct domain *d, struct dirty_round *round, uint64_t frames, b
         .frames = frames,
         .faults = d->paging.dirty.faults,
         .fetch = { .clean = clean },
+        .final = final,
     };
     if (!may_log(d) || !d->paging.dirty.on)
         return;
@@ -200,6 +202,9 @@ enum dirty_result dirty_step(struct domain *d, struct dirty_round *round)
 
     if (!may_log(d) || !d->paging.dirty.on)
         return DIRTY_REFUSED;
+    if (round->final && !foreign_mark_written(d, &round->foreign))
+        return DIRTY_AGAIN;
+    round->final = false;
     if (d->pv != NULL)
         return step_by_machine(d, round);
     if (gfn_eq(round->fetch.next, round->fetch.end))

@@ -36,6 +36,8 @@ struct dirty_round {
     uint64_t           faults; /* fault_count: since the last clean, when the round began */
     uint64_t           found;  /* dirty_count: so far */
     bool               begun;
+    bool               final;   /* what others may write is marked first, */
+    uint32_t           foreign; /* from there on: hv/foreign.h            */
     struct dirty_fetch fetch;
 
     /* Of a PV domain, whose frames are looked at in the order of the machine. */

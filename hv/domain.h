@@ -132,6 +132,7 @@ struct domain {
     gfn_t                grant_gfn[DOMAIN_GRANT_FRAMES];
     unsigned             grant_frames;
     struct grant_uses   *grants;       /* hv/grant.h; NULL: nobody has used any */
+    struct foreign_uses *foreigns;     /* hv/foreign.h; NULL: it never had any */
     unsigned             grant_cursor; /* of its destruction */
     uint64_t             hvm_param[HVM_NR_PARAMS];
     uint8_t              callback_vector; /* 0: none */

@@ -1,9 +1,10 @@
-/* test: with paging/ hv/ hv/pv_view.c */
+/* test: with paging/ hv/ hv/pv_view.c hv/dirty.c */
 /*
  * The control domain maps memory of others, of either kind: what that is counted as, who may not, and that
  * neither a frame nor its domain goes while it is mapped.
  */
 #include "hv/control_world.h"
+#include "hv/dirty.h"
 #include "hv/grant.h"
 #include "hv/kind.h"
 
@@ -172,6 +173,23 @@ static void a_mapping_that_is_refused_leaves_no_loan(void **state)
     assert_false(direct_is_lent(&machine_phys, mfn));
     assert_int_equal(phys_frame(&machine_phys, mfn)->refs, refs);
     audit();
+}
+
+/* Shadows know no frame of others that nobody has said is borrowed. */
+static void a_control_domain_with_its_own_tables_keeps_them(void **state)
+{
+    const pte_t      leaky = { UINT64_C(5) << PAGE_SHIFT };
+    struct hypercall h = { .nr = __HYPERVISOR_update_va_mapping, .arg = { WINDOW, leaky.raw } };
+
+    (void)state;
+    assert_non_null(strstr(kind_refused(control, PAGED_SHADOW), "pvh"));
+    assert_int_equal(dirty_on(control), DIRTY_REFUSED);
+    pv_machine.l1tf_limit = 6;
+    assert_int_equal(hypercall_run(control->vcpu[0], &h), HYPERCALL_DONE);
+    pv_machine.l1tf_limit = 0;
+    assert_int_equal(h.result, -XEN_EINVAL);
+    assert_int_equal(kind_of(control), PAGED_DIRECT);
+    assert_null(kind_refused(other(CONFIG_PV), PAGED_SHADOW));
 }
 
 /* ---- lifetimes ---- */
@@ -395,6 +413,7 @@ int main(void)
         CONTROL(a_frame_of_another_guest_is_found_by_its_own_number),
         CONTROL(frames_of_the_wrong_domain_are_refused),
         CONTROL(a_mapping_that_is_refused_leaves_no_loan),
+        CONTROL(a_control_domain_with_its_own_tables_keeps_them),
         CONTROL(a_pv_guest_is_not_gone_while_it_is_mapped),
         CONTROL(nor_is_a_guest_with_a_map_of_ours),
         CONTROL(a_shared_frame_that_was_mapped_does_not_keep_its_domain),

@@ -72,11 +72,12 @@ struct hc_reservation_way {
     hc_extent *block;     /* 2 MiB in one piece; -ENOMEM: frame by frame then. NULL: always so */
     unsigned   order_max; /* of extents; larger ones are not done */
     bool       answers;   /* the words go back to the guest */
-    /* Of a PV guest: what is done instead for a domain with a map of ours. */
-    const struct hc_reservation_way *mapped;
+    /* What is done instead for a domain of the other kind: with a map of ours, or PV. */
+    const struct hc_reservation_way *other;
 };
 
-extern const struct hc_reservation_way hc_memory_taking, hc_memory_bringing;
+extern const struct hc_reservation_way hc_memory_taking, hc_memory_bringing, hc_pv_memory_taking,
+    hc_pv_memory_bringing;
 
 /*
  * An operation on the extents of struct xen_memory_reservation at arg[1]. Returns how many were done:

@@ -1,29 +1,27 @@
 /* The control domain and other domains' memory; see hc_foreign.h. */
 #include "hv/hc_foreign.h"
 
+#include "hv/alloc.h"
 #include "hv/control.h"
+#include "hv/foreign.h"
 #include "hv/grant.h"
 
 /* ---- mappings ---- */
 
+static bool is_frame_of(const struct domain *d, mfn_t mfn)
+{
+    return mfn.raw < machine_phys.frames && phys_frame(&machine_phys, mfn)->kind == FRAME_GUEST &&
+           phys_frame(&machine_phys, mfn)->owner == d->id;
+}
+
 /* A frame of a domain that has a map of ours, which keeps it from here until direct_take_back. */
 static int64_t borrow(struct domain *from, uint64_t number, bool translate, mfn_t *mfn)
 {
-    struct p2m_entry entry;
+    struct foreign_frame frame = { .owner = from, .mfn = mfn_of(number) };
 
-    *mfn = mfn_of(number);
-    if (translate) {
-        if (number >> (P2M_BITS - PAGE_SHIFT) != 0)
-            return -XEN_EINVAL;
-        entry = p2m_get(&from->paging.p2m, gfn_of(number));
-        if (entry.type != P2M_RAM)
-            return -XEN_EINVAL;
-        *mfn = entry.mfn;
-    } else if (number >= machine_phys.frames ||
-               phys_frame(&machine_phys, *mfn)->kind != FRAME_GUEST ||
-               phys_frame(&machine_phys, *mfn)->owner != from->id) {
+    if (translate ? foreign_find(from, number, &frame) != 0 : !is_frame_of(from, frame.mfn))
         return -XEN_EINVAL;
-    }
+    *mfn = frame.mfn;
     direct_lend(&machine_phys, *mfn);
     return 0;
 }
@@ -77,12 +75,26 @@ int64_t hc_foreign_operation(struct domain *of, const struct mmuext_op *op)
 
 /* ---- resources ---- */
 
+/* One frame of a list: a PV caller is told the machine's number, another says where in its map it is to be. */
+static int64_t give_resource(struct vcpu *v, struct domain *d, mfn_t mfn, uint64_t va)
+{
+    uint64_t word = mfn.raw;
+
+    if (v->pv != NULL)
+        return guest_copy_out(v, va, &word, sizeof(word)) ? 0 : -XEN_EFAULT;
+    if (!guest_copy_in(v, &word, va, sizeof(word)))
+        return -XEN_EFAULT;
+    if (word >> (P2M_BITS - PAGE_SHIFT) != 0)
+        return -XEN_EINVAL;
+    return foreign_map(v->domain, gfn_of(word), (struct foreign_frame){ d, mfn });
+}
+
 /* The shared frames of a grant table; more are made if it is shorter. */
 int64_t hc_acquire_resource(struct vcpu *v, uint64_t va)
 {
     struct xen_mem_acquire_resource arg;
     struct domain                  *d;
-    uint64_t                        mfns[DOMAIN_GRANT_FRAMES];
+    int64_t                         result = 0;
 
     if (!domain_is_control(v->domain))
         return -XEN_EPERM;
@@ -106,9 +118,52 @@ int64_t hc_acquire_resource(struct vcpu *v, uint64_t va)
         return -XEN_EINVAL;
     if (!grant_grow(d, (unsigned)arg.frame + arg.nr_frames))
         return -XEN_ENOMEM;
-    for (unsigned i = 0; i < arg.nr_frames; i++)
-        mfns[i] = d->grant_mfn[arg.frame + i].raw;
-    return guest_copy_out(v, hc_address(arg.frame_list.p), mfns, arg.nr_frames * sizeof(mfns[0]))
+    for (unsigned i = 0; i < arg.nr_frames && result == 0; i++)
+        result = give_resource(v, d, d->grant_mfn[arg.frame + i],
+                               hc_address(arg.frame_list.p) + i * sizeof(uint64_t));
+    return result;
+}
+
+/* ---- what others shall have ---- */
+
+int64_t hc_set_memory_map(struct vcpu *v, uint64_t va)
+{
+    struct xen_foreign_memory_map arg;
+    struct domain                *d;
+
+    if (!domain_is_control(v->domain))
+        return -XEN_EPERM;
+    if (!guest_copy_in(v, &arg, va, sizeof(arg)))
+        return -XEN_EFAULT;
+    if (hc_target(v, arg.domid, &d) != 0)
+        return -XEN_ESRCH;
+    if (d == v->domain || arg.map.nr_entries > DOMAIN_RANGES_MAX)
+        return -XEN_EINVAL;
+    d->map_entries = 0;
+    if (!guest_copy_in(v, d->map, hc_address(arg.map.buffer.p),
+                       arg.map.nr_entries * sizeof(d->map[0])))
+        return -XEN_EFAULT;
+    d->map_entries = arg.map.nr_entries;
+    return 0;
+}
+
+/* What is claimed must be there; it is not kept for the domain. */
+int64_t hc_claim_pages(struct vcpu *v, uint64_t va)
+{
+    struct xen_memory_reservation arg;
+    struct domain                *d;
+
+    if (!domain_is_control(v->domain))
+        return -XEN_EPERM;
+    if (!guest_copy_in(v, &arg, va, sizeof(arg)))
+        return -XEN_EFAULT;
+    if (arg.extent_order != 0 || hc_address(arg.extent_start.p) != 0)
+        return -XEN_EINVAL;
+    if (hc_target(v, arg.domid, &d) != 0)
+        return -XEN_ESRCH;
+    if (arg.nr_extents > d->max_pages)
+        return -XEN_EINVAL;
+    return arg.nr_extents <= d->pages || arg.nr_extents - d->pages <= alloc_free_count()
                ? 0
-               : -XEN_EFAULT;
+               : -XEN_ENOMEM;
 }

@@ -21,6 +21,15 @@ must_check int64_t hc_foreign_update(struct vcpu *v, struct domain *from, struct
 /* A table of another PV domain's is pinned or unpinned for it. */
 must_check int64_t hc_foreign_operation(struct domain *of, const struct mmuext_op *op);
 
+/* Operations on tables of others, for a caller that has none of its own. */
+hypercall_handler hc_mmuext_op_of_others;
+
+/* XENMEM_set_memory_map: what XENMEM_memory_map will answer to another domain. */
+must_check int64_t hc_set_memory_map(struct vcpu *v, uint64_t va);
+
+/* XENMEM_claim_pages: what is claimed must be there; it is not kept for the domain. */
+must_check int64_t hc_claim_pages(struct vcpu *v, uint64_t va);
+
 /* XENMEM_acquire_resource: the frames of something that has no place in its owner's memory. */
 must_check int64_t hc_acquire_resource(struct vcpu *v, uint64_t va);
 

@@ -8,8 +8,9 @@
  * limbo until no table of ours names it any more.
  */
 #include "hv/build.h"
+#include "hv/foreign.h"
 #include "hv/grant.h"
-#include "hv/hc.h"
+#include "hv/hc_foreign.h"
 #include "hv/pv.h"
 #include "hv/pvh.h"
 #include "hv/shared.h"
@@ -182,12 +183,19 @@ static int64_t place(struct domain *d, mfn_t mfn, gfn_t *where, gfn_t gfn)
     return result;
 }
 
-/* One page of a mapping space. */
-static int64_t add_page(struct domain *d, unsigned space, uint64_t index, uint64_t gfn)
+/* One page of a mapping space; `owner`: of a foreign frame. */
+static int64_t add_page(struct domain *d, unsigned space, struct domain *owner, uint64_t index,
+                        uint64_t gfn)
 {
+    struct foreign_frame frame;
+
     if (!gfn_in_range(gfn))
         return -XEN_EINVAL;
     switch (space) {
+    case XENMAPSPACE_gmfn_foreign:
+        if (foreign_find(owner, index, &frame) != 0)
+            return -XEN_EINVAL;
+        return foreign_map(d, gfn_of(gfn), frame);
     case XENMAPSPACE_shared_info:
         return index == 0 ? place(d, d->shared_mfn, &d->shared_gfn, gfn_of(gfn)) : -XEN_EINVAL;
     case XENMAPSPACE_grant_table:
@@ -222,12 +230,14 @@ static int64_t add_to_physmap(struct vcpu *v, struct hypercall *h)
     result = hc_own_domain(v, arg.domid);
     if (result != 0)
         return result;
+    if (arg.space == XENMAPSPACE_gmfn_foreign)
+        return -XEN_ENOSYS; /* the batch alone says whose */
     if (arg.space != XENMAPSPACE_gmfn_range)
-        return add_page(v->domain, arg.space, arg.idx, arg.gpfn);
+        return add_page(v->domain, arg.space, NULL, arg.idx, arg.gpfn);
     for (uint64_t i = start; i < arg.size; i++) {
         if (i != start && hc_preempt())
             return goes_on(h, i);
-        result = add_page(v->domain, arg.space, arg.idx + i, arg.gpfn + i);
+        result = add_page(v->domain, arg.space, NULL, arg.idx + i, arg.gpfn + i);
         if (result == HC_AGAIN)
             return goes_on(h, i);
         if (result != 0 || v->domain->state == DOMAIN_CRASHED)
@@ -236,16 +246,17 @@ static int64_t add_to_physmap(struct vcpu *v, struct hypercall *h)
     return 0;
 }
 
-/* Others' memory is for those who may: nobody yet. */
-static int64_t check_batch(struct vcpu *v, const struct xen_add_to_physmap_batch *arg)
+/* Others' memory is for the control domain. */
+static int64_t check_batch(struct vcpu *v, const struct xen_add_to_physmap_batch *arg,
+                           struct domain **owner)
 {
     int64_t result = hc_own_domain(v, arg->domid);
 
     if (result != 0)
         return result;
     if (arg->space == XENMAPSPACE_gmfn_foreign) {
-        result = hc_own_domain(v, arg->u.foreign_domid);
-        return result != 0 ? result : -XEN_EINVAL;
+        result = hc_target(v, arg->u.foreign_domid, owner);
+        return result == 0 && *owner == v->domain ? -XEN_EINVAL : result;
     }
     return arg->space == XENMAPSPACE_gmfn_range || arg->u.res0 != 0 ? -XEN_EINVAL : 0;
 }
@@ -255,11 +266,12 @@ static int64_t add_to_physmap_batch(struct vcpu *v, struct hypercall *h)
 {
     struct xen_add_to_physmap_batch arg;
     uint64_t                        start = h->arg[0] >> HC_EXTENT_SHIFT;
+    struct domain                  *owner = NULL;
     int64_t                         result;
 
     if (!guest_copy_in(v, &arg, h->arg[1], sizeof(arg)))
         return -XEN_EFAULT;
-    result = check_batch(v, &arg);
+    result = check_batch(v, &arg, &owner);
     if (result != 0)
         return result;
     for (uint64_t i = start; i < arg.size; i++) {
@@ -271,7 +283,7 @@ static int64_t add_to_physmap_batch(struct vcpu *v, struct hypercall *h)
         if (!guest_copy_in(v, &index, hc_address(arg.idxs.p) + i * sizeof(index), sizeof(index)) ||
             !guest_copy_in(v, &gfn, hc_address(arg.gpfns.p) + i * sizeof(gfn), sizeof(gfn)))
             return -XEN_EFAULT;
-        result = add_page(v->domain, arg.space, index, gfn);
+        result = add_page(v->domain, arg.space, owner, index, gfn);
         if (result == HC_AGAIN)
             return goes_on(h, i);
         error = (int32_t)result;
@@ -284,6 +296,7 @@ static int64_t add_to_physmap_batch(struct vcpu *v, struct hypercall *h)
 static int64_t remove_from_physmap(struct vcpu *v, uint64_t va)
 {
     struct xen_remove_from_physmap arg;
+    enum p2m_type                  old;
     int64_t                        result;
 
     if (!guest_copy_in(v, &arg, va, sizeof(arg)))
@@ -291,9 +304,13 @@ static int64_t remove_from_physmap(struct vcpu *v, uint64_t va)
     result = hc_own_domain(v, arg.domid);
     if (result != 0)
         return result;
-    if (!gfn_in_range(arg.gpfn) ||
-        p2m_get(&v->domain->paging.p2m, gfn_of(arg.gpfn)).type == P2M_HOLE)
+    if (!gfn_in_range(arg.gpfn))
         return -XEN_ENOENT;
+    old = p2m_get(&v->domain->paging.p2m, gfn_of(arg.gpfn)).type;
+    if (old == P2M_HOLE)
+        return -XEN_ENOENT;
+    if (p2m_is_foreign(old))
+        return foreign_unmap(v->domain, gfn_of(arg.gpfn));
     return hc_memory_replace(v->domain, gfn_of(arg.gpfn), hole);
 }
 
@@ -331,11 +348,16 @@ static int64_t memory_map(struct vcpu *v, uint64_t va)
 
 /* Extents of a guest may have 2 MiB; larger ones are refused. */
 static hc_extent                take_away, bring, bring_block;
-const struct hc_reservation_way hc_memory_taking = { .one = take_away, .order_max = BLOCK_ORDER };
+const struct hc_reservation_way hc_memory_taking = {
+    .one = take_away,
+    .order_max = BLOCK_ORDER,
+    .other = &hc_pv_memory_taking,
+};
 const struct hc_reservation_way hc_memory_bringing = {
     .one = bring,
     .block = bring_block,
     .order_max = BLOCK_ORDER,
+    .other = &hc_pv_memory_bringing,
 };
 
 static int64_t take_away(struct domain *d, uint64_t *word)
@@ -436,8 +458,8 @@ int64_t hc_reservation(struct vcpu *v, struct hypercall *h, const struct hc_rese
     result = hc_target(v, arg.domid, &d);
     if (result != 0)
         return result;
-    if (d->pv == NULL && way->mapped != NULL)
-        way = way->mapped;
+    if ((d->pv != NULL) != (v->pv != NULL))
+        way = way->other;
     if (arg.extent_order > way->order_max)
         return 0;
     if (arg.nr_extents > UINT64_MAX >> (HC_EXTENT_SHIFT + 1 + way->order_max))
@@ -462,20 +484,21 @@ int64_t hc_reservation(struct vcpu *v, struct hypercall *h, const struct hc_rese
 
 static int64_t count_of(struct vcpu *v, uint64_t op, uint64_t va)
 {
-    const struct domain *d = v->domain;
-    domid_t              id;
-    int64_t              result;
+    struct domain *d;
+    domid_t        id;
+    int64_t        result;
 
     if (!guest_copy_in(v, &id, va, sizeof(id)))
         return -XEN_EFAULT;
-    result = hc_own_domain(v, id);
+    result = hc_target(v, id, &d);
     if (result != 0)
         return result;
     if (op == XENMEM_current_reservation)
         return (int64_t)d->pages;
     if (op == XENMEM_maximum_reservation)
         return (int64_t)d->max_pages;
-    return (int64_t)d->paging.p2m.end - 1; /* XENMEM_maximum_gpfn */
+    return d->pv != NULL ? -XEN_EOPNOTSUPP
+                         : (int64_t)d->paging.p2m.end - 1; /* XENMEM_maximum_gpfn */
 }
 
 /* How far the call has come stands in the operation's word: only these take several runs. */
@@ -508,6 +531,12 @@ int64_t hc_memory_op(struct vcpu *v, struct hypercall *h)
         return hc_reservation(v, h, &hc_memory_bringing);
     case XENMEM_access_op:
         return hc_access_op(v, h);
+    case XENMEM_acquire_resource:
+        return hc_acquire_resource(v, h->arg[1]);
+    case XENMEM_set_memory_map:
+        return hc_set_memory_map(v, h->arg[1]);
+    case XENMEM_claim_pages:
+        return hc_claim_pages(v, h->arg[1]);
     case XENMEM_exchange: /* memory.h: "only PV guests can use this" */
         return -XEN_EOPNOTSUPP;
     case XENMEM_maximum_ram_page:

@@ -3,6 +3,7 @@
  * one request to the page-type machine; a batch stops where others are to have their turn, and its
  * arguments say what is left (xen.h).
  */
+#include "hv/control.h"
 #include "hv/hc.h"
 #include "hv/hc_foreign.h"
 #include "hv/pv.h"
@@ -252,6 +253,8 @@ static int64_t one_operation(struct vcpu *v, struct domain *of, const void *byte
     memcpy(&op, bytes, sizeof(op));
     if (of != v->domain)
         return hc_foreign_operation(of, &op);
+    if (v->pv == NULL)
+        return -XEN_EINVAL; /* its own tables are its own business */
     switch (op.cmd) {
     case MMUEXT_PIN_L1_TABLE:
     case MMUEXT_PIN_L2_TABLE:
@@ -279,4 +282,9 @@ int64_t hc_mmuext_op(struct vcpu *v, struct hypercall *h)
 {
     h->arg[3] = (uint16_t)h->arg[3];
     return batch(v, h, sizeof(struct mmuext_op), one_operation);
+}
+
+int64_t hc_mmuext_op_of_others(struct vcpu *v, struct hypercall *h)
+{
+    return domain_is_control(v->domain) ? hc_mmuext_op(v, h) : -XEN_ENOSYS;
 }

@@ -35,10 +35,11 @@ static int64_t bring(struct domain *d, uint64_t *word)
     return 0;
 }
 
-static const struct hc_reservation_way taking = { .one = take_away, .mapped = &hc_memory_taking };
-static const struct hc_reservation_way bringing = { .one = bring,
-                                                    .answers = true,
-                                                    .mapped = &hc_memory_bringing };
+const struct hc_reservation_way hc_pv_memory_taking = { .one = take_away,
+                                                        .other = &hc_memory_taking };
+const struct hc_reservation_way hc_pv_memory_bringing = { .one = bring,
+                                                          .answers = true,
+                                                          .other = &hc_memory_bringing };
 
 /* ---- exchange ---- */
 
@@ -212,48 +213,6 @@ static int64_t memory_map(struct vcpu *v, uint64_t va)
     return 0;
 }
 
-static int64_t set_memory_map(struct vcpu *v, uint64_t va)
-{
-    struct xen_foreign_memory_map arg;
-    struct domain                *d;
-
-    if (!domain_is_control(v->domain))
-        return -XEN_EPERM;
-    if (!guest_copy_in(v, &arg, va, sizeof(arg)))
-        return -XEN_EFAULT;
-    if (hc_target(v, arg.domid, &d) != 0)
-        return -XEN_ESRCH;
-    if (d == v->domain || arg.map.nr_entries > DOMAIN_RANGES_MAX)
-        return -XEN_EINVAL;
-    d->map_entries = 0;
-    if (!guest_copy_in(v, d->map, hc_address(arg.map.buffer.p),
-                       arg.map.nr_entries * sizeof(d->map[0])))
-        return -XEN_EFAULT;
-    d->map_entries = arg.map.nr_entries;
-    return 0;
-}
-
-/* What is claimed must be there; it is not kept for the domain. */
-static int64_t claim(struct vcpu *v, uint64_t va)
-{
-    struct xen_memory_reservation arg;
-    struct domain                *d;
-
-    if (!domain_is_control(v->domain))
-        return -XEN_EPERM;
-    if (!guest_copy_in(v, &arg, va, sizeof(arg)))
-        return -XEN_EFAULT;
-    if (arg.extent_order != 0 || hc_address(arg.extent_start.p) != 0)
-        return -XEN_EINVAL;
-    if (hc_target(v, arg.domid, &d) != 0)
-        return -XEN_ESRCH;
-    if (arg.nr_extents > d->max_pages)
-        return -XEN_EINVAL;
-    return arg.nr_extents <= d->pages || arg.nr_extents - d->pages <= alloc_free_count()
-               ? 0
-               : -XEN_ENOMEM;
-}
-
 static int64_t count_of(struct vcpu *v, uint64_t op, uint64_t va)
 {
     domid_t        id;
@@ -278,14 +237,14 @@ int64_t hc_pv_memory_op(struct vcpu *v, struct hypercall *h)
         return -XEN_EINVAL;
     switch (op) {
     case XENMEM_decrease_reservation:
-        return hc_reservation(v, h, &taking);
+        return hc_reservation(v, h, &hc_pv_memory_taking);
     case XENMEM_populate_physmap:
     case XENMEM_increase_reservation:
-        return hc_reservation(v, h, &bringing);
+        return hc_reservation(v, h, &hc_pv_memory_bringing);
     case XENMEM_set_memory_map:
-        return set_memory_map(v, h->arg[1]);
+        return hc_set_memory_map(v, h->arg[1]);
     case XENMEM_claim_pages:
-        return claim(v, h->arg[1]);
+        return hc_claim_pages(v, h->arg[1]);
     case XENMEM_acquire_resource:
         return hc_acquire_resource(v, h->arg[1]);
     case XENMEM_access_op:

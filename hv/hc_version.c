@@ -39,14 +39,14 @@ static int64_t features(struct vcpu *v, uint64_t va)
         info.submap = UINT32_C(1) << XENFEAT_mmu_pt_update_preserve_ad |
                       UINT32_C(1) << XENFEAT_gnttab_map_avail_bits |
                       UINT32_C(1) << XENFEAT_pae_pgdir_above_4gb;
-        if (domain_is_control(v->domain))
-            info.submap |= UINT32_C(1) << XENFEAT_dom0;
-        return out(v, va, &info, sizeof(info));
+    } else {
+        info.submap = UINT32_C(1) << XENFEAT_writable_page_tables |
+                      UINT32_C(1) << XENFEAT_auto_translated_physmap |
+                      UINT32_C(1) << XENFEAT_hvm_callback_vector |
+                      UINT32_C(1) << XENFEAT_hvm_safe_pvclock;
     }
-    info.submap = UINT32_C(1) << XENFEAT_writable_page_tables |
-                  UINT32_C(1) << XENFEAT_auto_translated_physmap |
-                  UINT32_C(1) << XENFEAT_hvm_callback_vector |
-                  UINT32_C(1) << XENFEAT_hvm_safe_pvclock;
+    if (domain_is_control(v->domain))
+        info.submap |= UINT32_C(1) << XENFEAT_dom0;
     return out(v, va, &info, sizeof(info));
 }
 

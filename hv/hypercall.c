@@ -3,6 +3,7 @@
 
 #include "hv/control.h"
 #include "hv/hc.h"
+#include "hv/hc_foreign.h"
 #include "hv/pv.h"
 #include "hv/trace.h"
 
@@ -18,6 +19,7 @@ static hypercall_handler *const hvm_table[DOMAIN_HYPERCALLS] = {
     [__HYPERVISOR_sched_op] = hc_sched_op,
     [__HYPERVISOR_event_channel_op] = hc_event_channel_op,
     [__HYPERVISOR_hvm_op] = hc_hvm_op,
+    [__HYPERVISOR_mmuext_op] = hc_mmuext_op_of_others,
     [__HYPERVISOR_platform_op] = hc_platform_op,
     [__HYPERVISOR_sysctl] = hc_sysctl,
     [__HYPERVISOR_domctl] = hc_domctl,

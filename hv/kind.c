@@ -1,6 +1,7 @@
 /* The kind of paging of a domain, and its change while it runs: see kind.h. */
 #include "hv/kind.h"
 
+#include "hv/control.h"
 #include "hv/guest.h"
 #include "hv/monitor_parse.h"
 #include "hv/preempt.h"
@@ -52,6 +53,9 @@ const char *kind_refused(const struct domain *d, enum kind kind)
         return "accesses are told of, which needs shadow paging (access DOM off ends it)";
     if (d->pv != NULL && kind == PAGED_DIRECT && d->paging.dirty.on)
         return "what it writes is logged, which needs shadow paging (dirty DOM off ends it)";
+    if (d->pv != NULL && kind == PAGED_SHADOW && domain_is_control(d))
+        return "the control domain maps memory of others by its own tables (type=\"pvh\" may have "
+               "shadows)";
     if (d->pv != NULL && kind == PAGED_NESTED)
         return "a PV guest runs on its own tables or on shadows of them";
     if (d->pv != NULL)

@@ -5,6 +5,7 @@
 
 #include "hv/alloc.h"
 #include "hv/build.h"
+#include "hv/control.h"
 #include "hv/hc.h"
 #include "hv/kind.h"
 #include "hv/print.h"
@@ -71,7 +72,7 @@ static enum pv_result refused(struct direct_vcpu *v, enum direct_error error)
 {
     struct domain *d = domain_of(v);
 
-    if (error != DIRECT_L1TF)
+    if (error != DIRECT_L1TF || domain_is_control(d)) /* that one cannot have any */
         return PV_REFUSED;
     if (kind_change_step(d, PAGED_SHADOW) == KIND_NO_MEMORY) {
         domain_crash(d, "it needs shadows of its tables, and the machine has no memory for them");

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "hv/alloc.h"
+#include "hv/foreign.h"
 #include "hv/grant.h"
 #include "hv/print.h"
 #include "hv/pv.h"
@@ -30,6 +31,18 @@ static void tally_grants(const struct direct_window *w, const struct domain *d)
         if (a->readers + a->writers != 0 && a->mfn.raw >= w->first.raw && at < w->frames)
             w->tally[at].refs++;
     }
+}
+
+/* Frames that stand in the map of a domain, which is not theirs. */
+static void tally_foreign(void *arg, mfn_t mfn, bool typed)
+{
+    const struct direct_window *w = arg;
+    uint64_t                    at = mfn.raw - w->first.raw;
+
+    if (mfn.raw < w->first.raw || at >= w->frames)
+        return;
+    w->tally[at].refs++;
+    w->tally[at].types += typed;
 }
 
 /* What this domain holds by requests of ours: pages that we write, tables of descriptors. */
@@ -91,9 +104,11 @@ void pv_audit(struct audit *sum)
     }
     for (; w.tally != NULL && w.first.raw < machine_phys.frames; w.first.raw += w.frames) {
         memset(w.tally, 0, bytes);
-        for (const struct domain *d = domains; d != NULL; d = d->next)
+        for (const struct domain *d = domains; d != NULL; d = d->next) {
+            foreign_each(d, tally_foreign, &w);
             if (d->pv != NULL)
                 tally_domain(&w, d);
+        }
         direct_audit(&pv_machine, list, count, &w, &found);
     }
     free_bytes(w.tally, bytes);

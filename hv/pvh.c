@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "hv/acpi.h"
+#include "hv/control.h"
 #include "hv/elf.h"
 #include "hv/print.h"
 
@@ -107,6 +108,7 @@ static void load_start_page(const struct domain *d, uint64_t at, uint64_t ramdis
     memset(&page, 0, sizeof(page));
     page.info.magic = XEN_HVM_START_MAGIC_VALUE;
     page.info.version = 1;
+    page.info.flags = domain_is_control(d) ? SIF_PRIVILEGED | SIF_INITDOMAIN : 0;
     page.info.cmdline_paddr = at + offsetof(struct start_page, command_line);
     page.info.rsdp_paddr = PVH_ACPI;
     page.info.memmap_paddr = at + offsetof(struct start_page, map);

@@ -11,13 +11,14 @@
 #include "pte.h"
 
 enum p2m_type {
-    P2M_HOLE,      /* nothing: reads as all ones, writes are lost */
-    P2M_RAM,       /* memory */
-    P2M_ROM,       /* memory that the guest may not change; writes are lost */
-    P2M_DEVICE,    /* emulated by a device model */
-    P2M_GRANT,     /* memory of another domain, or its own once more: as granted */
-    P2M_GRANT_ROM, /* the same, to read; writes are lost */
-    P2M_FOREIGN,   /* memory of another domain, by a privilege over it */
+    P2M_HOLE,        /* nothing: reads as all ones, writes are lost */
+    P2M_RAM,         /* memory */
+    P2M_ROM,         /* memory that the guest may not change; writes are lost */
+    P2M_DEVICE,      /* emulated by a device model */
+    P2M_GRANT,       /* memory of another domain, or its own once more: as granted */
+    P2M_GRANT_ROM,   /* the same, to read; writes are lost */
+    P2M_FOREIGN,     /* memory of another domain, by a privilege over it */
+    P2M_FOREIGN_ROM, /* the same, to read; writes are lost */
 };
 
 /* There is memory behind it. */
@@ -29,13 +30,18 @@ static inline bool p2m_is_memory(enum p2m_type type)
 /* Memory, of which writes are lost. */
 static inline bool p2m_is_rom(enum p2m_type type)
 {
-    return type == P2M_ROM || type == P2M_GRANT_ROM;
+    return type == P2M_ROM || type == P2M_GRANT_ROM || type == P2M_FOREIGN_ROM;
+}
+
+static inline bool p2m_is_foreign(enum p2m_type type)
+{
+    return type == P2M_FOREIGN || type == P2M_FOREIGN_ROM;
 }
 
 /* Memory for which somebody keeps a record (struct borrow) as long as it stands here. */
 static inline bool p2m_is_borrowed(enum p2m_type type)
 {
-    return type == P2M_GRANT || type == P2M_GRANT_ROM || type == P2M_FOREIGN;
+    return type == P2M_GRANT || type == P2M_GRANT_ROM || p2m_is_foreign(type);
 }
 
 struct p2m_entry {

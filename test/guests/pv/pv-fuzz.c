@@ -45,16 +45,21 @@ static uint64_t roll(uint64_t below)
     return dice % below;
 }
 
+/* The clock as the ABI has it: what was read counts if the version is even, and the same afterwards. */
 static uint64_t now(void)
 {
     volatile struct vcpu_time_info *t = &pv_shared.vcpu_info[0].time;
-    uint64_t                        delta;
-    uint32_t                        low, high;
+    uint64_t                        delta, time;
+    uint32_t                        low, high, version;
 
-    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
-    delta = ((uint64_t)high << 32 | low) - t->tsc_timestamp;
-    delta = t->tsc_shift < 0 ? delta >> -t->tsc_shift : delta << t->tsc_shift;
-    return t->system_time + (uint64_t)((unsigned __int128)delta * t->tsc_to_system_mul >> 32);
+    do {
+        version = t->version;
+        __asm__ volatile("lfence; rdtsc" : "=a"(low), "=d"(high) : : "memory");
+        delta = ((uint64_t)high << 32 | low) - t->tsc_timestamp;
+        delta = t->tsc_shift < 0 ? delta >> -t->tsc_shift : delta << t->tsc_shift;
+        time = t->system_time + (uint64_t)((unsigned __int128)delta * t->tsc_to_system_mul >> 32);
+    } while (version % 2 != 0 || version != t->version);
+    return time;
 }
 
 static uint64_t frame(void)
