@@ -27,6 +27,7 @@
 #include <xen/grant_table.h>
 #include <xen/hvm/hvm_op.h>
 #include <xen/hvm/params.h>
+#include <xen/hvm/save.h>
 #include <xen/io/console.h>
 #include <xen/io/xs_wire.h>
 #include <xen/memory.h>
@@ -44,6 +45,10 @@ _Static_assert(sizeof(struct shared_info) <= 4096, "xen.h");
 _Static_assert(sizeof(struct hvm_start_info) == 56, "start_info.h");
 _Static_assert(sizeof(struct hvm_modlist_entry) == 32, "start_info.h");
 _Static_assert(sizeof(struct hvm_memmap_table_entry) == 24, "start_info.h");
+
+_Static_assert(sizeof(struct hvm_save_descriptor) == 8, "hvm/save.h");
+_Static_assert(sizeof(struct hvm_hw_cpu) == 1032, "arch-x86/hvm/save.h");
+_Static_assert(sizeof(struct hvm_hw_mtrr) == 240, "arch-x86/hvm/save.h");
 
 /* Negative errno of the ABI: <xen/errno.h> is written for inclusion under a macro. */
 enum {

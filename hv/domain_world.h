@@ -168,6 +168,56 @@ void machine_vcpu_set_kind(struct vcpu *v)
     kinds_set++;
 }
 
+/* The edge's side of a vCPU, under HVM: what was loaded into it. */
+struct machine_vcpu {
+    struct hvm_hw_cpu        cpu;
+    struct hvm_hw_lapic      lapic;
+    struct hvm_hw_lapic_regs lapic_regs;
+    struct hvm_hw_mtrr       mtrr;
+};
+static bool refuses; /* what is loaded */
+
+void machine_vcpu_save(struct vcpu *v, struct hvm_hw_cpu *to)
+{
+    *to = v->machine->cpu;
+}
+void machine_vcpu_save_lapic(const struct vcpu *v, struct hvm_hw_lapic *lapic)
+{
+    *lapic = v->machine->lapic;
+}
+void machine_vcpu_save_lapic_regs(const struct vcpu *v, struct hvm_hw_lapic_regs *regs)
+{
+    *regs = v->machine->lapic_regs;
+}
+void machine_vcpu_save_mtrr(const struct vcpu *v, struct hvm_hw_mtrr *mtrr)
+{
+    *mtrr = v->machine->mtrr;
+}
+bool machine_vcpu_load(struct vcpu *v, const struct hvm_hw_cpu *from)
+{
+    if (!refuses)
+        v->machine->cpu = *from;
+    return !refuses;
+}
+bool machine_vcpu_load_lapic(struct vcpu *v, const struct hvm_hw_lapic *lapic)
+{
+    if (!refuses)
+        v->machine->lapic = *lapic;
+    return !refuses;
+}
+bool machine_vcpu_load_lapic_regs(struct vcpu *v, const struct hvm_hw_lapic_regs *regs)
+{
+    if (!refuses)
+        v->machine->lapic_regs = *regs;
+    return !refuses;
+}
+bool machine_vcpu_load_mtrr(struct vcpu *v, const struct hvm_hw_mtrr *mtrr)
+{
+    if (!refuses)
+        v->machine->mtrr = *mtrr;
+    return !refuses;
+}
+
 /* What a listener has done to vCPUs. */
 static struct {
     unsigned excused, muted, stepping, set;
@@ -224,7 +274,7 @@ bool machine_vcpu_create(struct vcpu *v, const struct machine_start *start)
         return true;
     }
     vcpus_made++;
-    v->machine = malloc(1);
+    v->machine = calloc(1, sizeof(*v->machine));
     return paging_set_regs(domain_lock(v->domain), &v->paging, &regs).kind == VERDICT_RETRY;
 }
 
@@ -355,7 +405,7 @@ static int set_up(void **state)
     interrupt = false;
     before = alloc_free_count();
     flushes = 0;
-    no_nested = false;
+    no_nested = refuses = false;
     kinds_set = full_flushes = 0;
     exits = 0;
     return 0;

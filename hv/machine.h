@@ -154,6 +154,27 @@ bool machine_vcpu_is_64bit(const struct vcpu *v);
 /* True if the processor itself walks two levels of tables for it: never under shadow paging. */
 bool machine_vcpu_uses_nested(const struct vcpu *v);
 
+/* ---- a vCPU's state as the ABI's records have it: xen/arch-x86/hvm/save.h. Not of a PV domain's ---- */
+struct hvm_hw_cpu;
+struct hvm_hw_lapic;
+struct hvm_hw_lapic_regs;
+struct hvm_hw_mtrr;
+
+/* While it is not in the guest. */
+void machine_vcpu_save(struct vcpu *v, struct hvm_hw_cpu *cpu);
+void machine_vcpu_save_lapic(const struct vcpu *v, struct hvm_hw_lapic *lapic);
+void machine_vcpu_save_lapic_regs(const struct vcpu *v, struct hvm_hw_lapic_regs *regs);
+void machine_vcpu_save_mtrr(const struct vcpu *v, struct hvm_hw_mtrr *mtrr);
+
+/*
+ * The other way, before its domain has run. False, and nothing has changed: its processor cannot have this
+ * state, or memory is short. The local APIC's registers come after its base, which sets them anew.
+ */
+must_check bool machine_vcpu_load(struct vcpu *v, const struct hvm_hw_cpu *cpu);
+must_check bool machine_vcpu_load_lapic(struct vcpu *v, const struct hvm_hw_lapic *lapic);
+must_check bool machine_vcpu_load_lapic_regs(struct vcpu *v, const struct hvm_hw_lapic_regs *regs);
+must_check bool machine_vcpu_load_mtrr(struct vcpu *v, const struct hvm_hw_mtrr *mtrr);
+
 /* ---- what a listener sees of a vCPU, and does to it: hv/vm_event.h ---- */
 struct vm_event_regs_x86;
 

@@ -148,11 +148,16 @@ static void end_of_interrupt(struct lapic *apic, struct lapic_effect *effect)
 /* ---- the timer ---- */
 
 /* Divide configuration: bits 3, 1 and 0 give 2, 4, ... 128, and 111b gives 1. */
-static uint64_t count_ns(const struct lapic *apic)
+unsigned lapic_divisor(const struct lapic *apic)
 {
     unsigned code = (apic->divide & 3) | (apic->divide >> 1 & 4);
 
-    return TICK_NS * (UINT64_C(1) << ((code + 1) & 7));
+    return 1u << ((code + 1) & 7);
+}
+
+static uint64_t count_ns(const struct lapic *apic)
+{
+    return TICK_NS * (uint64_t)lapic_divisor(apic);
 }
 
 static void timer_start(struct lapic *apic, uint64_t now)

@@ -159,6 +159,9 @@ static inline void lapic_set_cr8(struct lapic *apic, uint64_t value)
     apic->tpr = (uint8_t)(value << 4);
 }
 
+/* By what the timer's clock is divided. */
+unsigned lapic_divisor(const struct lapic *apic);
+
 /* The count ends at lapic->due: raise, and begin again if periodic. */
 void lapic_timer_expired(struct lapic *apic, uint64_t now);
 

@@ -117,6 +117,48 @@ void machine_vcpu_run(struct vcpu *v)
     svm_vcpu_run(v);
 }
 
+/* ---- its state as records ---- */
+
+void machine_vcpu_save(struct vcpu *v, struct hvm_hw_cpu *cpu)
+{
+    svm_vcpu_save(v, cpu);
+}
+
+void machine_vcpu_save_lapic(const struct vcpu *v, struct hvm_hw_lapic *lapic)
+{
+    svm_vcpu_save_lapic(v, lapic);
+}
+
+void machine_vcpu_save_lapic_regs(const struct vcpu *v, struct hvm_hw_lapic_regs *regs)
+{
+    svm_vcpu_save_lapic_regs(v, regs);
+}
+
+void machine_vcpu_save_mtrr(const struct vcpu *v, struct hvm_hw_mtrr *mtrr)
+{
+    svm_vcpu_save_mtrr(v, mtrr);
+}
+
+bool machine_vcpu_load(struct vcpu *v, const struct hvm_hw_cpu *cpu)
+{
+    return svm_vcpu_load(v, cpu);
+}
+
+bool machine_vcpu_load_lapic(struct vcpu *v, const struct hvm_hw_lapic *lapic)
+{
+    return svm_vcpu_load_lapic(v, lapic);
+}
+
+bool machine_vcpu_load_lapic_regs(struct vcpu *v, const struct hvm_hw_lapic_regs *regs)
+{
+    return svm_vcpu_load_lapic_regs(v, regs);
+}
+
+bool machine_vcpu_load_mtrr(struct vcpu *v, const struct hvm_hw_mtrr *mtrr)
+{
+    return svm_vcpu_load_mtrr(v, mtrr);
+}
+
 /* ---- for a listener ---- */
 
 void machine_vcpu_event_regs(const struct vcpu *v, struct vm_event_regs_x86 *regs)

@@ -308,6 +308,16 @@ void svm_vcpu_event_set_regs(struct vcpu *v, const struct vm_event_regs_x86 *reg
 void svm_vcpu_excuse(struct vcpu *v, bool without_writing);
 void svm_vcpu_single_step(struct vcpu *v, bool on);
 
+/* ---- context.c: the same ---- */
+void            svm_vcpu_save(struct vcpu *v, struct hvm_hw_cpu *c);
+void            svm_vcpu_save_lapic(const struct vcpu *v, struct hvm_hw_lapic *to);
+void            svm_vcpu_save_lapic_regs(const struct vcpu *v, struct hvm_hw_lapic_regs *to);
+void            svm_vcpu_save_mtrr(const struct vcpu *v, struct hvm_hw_mtrr *to);
+must_check bool svm_vcpu_load(struct vcpu *v, const struct hvm_hw_cpu *c);
+must_check bool svm_vcpu_load_lapic(struct vcpu *v, const struct hvm_hw_lapic *from);
+must_check bool svm_vcpu_load_lapic_regs(struct vcpu *v, const struct hvm_hw_lapic_regs *from);
+must_check bool svm_vcpu_load_mtrr(struct vcpu *v, const struct hvm_hw_mtrr *from);
+
 /* ---- step.c ---- */
 /* Frames are open for what is executed next: the verdict has said so. */
 void step_open(struct machine_vcpu *m);
