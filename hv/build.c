@@ -101,6 +101,19 @@ static bool populate(struct domain *d, uint64_t first, uint64_t count)
     return true;
 }
 
+/* What it is told when it asks what memory there is. */
+static void tell_map(struct domain *d)
+{
+    struct hvm_memmap_table_entry map[PVH_MAP_MAX] = {
+        { .size = (uint64_t)d->config.memory << 20, .type = XEN_HVM_MEMMAP_TYPE_RAM },
+    };
+    unsigned count = d->config.type == CONFIG_PV ? 1 : pvh_memory_map(d, map);
+
+    for (unsigned i = 0; i < count; i++)
+        d->map[i] = (struct domain_range){ map[i].addr, map[i].size, map[i].type };
+    d->map_entries = count;
+}
+
 static bool build_memory(struct domain *d, struct failure *f)
 {
     const uint64_t special[] = { PVH_STORE_GFN, PVH_CONSOLE_GFN };
@@ -119,13 +132,17 @@ static bool build_memory(struct domain *d, struct failure *f)
     d->store_frame = p2m_get(&d->paging.p2m, gfn_of(PVH_STORE_GFN)).mfn;
     d->console_frame = p2m_get(&d->paging.p2m, gfn_of(PVH_CONSOLE_GFN)).mfn;
     direct_hold(&machine_phys, d->store_frame);
+    d->max_pages = d->pages + DOMAIN_GRANT_FRAMES;
+    return true;
+}
 
+static bool build_shared(struct domain *d)
+{
     d->shared_mfn = domain_alloc_frame(d);
     if (!mfn_valid(d->shared_mfn))
-        return FAIL(f, "no memory is left for shared_info: give the machine more");
+        return false;
     direct_hold(&machine_phys, d->shared_mfn);
     d->shared = phys_ptr(&machine_phys, d->shared_mfn);
-    d->max_pages = d->pages + DOMAIN_GRANT_FRAMES;
     return true;
 }
 
@@ -145,17 +162,46 @@ static enum kind kind_wanted(const struct config *config)
     return kind_default(config);
 }
 
-static bool build_pool(struct domain *d, struct failure *f)
+static bool build_pool(struct domain *d, uint64_t frames, struct failure *f)
 {
     enum paging_kind kind = kind_wanted(&d->config) == PAGED_SHADOW ? PAGING_SHADOW : PAGING_NESTED;
 
-    if (!domain_pool_fill(d))
+    if (!domain_pool_fill(d, frames))
         return FAIL(f, "no memory is left for its tables: lower shadow_memory= or memory=");
     if (!paging_domain_init(&d->paging, &machine_phys, d->id, kind, machine_guest_features()))
         return FAIL(f, "its tables do not fit into %llu KiB: raise shadow_memory=",
-                    (unsigned long long)domain_pool_wanted(&d->config) * 4);
+                    (unsigned long long)frames * 4);
     d->paging_ready = true;
     return true;
+}
+
+/* A PV guest's memory has no map of ours, and its tables are its own. */
+static void no_map(struct domain *d)
+{
+    d->paging.phys = &machine_phys;
+    d->paging.id = d->id;
+    pool_init(&d->paging.pool, &machine_phys, d->id);
+}
+
+/*
+ * What every domain begins with, whoever fills it: a pool of so many frames for our tables, unless it has
+ * its own; the page that it shares with us; its ports.
+ */
+static bool build_empty(struct domain *d, uint64_t pool, struct failure *f)
+{
+    bool shared;
+
+    if (d->config.type == CONFIG_PV) {
+        no_map(d);
+        shared = pv_domain_create(d) && pv_build_shared(d);
+    } else {
+        if (!build_pool(d, pool, f))
+            return false;
+        shared = build_shared(d);
+    }
+    if (!shared)
+        return FAIL(f, "no memory is left for shared_info: give the machine more");
+    return evtchn_init(d) || FAIL(f, "no memory is left for its ports: lower memory=");
 }
 
 /* ---- vCPUs and ports ---- */
@@ -205,8 +251,8 @@ static bool build_ports(struct domain *d, struct failure *f)
 
     /* The control domain serves xenstore itself, and its console is console_io. */
     if (domain_is_control(d))
-        return evtchn_init(d) || FAIL(f, "no memory is left for its ports: lower memory=");
-    if (!evtchn_init(d) || evtchn_alloc_unbound(d, 0, &store_port) != EVTCHN_OK ||
+        return true;
+    if (evtchn_alloc_unbound(d, 0, &store_port) != EVTCHN_OK ||
         evtchn_bind_console(d, &console_port) != EVTCHN_OK ||
         !ring_console_init(d, d->console_frame, console_port))
         return FAIL(f, "no memory is left for its ports and its console: lower memory=");
@@ -220,11 +266,19 @@ static bool build_ports(struct domain *d, struct failure *f)
     return true;
 }
 
-static bool start_vcpus(struct domain *d, const struct machine_start *start, struct failure *f)
+/* The machine's side of those that have none yet. */
+static bool create_edges(struct domain *d, const struct machine_start *start, struct failure *f)
 {
     for (unsigned i = 0; i < d->nr_vcpus; i++)
-        if (!machine_vcpu_create(d->vcpu[i], start))
+        if (d->vcpu[i]->machine == NULL && !machine_vcpu_create(d->vcpu[i], start))
             return FAIL(f, "no memory is left for the machine's side of vCPU %u: lower vcpus=", i);
+    return true;
+}
+
+static bool start_vcpus(struct domain *d, const struct machine_start *start, struct failure *f)
+{
+    if (!create_edges(d, start, f))
+        return false;
     d->vcpu[0]->state = VCPU_RUNNABLE; /* the others wait to be started by the guest */
     time_runstate(d->vcpu[0], RUNSTATE_runnable);
     return true;
@@ -328,7 +382,7 @@ static bool build_pv_planned(struct domain *d, const struct domain_images *image
 
     if (!pv_plan(plan, &d->config, images, f->text, f->size))
         return false;
-    if (!pv_domain_create(d) || !pv_build_memory(d, plan, images))
+    if (!pv_build_memory(d, plan, images))
         return FAIL(f,
                     "memory ran out while %u MiB were made ready: lower memory=, or give the "
                     "machine more",
@@ -340,14 +394,6 @@ static bool build_pv_planned(struct domain *d, const struct domain_images *image
     return start_vcpus(d, &start, f);
 }
 
-/* A PV guest's memory has no map of ours, and its tables are its own. */
-static void no_map(struct domain *d)
-{
-    d->paging.phys = &machine_phys;
-    d->paging.id = d->id;
-    pool_init(&d->paging.pool, &machine_phys, d->id);
-}
-
 static bool build_pv(struct domain *d, const struct domain_images *images, struct failure *f)
 {
     struct pv_plan plan = { 0 };
@@ -355,8 +401,7 @@ static bool build_pv(struct domain *d, const struct domain_images *images, struc
 
     print("umbra: %s: building, %u MiB, %u vCPU, direct paging\n", d->name, d->config.memory,
           d->config.vcpus);
-    no_map(d);
-    done = build_pv_planned(d, images, &plan, f);
+    done = build_empty(d, 0, f) && build_pv_planned(d, images, &plan, f);
     pv_plan_done(&plan);
     if (done)
         time_wallclock_write(d);
@@ -372,8 +417,9 @@ static bool build(struct domain *d, const struct domain_images *images, struct f
     print("umbra: %s: building, %u MiB, %llu KiB for its tables, %u vCPU%s, %s paging\n", d->name,
           d->config.memory, (unsigned long long)domain_pool_wanted(&d->config) * 4, d->config.vcpus,
           d->config.vcpus == 1 ? "" : "s", kind_name(kind_wanted(&d->config)));
-    if (!build_pool(d, f) || !build_memory(d, f) || !build_vcpus(d, f) || !build_ports(d, f) ||
-        !load(d, images, &start, f) || !start_vcpus(d, &start, f))
+    if (!build_empty(d, domain_pool_wanted(&d->config), f) || !build_memory(d, f) ||
+        !build_vcpus(d, f) || !build_ports(d, f) || !load(d, images, &start, f) ||
+        !start_vcpus(d, &start, f))
         return false;
     time_wallclock_write(d);
     return true;
@@ -393,6 +439,7 @@ struct domain *domain_create(const struct config *config, const struct domain_im
         (void)FAIL(&f, "no memory is left for a domain: give the machine more");
         return NULL;
     }
+    tell_map(d);
     if (build(d, images, &f))
         return d;
     while (!domain_destroy_step(d))
@@ -403,13 +450,13 @@ struct domain *domain_create(const struct config *config, const struct domain_im
 struct domain *domain_create_empty(const struct config *config, uint16_t id)
 {
     struct domain *d = new_domain(config, id, alloc_free_count());
+    struct failure f = { NULL, 0 }; /* what fails is told by the result alone */
 
     if (d == NULL)
         return NULL;
     (void)format_string(d->name, sizeof(d->name), "dom%u", d->id);
     memcpy(d->config.name, d->name, sizeof(d->config.name));
-    no_map(d);
-    if (pv_domain_create(d) && pv_build_shared(d) && evtchn_init(d)) {
+    if (build_empty(d, pool_minimum(0, 1), &f)) {
         d->max_pages = d->pages + DOMAIN_GRANT_FRAMES;
         return d;
     }
@@ -418,9 +465,12 @@ struct domain *domain_create_empty(const struct config *config, uint16_t id)
     return NULL;
 }
 
-bool domain_create_vcpus(struct domain *d)
+bool domain_create_vcpu(struct domain *d)
 {
-    struct failure f = { d->why, 0 }; /* what fails is told by the result alone */
+    const struct machine_start nowhere = { 0 };
+    struct failure             f = { NULL, 0 };
 
-    return build_vcpus(d, &f);
+    if (d->nr_vcpus < d->config.vcpus && !build_vcpu(d, &f))
+        return false;
+    return d->pv != NULL || create_edges(d, &nowhere, &f);
 }

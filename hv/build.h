@@ -45,12 +45,16 @@ must_check mfn_t domain_alloc_block(struct domain *d, unsigned order);
 must_check mfn_t domain_alloc_frame(struct domain *d);
 
 /*
- * A PV domain for the control domain to fill: no memory but what it shares with us, no vCPU, paused. `id`: its
- * number, which is free; 0: any. NULL: memory is short.
+ * A domain for the control domain to fill: no memory but what it shares with us, no vCPU, paused; if it needs a
+ * pool for our tables, one that a domain without memory can live with. `id`: its number, which is free; 0: any.
+ * NULL: memory is short.
  */
 must_check struct domain *domain_create_empty(const struct config *config, uint16_t id);
 
-/* Gives it the vCPUs that its config says, all down. False: memory is short; it may be asked again. */
-must_check bool domain_create_vcpus(struct domain *d);
+/*
+ * Gives it one more of the vCPUs that its config says; it is down, and how it begins is not said yet. False: memory
+ * is short; it may be asked again.
+ */
+must_check bool domain_create_vcpu(struct domain *d);
 
 #endif

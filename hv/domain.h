@@ -122,7 +122,7 @@ struct domain {
     xen_domain_handle_t  handle; /* as whoever made it calls it */
     uint64_t             pages;  /* of memory that it owns */
     uint64_t             max_pages;
-    struct domain_range  map[DOMAIN_RANGES_MAX]; /* that it is told of, if map_entries is not 0 */
+    struct domain_range  map[DOMAIN_RANGES_MAX]; /* that it is told of */
     uint32_t             map_entries;
 
     struct shared_info  *shared; /* a frame of its own memory accounting aside */

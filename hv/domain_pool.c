@@ -91,14 +91,23 @@ static enum domain_pool_result shrink(struct domain *d, uint64_t frames)
     return d->paging.pool.total > frames ? DOMAIN_POOL_AGAIN : DOMAIN_POOL_DONE;
 }
 
+/* By what its file says, or what it has, where that is more; a PV domain's shadows need no p2m. */
+uint64_t domain_pool_least(const struct domain *d, uint64_t more)
+{
+    uint64_t pages = (uint64_t)d->config.memory * FRAMES_PER_MB;
+
+    if (d->config.type == CONFIG_PV)
+        pages = 0;
+    else if (pages < d->pages + more)
+        pages = d->pages + more;
+    return even(pool_minimum(pages, d->config.vcpus));
+}
+
 enum domain_pool_result domain_pool_set(struct domain *d, uint64_t frames)
 {
-    /* A PV domain that is shadowed needs none for a p2m. */
-    uint64_t least = d->config.type == CONFIG_PV ? even(pool_minimum(0, d->config.vcpus))
-                                                 : domain_pool_minimum(&d->config);
-
     frames = even(frames);
-    if (!d->paging_ready || frames < least || frames > DOMAIN_POOL_MB_MAX * FRAMES_PER_MB)
+    if (!d->paging_ready || frames < domain_pool_least(d, 0) ||
+        frames > DOMAIN_POOL_MB_MAX * FRAMES_PER_MB)
         return DOMAIN_POOL_REFUSED;
     return d->paging.pool.total < frames ? domain_pool_grow(d, frames) : shrink(d, frames);
 }
@@ -116,10 +125,10 @@ enum domain_pool_result domain_pool_resize(struct domain *d, uint64_t mb)
     return result;
 }
 
-bool domain_pool_fill(struct domain *d)
+bool domain_pool_fill(struct domain *d, uint64_t frames)
 {
     pool_init(&d->paging.pool, &machine_phys, d->id);
-    while (d->paging.pool.total < domain_pool_wanted(&d->config))
+    while (d->paging.pool.total < frames)
         if (!give_pair(d))
             return false;
     return true;

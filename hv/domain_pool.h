@@ -13,6 +13,9 @@ must_check uint64_t domain_pool_of_shadows(const struct config *config);
 /* The least that a domain like this must have, in frames; even. */
 must_check uint64_t domain_pool_minimum(const struct config *config);
 
+/* The same of a domain that is there, with so many frames of memory more than it has. */
+must_check uint64_t domain_pool_least(const struct domain *d, uint64_t more);
+
 enum domain_pool_result {
     DOMAIN_POOL_DONE,
     DOMAIN_POOL_AGAIN,     /* one bounded step was done: call again */
@@ -36,7 +39,7 @@ must_check enum domain_pool_result domain_pool_grow(struct domain *d, uint64_t f
 must_check enum domain_pool_result domain_pool_resize(struct domain *d, uint64_t mb);
 
 /* The same while the domain is built, before anything is in the pool: all at once; false: no memory. */
-must_check bool domain_pool_fill(struct domain *d);
+must_check bool domain_pool_fill(struct domain *d, uint64_t frames);
 
 /* Gives back free pairs, some at a time; true when the pool has none any more. */
 must_check bool domain_pool_drain(struct domain *d);

@@ -158,7 +158,7 @@ static void a_mapping_that_is_refused_leaves_no_loan(void **state)
     struct domain *d = other(CONFIG_PVH);
     mfn_t    mfn = p2m_get(&d->paging.p2m, gfn_of(GFN)).mfn, mine = frame_at(control, PAGE_OF(5));
     uint32_t refs = phys_frame(&machine_phys, mfn)->refs;
-    struct mmu_update u = { PAGE_SIZE * 4 | MMU_NORMAL_PT_UPDATE, GFN << PAGE_SHIFT | FLAGS };
+    struct mmu_update u = { MMU_NORMAL_PT_UPDATE, GFN << PAGE_SHIFT | FLAGS };
     struct hypercall  h = { .nr = __HYPERVISOR_mmu_update, .arg = { PAGE_OF(0), 1, 0, d->id } };
 
     (void)state;
@@ -166,6 +166,8 @@ static void a_mapping_that_is_refused_leaves_no_loan(void **state)
         map_as(control, d->id, mine.raw << PAGE_SHIFT | FLAGS, MMU_PT_UPDATE_NO_TRANSLATE),
         -XEN_EINVAL);
     assert_false(direct_is_lent(&machine_phys, mine));
+    while (phys_frame(&machine_phys, mfn_of(u.ptr >> PAGE_SHIFT))->kind != FRAME_HV)
+        u.ptr += PAGE_SIZE;
     store(control, PAGE_OF(0), &u, sizeof(u)); /* the hypervisor's frame is no table */
     while (hypercall_run(control->vcpu[0], &h) == HYPERCALL_AGAIN)
         ;

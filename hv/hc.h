@@ -94,6 +94,9 @@ int64_t hc_memory_replace(struct domain *d, gfn_t gfn, struct p2m_entry entry);
 /* Takes a borrowed frame out of the map, if it still stands there: 0 or HC_AGAIN. */
 int64_t hc_memory_withdraw(struct domain *d, gfn_t gfn, mfn_t mfn);
 
+/* XENMEM_memory_map: as whoever made the domain has set it. */
+must_check int64_t hc_memory_map(struct vcpu *v, uint64_t va);
+
 /* Frees frames in limbo that nobody names any more. True when none is left. */
 bool hc_memory_settle(struct domain *d);
 

@@ -6,6 +6,7 @@
 
 #include "hv/alloc.h"
 #include "hv/build.h"
+#include "hv/domain_pool.h"
 #include "hv/hc_control.h"
 #include "hv/hc_foreign.h"
 #include "hv/time.h"
@@ -21,22 +22,33 @@ _Static_assert(sizeof(struct vcpu_guest_context) == 5168, "arch-x86/xen.h");
 
 /* ---- an empty one ---- */
 
-/* What the hypervisor cannot do is refused, and so is what it would only ignore. */
+/* A guest with a processor of its own: a local APIC is all of a board that it gets. */
+static int64_t wanted_hvm(const struct xen_domctl_createdomain *c, struct config *config)
+{
+    bool nested = (c->flags & XEN_DOMCTL_CDF_hap) != 0;
+
+    if (c->arch.emulation_flags != XEN_X86_EMU_LAPIC)
+        return -XEN_EINVAL;
+    if (!machine_offers_hvm() || (nested && !machine_offers_nested()))
+        return -XEN_EOPNOTSUPP;
+    config->type = CONFIG_PVH;
+    config->paging = nested ? CONFIG_PAGING_NESTED : CONFIG_PAGING_SHADOW;
+    return 0;
+}
+
+/* What the hypervisor cannot do is refused, and so is what it would only ignore; oos_off is a hint. */
 static int64_t wanted(const struct xen_domctl_createdomain *c, struct config *config)
 {
     uint32_t known = XEN_DOMCTL_CDF_hvm | XEN_DOMCTL_CDF_hap | XEN_DOMCTL_CDF_oos_off;
-    bool     hvm = (c->flags & XEN_DOMCTL_CDF_hvm) != 0;
 
     if ((c->flags & ~known) != 0 || c->iommu_opts != 0 || c->vmtrace_size != 0 ||
         c->cpupool_id != 0 || c->max_vcpus == 0 || c->max_vcpus > DOMAIN_VCPUS_MAX ||
-        XEN_DOMCTL_GRANT_version(c->grant_opts) != 1)
-        return -XEN_EINVAL;
-    if (hvm)
-        return -XEN_EOPNOTSUPP;
-    if (c->max_vcpus != 1 || c->flags != 0 || c->arch.emulation_flags != 0)
+        c->arch.misc_flags != 0 || XEN_DOMCTL_GRANT_version(c->grant_opts) != 1)
         return -XEN_EINVAL;
     *config = (struct config){ .type = CONFIG_PV, .vcpus = c->max_vcpus };
-    return 0;
+    if ((c->flags & XEN_DOMCTL_CDF_hvm) != 0)
+        return wanted_hvm(c, config);
+    return c->max_vcpus != 1 || c->flags != 0 || c->arch.emulation_flags != 0 ? -XEN_EINVAL : 0;
 }
 
 /* A number that is given must be free; 0 and what is no number ask for any. */
@@ -61,12 +73,21 @@ int64_t domctl_createdomain(struct vcpu *v, struct domain *none, struct xen_domc
     return 0;
 }
 
+/* The pool of tables grows to what so many need, then they come one by one. */
 int64_t domctl_max_vcpus(struct vcpu *v, struct domain *d, struct xen_domctl *op)
 {
     (void)v;
-    if (op->u.max_vcpus.max != d->config.vcpus)
+    if (op->u.max_vcpus.max != d->config.vcpus || d->state != DOMAIN_BUILDING)
         return -XEN_EINVAL;
-    return domain_create_vcpus(d) ? 0 : -XEN_ENOMEM;
+    if (d->pv == NULL) {
+        enum domain_pool_result pool = domain_pool_grow(d, domain_pool_least(d, 0));
+
+        if (pool != DOMAIN_POOL_DONE)
+            return pool == DOMAIN_POOL_AGAIN ? HC_AGAIN : -XEN_ENOMEM;
+    }
+    if (!domain_create_vcpu(d))
+        return -XEN_ENOMEM;
+    return d->nr_vcpus < d->config.vcpus ? HC_AGAIN : 0;
 }
 
 /* The TSC is never emulated, which is what these modes allow. */

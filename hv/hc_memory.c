@@ -8,6 +8,7 @@
  * limbo until no table of ours names it any more.
  */
 #include "hv/build.h"
+#include "hv/domain_pool.h"
 #include "hv/foreign.h"
 #include "hv/grant.h"
 #include "hv/hc_foreign.h"
@@ -314,30 +315,20 @@ static int64_t remove_from_physmap(struct vcpu *v, uint64_t va)
     return hc_memory_replace(v->domain, gfn_of(arg.gpfn), hole);
 }
 
-/* An entry of the BIOS's e820 call: 20 bytes, nothing between them. */
-struct e820_entry {
-    uint64_t addr, size;
-    uint32_t type;
-} __attribute__((packed));
-
-static int64_t memory_map(struct vcpu *v, uint64_t va)
+int64_t hc_memory_map(struct vcpu *v, uint64_t va)
 {
-    struct xen_memory_map         arg;
-    struct hvm_memmap_table_entry map[PVH_MAP_MAX];
-    unsigned                      count = pvh_memory_map(v->domain, map);
+    const struct domain  *d = v->domain;
+    struct xen_memory_map arg;
 
     if (!guest_copy_in(v, &arg, va, sizeof(arg)))
         return -XEN_EFAULT;
-    if (arg.nr_entries < count)
+    if (arg.nr_entries < d->map_entries)
         return -XEN_EINVAL;
-    for (unsigned i = 0; i < count; i++) {
-        const struct e820_entry e = { map[i].addr, map[i].size, map[i].type };
-
-        if (!guest_copy_out(v, hc_address(arg.buffer.p) + i * sizeof(e), &e, sizeof(e)))
-            return -XEN_EFAULT;
-    }
-    arg.nr_entries = count;
-    return guest_copy_out(v, va, &arg, sizeof(arg)) ? 0 : -XEN_EFAULT;
+    arg.nr_entries = d->map_entries;
+    if (!guest_copy_out(v, hc_address(arg.buffer.p), d->map, d->map_entries * sizeof(d->map[0])) ||
+        !guest_copy_out(v, va, &arg, sizeof(arg)))
+        return -XEN_EFAULT;
+    return 0;
 }
 
 /* ---- more and less memory ---- */
@@ -369,12 +360,13 @@ static int64_t take_away(struct domain *d, uint64_t *word)
     return hc_memory_replace(d, gfn_of(gfn), hole);
 }
 
-/* It may have so many frames more. */
+/* It may have so many frames more, and its pool is large enough for the map of them. */
 static bool may_have(const struct domain *d, uint64_t frames)
 {
     uint64_t spoken_for = DOMAIN_GRANT_FRAMES - d->grant_frames;
 
-    return d->pages + spoken_for + frames <= d->max_pages;
+    return d->pages + spoken_for + frames <= d->max_pages &&
+           domain_pool_least(d, frames) <= d->paging.pool.total;
 }
 
 static int64_t bring(struct domain *d, uint64_t *word)
@@ -524,7 +516,7 @@ int64_t hc_memory_op(struct vcpu *v, struct hypercall *h)
     case XENMEM_remove_from_physmap:
         return remove_from_physmap(v, h->arg[1]);
     case XENMEM_memory_map:
-        return memory_map(v, h->arg[1]);
+        return hc_memory_map(v, h->arg[1]);
     case XENMEM_decrease_reservation:
         return hc_reservation(v, h, &hc_memory_taking);
     case XENMEM_populate_physmap:

@@ -9,8 +9,7 @@
 #include "hv/hc_foreign.h"
 #include "hv/pv.h"
 
-#define M2P_END  UINT64_C(0xffff804000000000) /* arch-x86/xen-x86_64.h */
-#define E820_RAM 1
+#define M2P_END UINT64_C(0xffff804000000000) /* arch-x86/xen-x86_64.h */
 
 static int64_t take_away(struct domain *d, uint64_t *mfn)
 {
@@ -193,26 +192,6 @@ static int64_t machphys_mapping(struct vcpu *v, uint64_t va)
     return guest_copy_out(v, va, &arg, sizeof(arg)) ? 0 : -XEN_EFAULT;
 }
 
-/* As whoever made it has set it, else one piece of RAM. */
-static int64_t memory_map(struct vcpu *v, uint64_t va)
-{
-    const struct domain       *d = v->domain;
-    const struct domain_range  ram = { 0, (uint64_t)d->config.memory << 20, E820_RAM };
-    const struct domain_range *map = d->map_entries != 0 ? d->map : &ram;
-    uint32_t                   count = d->map_entries != 0 ? d->map_entries : 1;
-    struct xen_memory_map      arg;
-
-    if (!guest_copy_in(v, &arg, va, sizeof(arg)))
-        return -XEN_EFAULT;
-    if (arg.nr_entries < count)
-        return -XEN_EINVAL;
-    arg.nr_entries = count;
-    if (!guest_copy_out(v, hc_address(arg.buffer.p), map, count * sizeof(*map)) ||
-        !guest_copy_out(v, va, &arg, sizeof(arg)))
-        return -XEN_EFAULT;
-    return 0;
-}
-
 static int64_t count_of(struct vcpu *v, uint64_t op, uint64_t va)
 {
     domid_t        id;
@@ -256,9 +235,9 @@ int64_t hc_pv_memory_op(struct vcpu *v, struct hypercall *h)
     case XENMEM_machine_memory_map: /* the control domain is to see no more than its own */
         if (!domain_is_control(v->domain))
             return -XEN_EPERM;
-        return memory_map(v, h->arg[1]);
+        return hc_memory_map(v, h->arg[1]);
     case XENMEM_memory_map:
-        return memory_map(v, h->arg[1]);
+        return hc_memory_map(v, h->arg[1]);
     case XENMEM_get_sharing_freed_pages: /* no frame is shared with another of the same content */
     case XENMEM_get_sharing_shared_pages:
         return 0;

@@ -171,8 +171,8 @@ static bool set_pool(struct domain *d, uint64_t mb)
 {
     switch (domain_pool_resize(d, mb)) {
     case DOMAIN_POOL_REFUSED:
-        print("pool: %s needs at least %u MiB, and at most %u: not %lu\n", d->name,
-              pool_minimum_mb(d->config.memory, d->config.vcpus), DOMAIN_POOL_MB_MAX, mb);
+        print("pool: %s needs at least %lu MiB, and at most %u: not %lu\n", d->name,
+              (domain_pool_least(d, 0) + 255) / 256, DOMAIN_POOL_MB_MAX, mb);
         return false;
     case DOMAIN_POOL_NO_MEMORY:
         print("pool: the machine has no more memory to give\n");

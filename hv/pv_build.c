@@ -259,8 +259,6 @@ bool pv_build_memory(struct domain *d, struct pv_plan *p, const struct domain_im
             return false;
         p->mfn[pfn] = mfn.raw;
     }
-    if (!pv_build_shared(d))
-        return false;
     d->store_frame = mfn_of(p->mfn[p->store]);
     d->console_frame = mfn_of(p->mfn[p->console]);
     if (!pv_hold(d, d->store_frame) || !pv_hold(d, d->console_frame))
