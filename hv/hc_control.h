@@ -27,6 +27,11 @@ domctl_run domctl_vm_event_op, domctl_set_access_required, domctl_debug_op, domc
 domctl_run domctl_createdomain, domctl_max_vcpus, domctl_settscinfo, domctl_gettscinfo,
     domctl_setvcpucontext, domctl_hypercall_init;
 
+/* ---- hc_domctl_hvm.c ---- */
+
+domctl_run domctl_get_mempool_size, domctl_set_mempool_size, domctl_gethvmcontext,
+    domctl_gethvmcontext_partial, domctl_sethvmcontext;
+
 /* ---- hc_policy.c ---- */
 
 sysctl_run sysctl_get_cpu_policy, sysctl_get_cpu_featureset;

@@ -93,9 +93,12 @@ static const struct {
     [XEN_DOMCTL_getvcpuinfo] = { domctl_getvcpuinfo, true, false, false },
     [XEN_DOMCTL_setdomainhandle] = { set_handle, false, false, false },
     [XEN_DOMCTL_getvcpuaffinity] = { domctl_getvcpuaffinity, true, false, false },
+    [XEN_DOMCTL_gethvmcontext] = { domctl_gethvmcontext, true, false, false },
+    [XEN_DOMCTL_sethvmcontext] = { domctl_sethvmcontext, false, false, false },
     [XEN_DOMCTL_set_address_size] = { set_address_size, false, false, false },
     [XEN_DOMCTL_get_address_size] = { get_address_size, true, false, false },
     [XEN_DOMCTL_debug_op] = { domctl_debug_op, false, false, false },
+    [XEN_DOMCTL_gethvmcontext_partial] = { domctl_gethvmcontext_partial, true, false, false },
     [XEN_DOMCTL_vm_event_op] = { domctl_vm_event_op, true, false, false },
     [XEN_DOMCTL_set_access_required] = { domctl_set_access_required, false, false, false },
     [XEN_DOMCTL_monitor_op] = { domctl_monitor_op, true, false, false },
@@ -107,6 +110,8 @@ static const struct {
     [XEN_DOMCTL_settscinfo] = { domctl_settscinfo, false, false, false },
     [XEN_DOMCTL_gettscinfo] = { domctl_gettscinfo, true, false, false },
     [XEN_DOMCTL_set_cpu_policy] = { domctl_set_cpu_policy, true, false, false },
+    [XEN_DOMCTL_get_paging_mempool_size] = { domctl_get_mempool_size, true, false, false },
+    [XEN_DOMCTL_set_paging_mempool_size] = { domctl_set_mempool_size, false, false, false },
 };
 
 /* arg[0]: struct xen_domctl. */

@@ -1,7 +1,32 @@
-/* hvm_op: the parameters of the domain. */
+/*
+ * hvm_op: the parameters of a domain (hvm/params.h): its own, and those by which the control domain tells one that
+ * it makes where things are.
+ */
 #include "hv/hc.h"
 
 #define VECTOR_FIRST 0x10 /* below are exceptions; the local APIC refuses them, APM vol. 2, 16.4 */
+
+#define GFNS      (UINT64_C(1) << (P2M_BITS - PAGE_SHIFT))
+#define ADDRESSES (UINT64_C(1) << P2M_BITS)
+
+/* What whoever makes a domain may say: values below this; 0: nothing. What is not there can only be off. */
+static const uint64_t limit[HVM_NR_PARAMS] = {
+    [HVM_PARAM_STORE_PFN] = GFNS,
+    [HVM_PARAM_STORE_EVTCHN] = DOMAIN_PORTS_MAX,
+    [HVM_PARAM_IOREQ_PFN] = GFNS,
+    [HVM_PARAM_BUFIOREQ_PFN] = GFNS,
+    [HVM_PARAM_VIRIDIAN] = 1,
+    [HVM_PARAM_TIMER_MODE] = HVMPTM_one_missed_tick_pending + 1,
+    [HVM_PARAM_HPET_ENABLED] = 1,
+    [HVM_PARAM_IDENT_PT] = ADDRESSES,
+    [HVM_PARAM_CONSOLE_PFN] = GFNS,
+    [HVM_PARAM_CONSOLE_EVTCHN] = DOMAIN_PORTS_MAX,
+    [HVM_PARAM_PAGING_RING_PFN] = GFNS,
+    [HVM_PARAM_MONITOR_RING_PFN] = GFNS,
+    [HVM_PARAM_SHARING_RING_PFN] = GFNS,
+    [HVM_PARAM_ALTP2M] = 1,
+    [HVM_PARAM_MCA_CAP] = 1,
+};
 
 static int64_t set_callback(struct domain *d, uint64_t value)
 {
@@ -19,17 +44,23 @@ static int64_t set_callback(struct domain *d, uint64_t value)
     return 0;
 }
 
-static int64_t set_param(struct vcpu *v, const struct xen_hvm_param *param)
+static int64_t set_param(const struct vcpu *v, struct domain *d, const struct xen_hvm_param *param)
 {
     if (param->index == HVM_PARAM_CALLBACK_IRQ)
-        return set_callback(v->domain, param->value);
-    return -XEN_EPERM; /* the others are the builder's */
+        return set_callback(d, param->value);
+    if (d == v->domain)
+        return -XEN_EPERM; /* the others are the builder's */
+    if (param->value >= limit[param->index])
+        return -XEN_EINVAL;
+    d->hvm_param[param->index] = param->value;
+    return 0;
 }
 
 /* arg[0]: operation, arg[1]: its structure. */
 int64_t hc_hvm_op(struct vcpu *v, struct hypercall *h)
 {
     struct xen_hvm_param param;
+    struct domain       *d;
     int64_t              result;
 
     if (h->arg[0] == HVMOP_pagetable_dying)
@@ -38,13 +69,13 @@ int64_t hc_hvm_op(struct vcpu *v, struct hypercall *h)
         return hc_monitor_hvm_op(v, h);
     if (!guest_copy_in(v, &param, h->arg[1], sizeof(param)))
         return -XEN_EFAULT;
-    result = hc_own_domain(v, param.domid);
+    result = hc_target(v, param.domid, &d);
     if (result != 0)
         return result;
-    if (param.index >= HVM_NR_PARAMS)
+    if (d->pv != NULL || param.index >= HVM_NR_PARAMS)
         return -XEN_EINVAL;
     if (h->arg[0] == HVMOP_set_param)
-        return set_param(v, &param);
-    param.value = v->domain->hvm_param[param.index];
+        return set_param(v, d, &param);
+    param.value = d->hvm_param[param.index];
     return guest_copy_out(v, h->arg[1], &param, sizeof(param)) ? 0 : -XEN_EFAULT;
 }
