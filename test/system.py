@@ -13,7 +13,7 @@ import subprocess
 import time
 
 from outcome import Failure, Skip
-from system_control import control_tests, long_control_tests
+from system_control import control_tests
 from system_kind import kind_tests
 from system_pv import pv_long_tests, pv_tests
 
@@ -779,7 +779,7 @@ TESTS = (
 
 # Only by name, and in `make test-long`: each is a slice, so that it goes on where it was stopped.
 LONG_TESTS = (
-    *long_control_tests(batch, config),
+    *control_tests(batch, config, long=True),
     ("two domains run side by side and both power off",
      batch(lambda: [linux("pair"), linux("pair", name="second")], limit=240,
            has=(r"linux.*memwork: ok", r"second.*memwork: ok", "linux powered off", "second powered off",

@@ -17,10 +17,11 @@ $B/guest/memwork: tools/memwork.c | $B/.packages
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -static -o $@ $<
 
-$B/guest/ramdisk.cpio: tools/ramdisk.py examples/init examples/work.sh examples/crash.sh $B/guest/memwork
+$B/guest/ramdisk.cpio: tools/ramdisk.py examples/init examples/work.sh examples/crash.sh examples/poweroff \
+    $B/guest/memwork
 	@mkdir -p $(@D)
 	tools/ramdisk.py $@ /bin/busybox /init=examples/init /work.sh=examples/work.sh /crash.sh=examples/crash.sh \
-	    /bin/memwork=$B/guest/memwork
+	    /sbin/poweroff=examples/poweroff /bin/memwork=$B/guest/memwork
 
 run: image tools guest
 	./umbra run examples/linux.cfg
