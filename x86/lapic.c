@@ -10,9 +10,14 @@ enum {
     ERROR_REGISTER = 1u << 7,
 };
 
+/* Bits of the local vector table; the last is of those that have the first. */
+#define LVT_LEVEL      (1u << 15)
+#define LVT_STATUS     (UINT64_C(1) << 12)
+#define LVT_REMOTE_IRR (UINT64_C(1) << 14)
+
 /* As firmware leaves the local pins: LINT0 level triggered from the 8259s, LINT1 the NMI. */
-#define LVT_WIRE_LINT0 (LAPIC_LVT_EXTINT | 1u << 15)
-#define LVT_WIRE_LINT1 (LAPIC_LVT_NMI | 1u << 15)
+#define LVT_WIRE_LINT0 (LAPIC_LVT_EXTINT | LVT_LEVEL)
+#define LVT_WIRE_LINT1 (LAPIC_LVT_NMI | LVT_LEVEL)
 
 #define VERSION      (UINT64_C(0x10) | (uint64_t)(LAPIC_LVTS - 1) << 16)
 #define FIRST_VECTOR 16 /* those below are exceptions, and no interrupt may have them */
@@ -264,8 +269,12 @@ static bool write_svr(struct lapic *apic, uint64_t value)
     return true;
 }
 
+/* Delivery status and remote IRR may only be read: writing them does nothing, which Linux relies on. */
 static bool write_lvt(struct lapic *apic, unsigned i, uint64_t value)
 {
+    value &= ~LVT_STATUS;
+    if (lvt_valid[i] & LVT_LEVEL)
+        value &= ~LVT_REMOTE_IRR;
     if (value & ~(uint64_t)lvt_valid[i])
         return false;
     if (!(apic->svr & LAPIC_SVR_ENABLE))

@@ -108,6 +108,17 @@ static void a_disabled_apic_takes_nothing_and_masks_its_table(void **state)
     assert_false(lapic_pending(&a, &vector));
 }
 
+static void what_may_only_be_read_is_not_written(void **state)
+{
+    struct lapic a = enabled(0);
+
+    (void)state;
+    put(&a, LAPIC_LVT_LINT0, 0x5700, 0); /* as Linux does when it goes down */
+    assert_int_equal(get(&a, LAPIC_LVT_LINT0, 0), 0x700);
+    put(&a, LAPIC_LVT_TIMER, 0x1040, 0);
+    assert_int_equal(get(&a, LAPIC_LVT_TIMER, 0), 0x40);
+}
+
 static void the_timer_counts_down_and_fires_once_or_again(void **state)
 {
     struct lapic a = enabled(0);
@@ -197,6 +208,7 @@ static void reserved_bits_and_registers_are_refused(void **state)
         { LAPIC_ICR, 1u << 12 },
         { LAPIC_ICR, 1u << 20 },
         { LAPIC_LVT_TIMER, 1u << 8 },
+        { LAPIC_LVT_TIMER, 1u << 14 },
         { LAPIC_LVT_TIMER, UINT64_C(1) << 32 },
         { LAPIC_INITIAL_COUNT, UINT64_C(1) << 32 },
         { LAPIC_DIVIDE, 4 },
@@ -230,6 +242,7 @@ int main(void)
         cmocka_unit_test(a_higher_class_interrupts_a_lower_one_and_not_itself),
         cmocka_unit_test(the_task_priority_holds_its_class_back),
         cmocka_unit_test(a_disabled_apic_takes_nothing_and_masks_its_table),
+        cmocka_unit_test(what_may_only_be_read_is_not_written),
         cmocka_unit_test(the_timer_counts_down_and_fires_once_or_again),
         cmocka_unit_test(a_masked_timer_runs_in_silence),
         cmocka_unit_test(interrupts_reach_those_that_are_addressed),
