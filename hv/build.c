@@ -116,7 +116,7 @@ static void tell_map(struct domain *d)
 
 static bool build_memory(struct domain *d, struct failure *f)
 {
-    const uint64_t special[] = { PVH_STORE_GFN, PVH_CONSOLE_GFN };
+    const uint64_t special[] = { PVH_STORE_GFN, PVH_CONSOLE_GFN, PVH_MONITOR_GFN };
     bool           done;
 
     done = populate(d, 0, pvh_low_ram(d) >> PAGE_SHIFT) &&
@@ -258,7 +258,7 @@ static bool build_ports(struct domain *d, struct failure *f)
         return FAIL(f, "no memory is left for its ports and its console: lower memory=");
     store->connection = XENSTORE_RECONNECT; /* nobody is there yet: the guest is to wait */
     if (d->pv == NULL)
-        d->hvm_param[HVM_PARAM_MONITOR_RING_PFN] = PVH_MONITOR_GFN; /* nothing is there yet */
+        d->hvm_param[HVM_PARAM_MONITOR_RING_PFN] = PVH_MONITOR_GFN;
     d->hvm_param[HVM_PARAM_STORE_PFN] = PVH_STORE_GFN;
     d->hvm_param[HVM_PARAM_STORE_EVTCHN] = store_port;
     d->hvm_param[HVM_PARAM_CONSOLE_PFN] = PVH_CONSOLE_GFN;

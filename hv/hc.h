@@ -97,6 +97,9 @@ int64_t hc_memory_withdraw(struct domain *d, gfn_t gfn, mfn_t mfn);
 /* XENMEM_memory_map: as whoever made the domain has set it. */
 must_check int64_t hc_memory_map(struct vcpu *v, uint64_t va);
 
+/* XENMEM_current_reservation, maximum_reservation, maximum_gpfn: `va` has the domain's number. */
+int64_t hc_count_of(struct vcpu *v, uint64_t op, uint64_t va);
+
 /* Frees frames in limbo that nobody names any more. True when none is left. */
 bool hc_memory_settle(struct domain *d);
 

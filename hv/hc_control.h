@@ -32,6 +32,10 @@ domctl_run domctl_createdomain, domctl_max_vcpus, domctl_settscinfo, domctl_gett
 domctl_run domctl_get_mempool_size, domctl_set_mempool_size, domctl_gethvmcontext,
     domctl_gethvmcontext_partial, domctl_sethvmcontext;
 
+/* ---- hc_foreign.c ---- */
+
+domctl_run domctl_getpageframeinfo3;
+
 /* ---- hc_policy.c ---- */
 
 sysctl_run sysctl_get_cpu_policy, sysctl_get_cpu_featureset;

@@ -88,6 +88,7 @@ static const struct {
     [XEN_DOMCTL_pausedomain] = { pause, false, true, false },
     [XEN_DOMCTL_unpausedomain] = { unpause, false, true, false },
     [XEN_DOMCTL_getdomaininfo] = { domctl_getdomaininfo, true, true, true },
+    [XEN_DOMCTL_getpageframeinfo3] = { domctl_getpageframeinfo3, true, false, false },
     [XEN_DOMCTL_setvcpuaffinity] = { domctl_setvcpuaffinity, true, false, false },
     [XEN_DOMCTL_max_mem] = { max_mem, false, false, false },
     [XEN_DOMCTL_getvcpuinfo] = { domctl_getvcpuinfo, true, false, false },
@@ -139,7 +140,8 @@ int64_t hc_domctl(struct vcpu *v, struct hypercall *h)
         (d != NULL && d->state == DOMAIN_DYING && !ops[op.cmd].dying))
         return -XEN_ESRCH;
     result = ops[op.cmd].run(v, d, &op);
-    if (result == 0 && ops[op.cmd].answers && !guest_copy_out(v, h->arg[0], &op, sizeof(op)))
+    if ((result == 0 || result == HC_AGAIN) && ops[op.cmd].answers &&
+        !guest_copy_out(v, h->arg[0], &op, sizeof(op)))
         return -XEN_EFAULT;
     return result;
 }

@@ -5,6 +5,7 @@
 #include "hv/control.h"
 #include "hv/foreign.h"
 #include "hv/grant.h"
+#include "hv/hc_control.h"
 
 /* ---- mappings ---- */
 
@@ -45,6 +46,60 @@ int64_t hc_foreign_update(struct vcpu *v, struct domain *from, struct direct_req
     result = hc_pv_request(&v->pv->direct, r);
     direct_take_back(&machine_phys, mfn);
     return result;
+}
+
+/* ---- what frames are ---- */
+
+#define INFO_AT_ONCE 64
+#define INFO_MAX     1024 /* of one call */
+
+static uint64_t info_of_table(mfn_t mfn)
+{
+    const struct type t = type_read(&pv_machine, mfn);
+
+    if (!type_is_live(t) || !type_is_table(t.kind))
+        return XEN_DOMCTL_PFINFO_NOTAB;
+    return (uint64_t)t.kind << XEN_DOMCTL_PFINFO_LTAB_SHIFT |
+           (t.pinned ? XEN_DOMCTL_PFINFO_LPINTAB : 0);
+}
+
+/* Of a frame by the domain's own number: a PV domain's is the machine's. */
+static uint64_t info_of(const struct domain *d, uint64_t number)
+{
+    if (d->pv == NULL)
+        return number >> (P2M_BITS - PAGE_SHIFT) == 0 &&
+                       p2m_get(&d->paging.p2m, gfn_of(number)).type == P2M_RAM
+                   ? XEN_DOMCTL_PFINFO_NOTAB
+                   : XEN_DOMCTL_PFINFO_XTAB;
+    if (number >= machine_phys.frames || !frame_is_held(&pv_machine, mfn_of(number), d->id))
+        return XEN_DOMCTL_PFINFO_XTAB;
+    return info_of_table(mfn_of(number));
+}
+
+/* The numbers of the list become numbers with types; what is left of it when it stops goes back. */
+int64_t domctl_getpageframeinfo3(struct vcpu *v, struct domain *d, struct xen_domctl *op)
+{
+    struct xen_domctl_getpageframeinfo3 *list = &op->u.getpageframeinfo3;
+    xen_pfn_t                            frames[INFO_AT_ONCE];
+
+    if (list->num > INFO_MAX)
+        return -XEN_E2BIG;
+    for (bool later = false; list->num != 0; later = true) {
+        uint64_t va = hc_address(list->array.p);
+        unsigned n = list->num < INFO_AT_ONCE ? (unsigned)list->num : INFO_AT_ONCE;
+
+        if (later && hc_preempt())
+            return HC_AGAIN;
+        if (!guest_copy_in(v, frames, va, n * sizeof(frames[0])))
+            return -XEN_EFAULT;
+        for (unsigned i = 0; i < n; i++)
+            frames[i] |= info_of(d, frames[i]);
+        if (!guest_copy_out(v, va, frames, n * sizeof(frames[0])))
+            return -XEN_EFAULT;
+        list->num -= n;
+        list->array.p = (xen_pfn_t *)(uintptr_t)(va + n * sizeof(frames[0]));
+    }
+    return 0;
 }
 
 /* ---- tables ---- */

@@ -56,11 +56,17 @@ static int64_t set_param(const struct vcpu *v, struct domain *d, const struct xe
     return 0;
 }
 
+/* Of a PV domain there is only where a listener finds its ring (hv/vm_event.h). */
+static bool has_param(const struct domain *d, uint64_t op, uint32_t index)
+{
+    return d->pv == NULL || (op == HVMOP_get_param && index == HVM_PARAM_MONITOR_RING_PFN);
+}
+
 /* arg[0]: operation, arg[1]: its structure. */
 int64_t hc_hvm_op(struct vcpu *v, struct hypercall *h)
 {
     struct xen_hvm_param param;
-    struct domain       *d;
+    struct domain       *d = NULL;
     int64_t              result;
 
     if (h->arg[0] == HVMOP_pagetable_dying)
@@ -72,7 +78,7 @@ int64_t hc_hvm_op(struct vcpu *v, struct hypercall *h)
     result = hc_target(v, param.domid, &d);
     if (result != 0)
         return result;
-    if (d->pv != NULL || param.index >= HVM_NR_PARAMS)
+    if (param.index >= HVM_NR_PARAMS || !has_param(d, h->arg[0], param.index))
         return -XEN_EINVAL;
     if (h->arg[0] == HVMOP_set_param)
         return set_param(v, d, &param);

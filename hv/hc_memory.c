@@ -474,7 +474,16 @@ int64_t hc_reservation(struct vcpu *v, struct hypercall *h, const struct hc_rese
     return (int64_t)(i >> arg.extent_order);
 }
 
-static int64_t count_of(struct vcpu *v, uint64_t op, uint64_t va)
+/* As a PV guest's kernel says, if that can be. */
+static int64_t last_pfn(const struct domain *d)
+{
+    const struct shared_info *info = phys_ptr(&machine_phys, d->shared_mfn);
+    uint64_t                  end = __atomic_load_n(&info->arch.max_pfn, __ATOMIC_RELAXED);
+
+    return (int64_t)(end != 0 && end <= machine_phys.frames ? end : d->pages) - 1;
+}
+
+int64_t hc_count_of(struct vcpu *v, uint64_t op, uint64_t va)
 {
     struct domain *d;
     domid_t        id;
@@ -489,8 +498,7 @@ static int64_t count_of(struct vcpu *v, uint64_t op, uint64_t va)
         return (int64_t)d->pages;
     if (op == XENMEM_maximum_reservation)
         return (int64_t)d->max_pages;
-    return d->pv != NULL ? -XEN_EOPNOTSUPP
-                         : (int64_t)d->paging.p2m.end - 1; /* XENMEM_maximum_gpfn */
+    return d->pv != NULL ? last_pfn(d) : (int64_t)d->paging.p2m.end - 1; /* XENMEM_maximum_gpfn */
 }
 
 /* How far the call has come stands in the operation's word: only these take several runs. */
@@ -536,7 +544,7 @@ int64_t hc_memory_op(struct vcpu *v, struct hypercall *h)
     case XENMEM_current_reservation:
     case XENMEM_maximum_reservation:
     case XENMEM_maximum_gpfn:
-        return count_of(v, op, h->arg[1]);
+        return hc_count_of(v, op, h->arg[1]);
     default:
         return -XEN_ENOSYS;
     }

@@ -257,7 +257,7 @@ static void the_ring_is_there_once(void **state)
     guest->hvm_param[HVM_PARAM_MONITOR_RING_PFN] = 0;
     assert_int_equal(vm_event_op(XEN_VM_EVENT_ENABLE, XEN_DOMCTL_VM_EVENT_OP_MONITOR, &again),
                      -XEN_EOPNOTSUPP);
-    guest->hvm_param[HVM_PARAM_MONITOR_RING_PFN] = 0xfeff9; /* as it was built: not populated */
+    guest->hvm_param[HVM_PARAM_MONITOR_RING_PFN] = 0xfeffa; /* nothing is there */
     assert_int_equal(vm_event_op(XEN_VM_EVENT_ENABLE, XEN_DOMCTL_VM_EVENT_OP_MONITOR, &again),
                      -XEN_EINVAL);
     op.u.vm_event_op = (struct xen_domctl_vm_event_op){ .mode = XEN_DOMCTL_VM_EVENT_OP_MONITOR };

@@ -192,20 +192,6 @@ static int64_t machphys_mapping(struct vcpu *v, uint64_t va)
     return guest_copy_out(v, va, &arg, sizeof(arg)) ? 0 : -XEN_EFAULT;
 }
 
-static int64_t count_of(struct vcpu *v, uint64_t op, uint64_t va)
-{
-    domid_t        id;
-    struct domain *d;
-    int64_t        result;
-
-    if (!guest_copy_in(v, &id, va, sizeof(id)))
-        return -XEN_EFAULT;
-    result = hc_target(v, id, &d);
-    if (result != 0)
-        return result;
-    return (int64_t)(op == XENMEM_current_reservation ? d->pages : d->max_pages);
-}
-
 /* arg[0]: operation and extents done, arg[1]: its structure. */
 int64_t hc_pv_memory_op(struct vcpu *v, struct hypercall *h)
 {
@@ -245,7 +231,8 @@ int64_t hc_pv_memory_op(struct vcpu *v, struct hypercall *h)
         return (int64_t)machine_phys.frames - 1;
     case XENMEM_current_reservation:
     case XENMEM_maximum_reservation:
-        return count_of(v, op, h->arg[1]);
+    case XENMEM_maximum_gpfn:
+        return hc_count_of(v, op, h->arg[1]);
     default:
         return -XEN_ENOSYS;
     }

@@ -3,7 +3,7 @@
  *
  *     0 ..                  RAM, at most up to f0000000; the rest of it from 4 GiB up
  *     fc000000 ..           ACPI tables
- *     feff8000 .. feffffff  reserved: special pages, of which two exist
+ *     feff8000 .. feffffff  reserved: special pages, of which three exist
  *
  * The kernel goes where its program headers say, the ramdisk to the end of low RAM, and
  * hvm_start_info with command line and memory map right below the ramdisk.

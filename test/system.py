@@ -13,9 +13,11 @@ import subprocess
 import time
 
 from outcome import Failure, Skip
-from system_control import control_tests
+from system_control import control_domain, control_tests
 from system_kind import kind_tests
+from system_listen import listen_tests
 from system_pv import pv_long_tests, pv_tests
+from watched import READ, RIGHTS, forbidden, watched_touch
 
 WORK = "build/test/system"
 KERNEL = "build/guest/vmlinuz"
@@ -196,37 +198,6 @@ def log_dirty(paging, rounds, writes, seed):
                 raise Failure(f"round {i}: {len(pages)} pages were written; {sorted(map(hex, less))} are missing, "
                               f"{sorted(map(hex, more))} too many; {len(peeked)} peeked at, {len(again)} after cleaning")
     return run
-
-
-RIGHTS = {"n": 0, "r": 1, "w": 2, "rw": 3, "x": 4, "rx": 5, "wx": 6, "rwx": 7, "rx2rw": 5, "n2rwx": 0}
-READ, WRITE, FETCH = 1, 2, 4
-
-
-def forbidden(rights, frame, need, walk=False, every=False):
-    """What is told of an access, and what becomes of the rights: with `every` they stay as they are."""
-    was = rights.get(frame, "rwx")
-    missing = need & ~RIGHTS[was]
-    if not missing:
-        return []
-    if was == "rx2rw" and missing == WRITE:
-        rights[frame] = "rw"
-        return []
-    if not every or was == "n2rwx":
-        rights[frame] = "rwx"
-    return [(frame, {READ: "walk", WRITE: "A or D set"}[need] if walk else
-             {READ: "read", WRITE: "write", FETCH: "fetch"}[need])]
-
-
-def watched_touch(rights, words, roots, tables, every):
-    """The same for one line of the guest watched."""
-    way, frame, need, marks = words[0], int(words[1], 16), {"read": READ, "write": WRITE, "fetch": FETCH}[words[2]], int(words[3], 16)
-    path = [roots[0], *tables] if way == "window" else roots
-    told = forbidden(rights, tables[2], WRITE) if marks & 0x80 else []
-    for table in path:
-        told += forbidden(rights, table, READ)  # the guest looks at its tables itself
-    for i, table in enumerate(path):
-        told += forbidden(rights, table, WRITE, True) if marks >> i & 1 else []
-    return told + forbidden(rights, frame, need, every=every)
 
 
 def watched_pages(paging, rounds, touches, seed, step_all=False, every=False):
@@ -601,6 +572,7 @@ WORKED = (VERSION, r"memwork: ok \(\d+ rounds\)$", r"/work\.sh ended with status
           r"^audit: 0 violations .* after destruction$")
 UNKNOWN_KEY = 'name = "a"\ntype = "pvh"\ncolour = 3\n'
 
+LISTEN_TESTS, LONG_LISTEN_TESTS = listen_tests(umbra, judge, Failure, bare, control_domain(config))
 KIND_TESTS, LONG_KIND_TESTS = kind_tests(batch, umbra, judge, Failure, config, linux, bare, multiboot, WORKED)
 
 TESTS = (
@@ -767,6 +739,7 @@ TESTS = (
     *pv_tests(batch, config, linux, bare, WORKED),
     *KIND_TESTS,
     *control_tests(batch, config),
+    *LISTEN_TESTS,
 
     ("a panic prints registers and functions and ends the machine",
      selftest("panic", 1, ("the hypervisor panicked", r"(?i)rip", r"test_panic"))),
@@ -807,5 +780,6 @@ LONG_TESTS = (
     ("what an operator forbids a PV guest to write is told, and it goes on",
      watched("pv", ("--at", "1", "paging linux shadow"))),
     *LONG_KIND_TESTS,
+    *LONG_LISTEN_TESTS,
     *pv_long_tests(batch, config, linux, WORKED),
 )

@@ -11,10 +11,14 @@ END = (r"^umbra: control powered off$", r"^audit: 0 violations .* after destruct
 GUESTS = "guests of each kind are created, paused, asked, shut down and destroyed by Debian's xl"
 
 
+def control_domain(config):
+    """A function that makes the file of a control domain, which runs a script."""
+    return lambda test, script, **keys: config(test, "control", KERNEL, **{
+        "type": "pv", "control": 1, "ramdisk": RAMDISK, "memory": 512, "extra": f"{EXTRA} run={script}", **keys})
+
+
 def control_tests(batch, config, long=False):
-    def control(test, script, **keys):
-        return config(test, "control", KERNEL, **{"type": "pv", "control": 1, "ramdisk": RAMDISK, "memory": 512,
-                                                  "extra": f"{EXTRA} run={script}", **keys})
+    control = control_domain(config)
 
     def guests(work, test="control-create", extra=EXTRA, **keys):
         """What /create.sh does, and what is said of it: of a guest of each kind, and of one more that works if that is wanted."""

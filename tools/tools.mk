@@ -35,7 +35,7 @@ $B/control/root: packages.txt tools/fetch-debs.sh | $B/.packages
 	@tools/fetch-debs.sh $B/control/apt $@ $(control_debs)
 $B/control/vmlinuz: $B/control/root
 	@cp $</boot/vmlinuz-* $@
-control_files := init=control-init tools.sh=control-tools.sh create.sh=control-create.sh guest/pv.cfg=control-guest.xl
+control_files := init=control-init tools.sh=control-tools.sh create.sh=control-create.sh watch.sh=control-watch.sh guest/pv.cfg=control-guest.xl
 control_files := $(foreach f,$(control_files),/$(subst =,=examples/,$f))
 
 $B/control/ramdisk.cpio: tools/control-ramdisk.py tools/ramdisk.py $(wildcard examples/control*) $B/control/root \

@@ -1,9 +1,10 @@
 /*
  * Touches a seeded sequence of pages while a monitor has taken rights away, and says what it has
  * touched; the test compares that with what was told (monitor command `access`). Words: how many
- * rounds, how many touches in each, the seed.
+ * rounds, how many touches in each, the seed; and 1 if it is to begin only after it was paused for
+ * a second.
  *
- * Round n is made at n + 1 seconds after the start of the machine. Before its touches come the
+ * Round n is made at n + 1 seconds after the start of the machine, or of that. Before its touches come the
  * instructions that are hard to step over, since the monitor's rights may have every instruction
  * stepped: none of them must show that.
  */
@@ -301,10 +302,34 @@ static void print_frame(const char *what, uint64_t frame)
     guest_print_hex(frame);
 }
 
+/* The system time at which the vCPU began to run. */
+static uint64_t now(void)
+{
+    struct vcpu_runstate_info info;
+
+    guest_check((uint64_t)guest_hypercall(__HYPERVISOR_vcpu_op, VCPUOP_get_runstate_info, 0,
+                                          (uint64_t)&info),
+                0, "VCPUOP_get_runstate_info");
+    return info.state_entry_time;
+}
+
+/* Somebody has paused the domain, has looked at it, and lets it go on. */
+static uint64_t wait_for_pause(void)
+{
+    uint64_t before, after = now();
+
+    do {
+        before = after;
+        guest_wait_until(before + SECOND / 20);
+        after = now();
+    } while (after - before < SECOND);
+    return after;
+}
+
 void guest_main(const struct hvm_start_info *info)
 {
     const char *words = (const char *)info->cmdline_paddr;
-    uint64_t    rounds = guest_number(&words), touches = guest_number(&words);
+    uint64_t    rounds = guest_number(&words), touches = guest_number(&words), start = 0;
 
     seed = guest_number(&words);
     if (touches > TOUCHES)
@@ -318,12 +343,14 @@ void guest_main(const struct hvm_start_info *info)
     print_frame(" ", (uint64_t)guest_pdpt / PAGE);
     print_frame(" ", (uint64_t)guest_pd / PAGE);
     guest_print("\n");
+    if (guest_number(&words) != 0)
+        start = wait_for_pause();
     for (uint64_t round = 0; round < rounds; round++) {
-        guest_wait_until((round + 1) * SECOND);
+        guest_wait_until(start + (round + 1) * SECOND);
         hard();
         for (uint64_t i = 0; i < touches; i++)
             one_touch(&touched[i]);
-        guest_wait_until((round + 1) * SECOND + SECOND / 2);
+        guest_wait_until(start + (round + 1) * SECOND + SECOND / 2);
         say(round, touches);
     }
 }

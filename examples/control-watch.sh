@@ -1,0 +1,44 @@
+# Watches other domains with Debian's xen-access: run=/watch.sh watch=HOW:DOMID,... on the kernel's command line, HOW being
+# write, exec, or what else it knows. A domain stands still until it is watched, and is watched until it has ended.
+for word in $(cat /proc/cmdline); do
+    case $word in
+    watch=*) all=$(echo "${word#watch=}" | tr , " ") ;;
+    esac
+done
+
+# Waits until a file has this line, or a domain has ended; two minutes at most.
+until_line() {
+    for _ in $(seq 200); do
+        grep -q "$2" "$1" 2> /dev/null && return
+        sleep 0.2
+    done
+}
+until_end() {
+    for _ in $(seq 120); do
+        xl list | grep -q -E "^\(null\) +$1 .* ---s" && return
+        sleep 1
+    done
+}
+
+watch() {
+    xen-access "$2" "$1" > "/tmp/watch.$2" 2>&1 &
+    watcher=$!
+    until_line "/tmp/watch.$2" "^starting $1 $2"
+    sleep 2
+    xl unpause "$2" 2> /dev/null
+    until_end "$2"
+    kill $watcher
+    wait $watcher
+    echo "watch $2: xen-access $1 ended with status $?" >> "/tmp/watch.$2"
+}
+
+for each in $all; do
+    xl pause "${each#*:}" 2> /dev/null
+done
+for each in $all; do
+    watch "${each%:*}" "${each#*:}" &
+done
+wait
+for each in $all; do
+    grep -v "^Got event" "/tmp/watch.${each#*:}" | sed "s/^PAGE/watch ${each#*:}: PAGE/"
+done
