@@ -39,7 +39,7 @@ bool access_by_name(const char *name, enum access_type *type)
 
 const char *access_refused(const struct domain *d)
 {
-    if (d->state == DOMAIN_DYING || d->state == DOMAIN_BUILDING)
+    if (d->state == DOMAIN_DYING || (d->state == DOMAIN_BUILDING && !vm_event_is_on(d)))
         return "it is not there any more, or not yet";
     if (d->pv != NULL && !pv_is_shadowed(d))
         return "it runs on its own tables: give it shadow paging first";

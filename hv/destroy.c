@@ -61,7 +61,7 @@ static void cut_off(struct domain *d)
     bool                 may_have_run = d->nr_vcpus != 0;
 
     d->state = DOMAIN_DYING;
-    vm_event_disable(d);
+    vm_event_end(d);
     ring_console_destroy(d);
     machine_platform_destroy(d);
     console_forget(d);

@@ -72,18 +72,21 @@ struct hc_reservation_way {
     hc_extent *block;     /* 2 MiB in one piece; -ENOMEM: frame by frame then. NULL: always so */
     unsigned   order_max; /* of extents; larger ones are not done */
     bool       answers;   /* the words go back to the guest */
-    /* What is done instead for a domain of the other kind: with a map of ours, or PV. */
-    const struct hc_reservation_way *other;
 };
 
-extern const struct hc_reservation_way hc_memory_taking, hc_memory_bringing, hc_pv_memory_taking,
-    hc_pv_memory_bringing;
+enum hc_change {
+    HC_TAKE,
+    HC_BRING,
+};
+
+/* How the memory of a PV domain is changed: by itself, and by the control domain for it. */
+extern const struct hc_reservation_way hc_pv_way[], hc_pv_other_way[];
 
 /*
  * An operation on the extents of struct xen_memory_reservation at arg[1]. Returns how many were done:
  * fewer than asked for says that one could not be.
  */
-int64_t hc_reservation(struct vcpu *v, struct hypercall *h, const struct hc_reservation_way *way);
+int64_t hc_reservation(struct vcpu *v, struct hypercall *h, enum hc_change change);
 
 /*
  * Changes what is behind a gfn: 0, HC_AGAIN, -EBUSY: frames have to be freed first, or -EPERM: it is

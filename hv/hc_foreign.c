@@ -6,6 +6,7 @@
 #include "hv/foreign.h"
 #include "hv/grant.h"
 #include "hv/hc_control.h"
+#include "hv/vm_event.h"
 
 /* ---- mappings ---- */
 
@@ -37,6 +38,8 @@ int64_t hc_foreign_update(struct vcpu *v, struct domain *from, struct direct_req
     r->owner = &v->domain->pv->direct;
     r->from = from->id;
     /* A PV domain's own numbers are the machine's, and its frames have counts of this kind. */
+    if (pte_has(value, PTE_P) && vm_event_is_page(from, mfn_of(pte_frame(value))))
+        r->from = v->domain->id; /* the listener's own, if it is that */
     if (!pte_has(value, PTE_P) || from->pv != NULL)
         return hc_pv_request(&v->pv->direct, r);
     result = borrow(from, pte_frame(value), translate, &mfn);

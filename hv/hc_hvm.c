@@ -3,6 +3,7 @@
  * it makes where things are.
  */
 #include "hv/hc.h"
+#include "hv/vm_event.h"
 
 #define VECTOR_FIRST 0x10 /* below are exceptions; the local APIC refuses them, APM vol. 2, 16.4 */
 
@@ -56,7 +57,7 @@ static int64_t set_param(const struct vcpu *v, struct domain *d, const struct xe
     return 0;
 }
 
-/* Of a PV domain there is only where a listener finds its ring (hv/vm_event.h). */
+/* Of a PV domain there is only where a listener finds its ring. */
 static bool has_param(const struct domain *d, uint64_t op, uint32_t index)
 {
     return d->pv == NULL || (op == HVMOP_get_param && index == HVM_PARAM_MONITOR_RING_PFN);
@@ -82,6 +83,6 @@ int64_t hc_hvm_op(struct vcpu *v, struct hypercall *h)
         return -XEN_EINVAL;
     if (h->arg[0] == HVMOP_set_param)
         return set_param(v, d, &param);
-    param.value = d->hvm_param[param.index];
+    param.value = d->pv != NULL ? VM_EVENT_PV_PFN : d->hvm_param[param.index];
     return guest_copy_out(v, h->arg[1], &param, sizeof(param)) ? 0 : -XEN_EFAULT;
 }

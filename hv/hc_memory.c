@@ -338,17 +338,11 @@ int64_t hc_memory_map(struct vcpu *v, uint64_t va)
 #define CLEARED_AT_ONCE 16 /* frames */
 
 /* Extents of a guest may have 2 MiB; larger ones are refused. */
-static hc_extent                take_away, bring, bring_block;
-const struct hc_reservation_way hc_memory_taking = {
-    .one = take_away,
-    .order_max = BLOCK_ORDER,
-    .other = &hc_pv_memory_taking,
-};
-const struct hc_reservation_way hc_memory_bringing = {
-    .one = bring,
-    .block = bring_block,
-    .order_max = BLOCK_ORDER,
-    .other = &hc_pv_memory_bringing,
+static hc_extent take_away, bring, bring_block;
+
+static const struct hc_reservation_way mapped_way[] = {
+    [HC_TAKE] = { .one = take_away, .order_max = BLOCK_ORDER },
+    [HC_BRING] = { .one = bring, .block = bring_block, .order_max = BLOCK_ORDER },
 };
 
 static int64_t take_away(struct domain *d, uint64_t *word)
@@ -438,20 +432,23 @@ static int64_t one_step(struct domain *d, const struct hc_reservation_way *way, 
     return way->one(d, word);
 }
 
-int64_t hc_reservation(struct vcpu *v, struct hypercall *h, const struct hc_reservation_way *way)
+int64_t hc_reservation(struct vcpu *v, struct hypercall *h, enum hc_change change)
 {
-    struct xen_memory_reservation arg;
-    uint64_t                      start = h->arg[0] >> HC_EXTENT_SHIFT, frames, i;
-    struct domain                *d;
-    int64_t                       result;
+    const struct hc_reservation_way *way;
+    struct xen_memory_reservation    arg;
+    uint64_t                         start = h->arg[0] >> HC_EXTENT_SHIFT, frames, i;
+    struct domain                   *d;
+    int64_t                          result;
 
     if (!guest_copy_in(v, &arg, h->arg[1], sizeof(arg)))
         return -XEN_EFAULT;
     result = hc_target(v, arg.domid, &d);
     if (result != 0)
         return result;
-    if ((d->pv != NULL) != (v->pv != NULL))
-        way = way->other;
+    if (d->pv == NULL)
+        way = &mapped_way[change];
+    else
+        way = d == v->domain ? &hc_pv_way[change] : &hc_pv_other_way[change];
     if (arg.extent_order > way->order_max)
         return 0;
     if (arg.nr_extents > UINT64_MAX >> (HC_EXTENT_SHIFT + 1 + way->order_max))
@@ -526,9 +523,9 @@ int64_t hc_memory_op(struct vcpu *v, struct hypercall *h)
     case XENMEM_memory_map:
         return hc_memory_map(v, h->arg[1]);
     case XENMEM_decrease_reservation:
-        return hc_reservation(v, h, &hc_memory_taking);
+        return hc_reservation(v, h, HC_TAKE);
     case XENMEM_populate_physmap:
-        return hc_reservation(v, h, &hc_memory_bringing);
+        return hc_reservation(v, h, HC_BRING);
     case XENMEM_access_op:
         return hc_access_op(v, h);
     case XENMEM_acquire_resource:

@@ -5,6 +5,8 @@
 #include "hv/access.h"
 #include "hv/control.h"
 #include "hv/hc_control.h"
+#include "hv/kind.h"
+#include "hv/pv.h"
 #include "hv/vm_event.h"
 
 /* memory.h has these numbers in a comment. EMULATE needs no permission of its own here. */
@@ -103,9 +105,12 @@ static int64_t set_range(struct domain *d, uint64_t first, uint64_t nr, enum acc
     return 0;
 }
 
+/* A PV domain's numbers are the machine's. */
 static bool in_map(const struct domain *d, uint64_t first, uint64_t nr)
 {
-    return nr == 0 || (first + nr - 1 >= first && first + nr - 1 < d->paging.p2m.end);
+    uint64_t end = d->pv != NULL ? machine_phys.frames : d->paging.p2m.end;
+
+    return nr == 0 || (first + nr - 1 >= first && first + nr - 1 < end);
 }
 
 static int64_t set_access(struct domain *d, const struct xen_mem_access_op *op, uint64_t *done)
@@ -259,12 +264,35 @@ int64_t hc_monitor_hvm_op(struct vcpu *v, struct hypercall *h)
 
 /* ---- who listens ---- */
 
+/* A PV guest's own tables are the real ones, in which nothing can be forbidden. */
+static int64_t give_shadows(struct domain *d)
+{
+    if (d->pv == NULL || pv_is_shadowed(d))
+        return 0;
+    if (d->nr_vcpus == 0)
+        return -XEN_EINVAL; /* those to come would not have them */
+    switch (kind_change_step(d, PAGED_SHADOW)) {
+    case KIND_DONE:
+        d->pv->watched = true;
+        return 0;
+    case KIND_AGAIN:
+        return HC_AGAIN;
+    case KIND_NO_MEMORY:
+    case KIND_CRASHED:
+        break;
+    }
+    return -XEN_ENOMEM;
+}
+
 static int64_t enable(struct vcpu *v, struct domain *d, struct xen_domctl *op)
 {
     unsigned port;
+    int64_t  result = 0;
 
-    if (access_refused(d) != NULL && d->state != DOMAIN_BUILDING)
-        return -XEN_EOPNOTSUPP;
+    if (!vm_event_is_on(d) && mfn_valid(vm_event_page(d)))
+        result = give_shadows(d);
+    if (result != 0)
+        return result;
     switch (vm_event_enable(d, v->domain->id, &port)) {
     case VM_EVENT_OK:
         op->u.vm_event_op.u.enable.port = port;
@@ -272,7 +300,8 @@ static int64_t enable(struct vcpu *v, struct domain *d, struct xen_domctl *op)
     case VM_EVENT_BUSY:
         return -XEN_EBUSY;
     case VM_EVENT_NO_PAGE:
-        return d->hvm_param[HVM_PARAM_MONITOR_RING_PFN] != 0 ? -XEN_EINVAL : -XEN_EOPNOTSUPP;
+        return d->pv != NULL || d->hvm_param[HVM_PARAM_MONITOR_RING_PFN] != 0 ? -XEN_EINVAL
+                                                                              : -XEN_EOPNOTSUPP;
     case VM_EVENT_NO_MEMORY:
         break;
     }

@@ -8,6 +8,7 @@
 #include "hv/hc.h"
 #include "hv/hc_foreign.h"
 #include "hv/pv.h"
+#include "hv/vm_event.h"
 
 #define M2P_END UINT64_C(0xffff804000000000) /* arch-x86/xen-x86_64.h */
 
@@ -34,11 +35,36 @@ static int64_t bring(struct domain *d, uint64_t *word)
     return 0;
 }
 
-const struct hc_reservation_way hc_pv_memory_taking = { .one = take_away,
-                                                        .other = &hc_memory_taking };
-const struct hc_reservation_way hc_pv_memory_bringing = { .one = bring,
-                                                          .answers = true,
-                                                          .other = &hc_memory_bringing };
+/* The page of a listener's ring is none of the domain's from the start. */
+static int64_t take_from_other(struct domain *d, uint64_t *mfn)
+{
+    return vm_event_is_page(d, mfn_of(*mfn)) ? 0 : take_away(d, mfn);
+}
+
+static int64_t bring_to_other(struct domain *d, uint64_t *word)
+{
+    struct domain *control = domain_by_id(CONTROL_ID);
+    mfn_t          mfn;
+
+    if (*word != VM_EVENT_PV_PFN || control == NULL)
+        return bring(d, word);
+    if (vm_event_is_on(d))
+        return -XEN_EBUSY;
+    mfn = vm_event_make_page(d, control);
+    if (!mfn_valid(mfn))
+        return -XEN_ENOMEM;
+    *word = mfn.raw;
+    return 0;
+}
+
+const struct hc_reservation_way hc_pv_way[] = {
+    [HC_TAKE] = { .one = take_away },
+    [HC_BRING] = { .one = bring, .answers = true },
+};
+const struct hc_reservation_way hc_pv_other_way[] = {
+    [HC_TAKE] = { .one = take_from_other },
+    [HC_BRING] = { .one = bring_to_other, .answers = true },
+};
 
 /* ---- exchange ---- */
 
@@ -202,10 +228,10 @@ int64_t hc_pv_memory_op(struct vcpu *v, struct hypercall *h)
         return -XEN_EINVAL;
     switch (op) {
     case XENMEM_decrease_reservation:
-        return hc_reservation(v, h, &hc_pv_memory_taking);
+        return hc_reservation(v, h, HC_TAKE);
     case XENMEM_populate_physmap:
     case XENMEM_increase_reservation:
-        return hc_reservation(v, h, &hc_pv_memory_bringing);
+        return hc_reservation(v, h, HC_BRING);
     case XENMEM_set_memory_map:
         return hc_set_memory_map(v, h->arg[1]);
     case XENMEM_claim_pages:

@@ -51,6 +51,8 @@ const char *kind_refused(const struct domain *d, enum kind kind)
         return "it is not there any more, or not yet";
     if (kind == PAGED_DIRECT && d->paging.access.active)
         return "accesses are told of, which needs shadow paging (access DOM off ends it)";
+    if (d->pv != NULL && kind == PAGED_DIRECT && d->vm_event != NULL)
+        return "somebody listens to it, which needs shadow paging";
     if (d->pv != NULL && kind == PAGED_DIRECT && d->paging.dirty.on)
         return "what it writes is logged, which needs shadow paging (dirty DOM off ends it)";
     if (d->pv != NULL && kind == PAGED_SHADOW && domain_is_control(d))

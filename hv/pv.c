@@ -177,6 +177,18 @@ bool pv_hold(struct domain *d, mfn_t mfn)
     return true;
 }
 
+bool pv_unhold(struct domain *d, mfn_t mfn)
+{
+    struct pv_domain *pv = d->pv;
+
+    for (unsigned i = 0; i < pv->helds; i++)
+        if (mfn_eq(pv->held[i], mfn)) {
+            pv->held[i] = pv->held[--pv->helds];
+            return keep(pv, DIRECT_PUT, mfn, TYPE_WRITABLE);
+        }
+    return false;
+}
+
 bool pv_keep(struct domain *d, mfn_t mfn, uint8_t kind)
 {
     return keep(d->pv, DIRECT_GET, mfn, kind);
@@ -322,6 +334,7 @@ bool pv_domain_create(struct domain *d)
                             pv_edge_slots());
         pv_machine.quick = true;
     }
+    pv->ring = MFN_NONE;
     direct_domain_init(&pv->direct, &pv_machine, d->id);
     direct_vcpu_init(&pv->keeper, &pv->direct);
     d->pv = pv;

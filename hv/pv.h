@@ -102,7 +102,8 @@ _Static_assert(offsetof(struct pv_vcpu, host_rsp) == 22 * 8, "x86/pv/entry.S");
 /* Where a PV domain stands between its own tables and shadows of them: pv_shadow.c. */
 enum pv_mode { PV_ON_ITS_OWN, PV_FILLING, PV_SHADOWED, PV_EMPTYING };
 
-#define PV_HELD_MAX (DOMAIN_VCPUS_MAX + DOMAIN_GRANT_FRAMES + 3)
+#define PV_RINGS_MAX 8 /* of other PV domains, which one listens to */
+#define PV_HELD_MAX  (DOMAIN_VCPUS_MAX + DOMAIN_GRANT_FRAMES + 3 + PV_RINGS_MAX)
 
 struct pv_domain {
     struct direct_domain direct;
@@ -111,6 +112,8 @@ struct pv_domain {
     unsigned             helds;
     uint8_t              mode;    /* enum pv_mode */
     bool                 logging; /* log-dirty is why it is shadowed */
+    bool                 watched; /* a listener is */
+    mfn_t                ring;    /* of a listener, or MFN_NONE: vm_event_page.c */
     uint64_t             pfn_end; /* beyond all numbers of its frames that there ever were */
 };
 
@@ -146,6 +149,8 @@ void            pv_put(struct pv_vcpu *v, mfn_t mfn, uint8_t kind);
 
 /* Keeps a frame of the domain's own writable until the domain ends; false if it cannot be. */
 must_check bool pv_hold(struct domain *d, mfn_t mfn);
+/* Or until this; false: it is not held so. */
+must_check bool pv_unhold(struct domain *d, mfn_t mfn);
 
 /* The same for a domain: TYPE_NONE keeps the frame, whatever it is used as; pv_let_go ends that. */
 must_check bool pv_keep(struct domain *d, mfn_t mfn, uint8_t kind);

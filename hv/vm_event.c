@@ -172,17 +172,13 @@ void vm_event_answered(struct domain *d)
 
 enum vm_event_result vm_event_enable(struct domain *d, uint16_t listener, unsigned *port)
 {
-    gfn_t            gfn = gfn_of(d->hvm_param[HVM_PARAM_MONITOR_RING_PFN]);
-    struct p2m_entry entry;
+    mfn_t            frame = vm_event_page(d);
     struct vm_event *e;
     struct verdict   verdict;
 
     if (d->vm_event != NULL)
         return VM_EVENT_BUSY;
-    if (gfn.raw == 0 || d->pv != NULL)
-        return VM_EVENT_NO_PAGE;
-    entry = p2m_get(&d->paging.p2m, gfn);
-    if (entry.type != P2M_RAM)
+    if (!mfn_valid(frame))
         return VM_EVENT_NO_PAGE;
     e = alloc_bytes(sizeof(*e));
     if (e == NULL)
@@ -191,32 +187,16 @@ enum vm_event_result vm_event_enable(struct domain *d, uint16_t listener, unsign
         free_bytes(e, sizeof(*e));
         return VM_EVENT_NO_MEMORY;
     }
-    verdict = paging_unshadow(domain_lock(d), entry.mfn); /* whatever the guest has made of it */
-    verdict_flush(d, &verdict);
-    e->frame = entry.mfn;
+    if (d->pv == NULL) {
+        verdict = paging_unshadow(domain_lock(d), frame); /* whatever the guest has made of it */
+        verdict_flush(d, &verdict);
+    }
+    e->frame = frame;
     e->listener = listener;
     vm_event_ring_init(&e->ring, phys_ptr(&machine_phys, e->frame));
     d->vm_event = e;
     *port = e->port;
     return VM_EVENT_OK;
-}
-
-/* The page comes back into the guest's memory, unless something else is there by now. */
-static void give_page_back(struct domain *d, mfn_t mfn)
-{
-    gfn_t          gfn = gfn_of(d->hvm_param[HVM_PARAM_MONITOR_RING_PFN]);
-    struct verdict verdict;
-
-    __builtin_memset(phys_ptr(&machine_phys, mfn), 0, PAGE_SIZE);
-    if (d->state == DOMAIN_DYING || p2m_get(&d->paging.p2m, gfn).type != P2M_HOLE)
-        return;
-    do {
-        verdict =
-            paging_p2m_set(domain_lock(d), gfn, (struct p2m_entry){ .mfn = mfn, .type = P2M_RAM });
-        verdict_flush(d, &verdict);
-    } while (verdict.kind == VERDICT_RETRY && verdict.again);
-    if (verdict.kind == VERDICT_CRASH)
-        domain_crash(d, "%s", verdict.why);
 }
 
 void vm_event_disable(struct domain *d)
@@ -227,7 +207,7 @@ void vm_event_disable(struct domain *d)
         return;
     d->vm_event = NULL;
     evtchn_close_ours(d, e->port);
-    give_page_back(d, e->frame);
+    vm_event_give_back(d, e->frame);
     free_bytes(e, sizeof(*e));
     for (unsigned i = 0; i < d->nr_vcpus; i++) {
         struct vcpu *v = d->vcpu[i];

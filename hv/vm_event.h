@@ -14,6 +14,7 @@
 #define HV_VM_EVENT_H
 
 #include "hv/domain.h"
+#include "hv/pv.h"
 #include "hv/vm_event_ring.h"
 
 #define VM_EVENT_NOTES                                                                             \
@@ -93,6 +94,27 @@ must_check bool vm_event_cpuid(struct vcpu *v, unsigned length, uint32_t leaf, u
 
 /* The listener has sent its event, or asks for it by hypercall: answers are there. */
 void vm_event_answered(struct domain *d);
+
+/* ---- the page of the ring: vm_event_page.c ---- */
+
+/* What HVM_PARAM_MONITOR_RING_PFN is of a PV domain: a number that none of its frames has. */
+#define VM_EVENT_PV_PFN (PV_PFN_MAX - 1)
+
+/* Where the ring of a listener can be; MFN_NONE: there is no page for it. */
+must_check mfn_t vm_event_page(const struct domain *d);
+/* It is the guest's again, or nobody's, unless something else is there by now. */
+void vm_event_give_back(struct domain *d, mfn_t mfn);
+
+/*
+ * A page for the ring of this listener to a PV domain, which is there from then on until the domain, its
+ * listener or the listening ends: MFN_NONE if there is none.
+ */
+must_check mfn_t vm_event_make_page(struct domain *d, struct domain *listener);
+/* True if the frame is that. */
+must_check bool vm_event_is_page(const struct domain *d, mfn_t mfn);
+
+/* The domain ends: nobody listens to it, and it listens to nobody. */
+void vm_event_end(struct domain *d);
 
 /* True if the frame must not be given back: it is the ring of a listener. */
 static inline bool vm_event_holds(const struct domain *d, mfn_t mfn)

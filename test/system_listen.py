@@ -2,87 +2,128 @@
 
 import re
 
-from watched import ARENA, READ, ROOTS, TABLES, USER, WRITE, FETCH, forbidden, watched_touch
+from watched import ARENA, FETCH, READ, ROOTS, TABLES, USER, WRITE, forbidden, watched_touch
 
-WINDOW = 1 << 39
-IMAGE = range(0x100, 0x120)  # frames of the guest watched: its code, data and stack
+WINDOW, PAGE = 1 << 39, 1 << 12
+IMAGE = range(0x100, 0x120)  # frames of the HVM guest watched: its code, data and stack
+PV_ARENA = 0x300  # of the PV guest's
 RIGHTS = {"write": "rx", "exec": "rw"}
 LINE = (r"PAGE ACCESS: ([r-])([w-])([x-]) for GFN ([0-9a-f]+) \(offset ([0-9a-f]+)\) gla ([0-9a-f]+) "
         r"\(valid: (.); fault in gpt: (.); fault with gla: (.)\) \(vcpu 0 \[(.)\]")
 WHAT = {("r", "n"): "read", ("w", "n"): "write", ("x", "n"): "fetch", ("r", "y"): "walk", ("w", "y"): "A or D set"}
 
 
-def places(touch, frame, what):
-    """Linear addresses at which a touch may be told of: what it touches itself, or a table as the guest's kernel sees it."""
-    if not touch or what == "write" and frame in TABLES:
-        return {frame << 12}
-    way, touched = touch.split()[0], int(touch.split()[1], 16)
-    return {WINDOW + (touched - ARENA[0] << 12) if way == "window" else touched << 12}
-
-
 def told(output, dom):
-    """What xen-access has printed: frame, what, linear address without the offset (None: it is not known). What a hypercall was
-    about to write is told by itself, and not waited for: the guest may come before the answer, so that is not one of them."""
+    """What xen-access has printed: frame, what, linear address without the offset (None: it is not known), and whether the
+    guest waited: it does not for what a hypercall is about to write, and may come to that page itself before the answer."""
     lines = []
     for r, w, x, gfn, _, gla, valid, in_walk, with_gla, waits in re.findall(rf"^(?:control\| )?watch {dom}: {LINE}", output, re.MULTILINE):
-        letters = (r + w + x).replace("-", "")
-        if (letters, in_walk) not in WHAT or in_walk == with_gla:
-            return [f"{r}{w}{x} in walk: {in_walk}"]
-        if waits != "p" and int(gfn, 16) in IMAGE:
-            continue
-        lines.append((int(gfn, 16), WHAT[letters, in_walk], int(gla, 16) & ~0xfff if valid == "y" else None))
+        what = WHAT.get(((r + w + x).replace("-", ""), in_walk)) if in_walk != with_gla else None
+        lines.append((int(gfn, 16), what, int(gla, 16) // PAGE * PAGE if valid == "y" else None, waits == "p"))
     return lines
 
 
-def compare(output, dom, name, how, rounds, touches, linear):
-    """What the guest says it has touched, and what was told: the same, in the same order. Raises with a text."""
-    known = [*ARENA, USER, *TABLES, *ROOTS]
-    rights = {frame: RIGHTS[how] for frame in known}
+class Hvm:
+    """The guest test/guests/watched.c: which frames are touched, and what of its lines is told, and at which addresses."""
+    program = staticmethod(lambda frame: frame in IMAGE)
+
+    def __init__(self, output, name):
+        self.known = [*ARENA, USER, *TABLES, *ROOTS]
+
+    def before(self, rights):
+        return forbidden(rights, USER, WRITE) + forbidden(rights, USER, FETCH)
+
+    def touch(self, rights, text):
+        return watched_touch(rights, text.split(), ROOTS, TABLES, False)
+
+    def places(self, text, frame, what):
+        if frame == USER:
+            return USER * PAGE, WINDOW + (USER - ARENA[0]) * PAGE
+        if what == "write" and frame in TABLES:  # by the guest itself, which sees it there
+            return (frame * PAGE,)
+        way, touched = text.split()[0], int(text.split()[1], 16)
+        return (WINDOW + (touched - ARENA[0]) * PAGE if way == "window" else touched * PAGE,)
+
+
+class Pv:
+    """The same of test/guests/pv/pv-watched.c, which says where its frames are: by the machine's numbers."""
+    program = staticmethod(lambda frame: True)
+
+    def __init__(self, output, name):
+        frames, tables = re.search(rf"^(?:{name}\| )?watched: frames (.*) tables (.*)$", output, re.MULTILINE).groups()
+        self.frames, self.tables = ([int(word, 16) for word in words.split()] for words in (frames, tables))
+        self.known = self.frames + self.tables
+
+    def before(self, rights):
+        return []
+
+    def touch(self, rights, text):
+        _, frame, need, marks = text.split()
+        marked = [table for i, table in enumerate(self.tables) if int(marks, 16) >> i & 1]
+        walk = [line for table in marked for line in forbidden(rights, table, WRITE, True)]
+        return walk + forbidden(rights, int(frame, 16), {"read": READ, "write": WRITE, "fetch": FETCH}[need])
+
+    def places(self, text, frame, what):
+        i = self.frames.index(int(text.split()[1], 16))
+        return (WINDOW + i * PAGE if text.startswith("window") else (PV_ARENA + i) * PAGE,)
+
+
+def compare(output, dom, guest, how, rounds, touches, linear):
+    """What the guest says it has touched, and what was told: the same, in the same order. Else what is wrong."""
+    name = f"guest{dom}"
+    rights = {frame: RIGHTS[how] for frame in guest.known}
     lines = told(output, dom)
-    rest = [line[0] for line in lines if line[0] not in known]
-    if not rest or len(set(rest)) != len(rest) or not set(rest) <= set(IMAGE):
+    rest = [frame for frame, _, _, waited in lines if frame not in guest.known and waited]
+    if not rest or len(set(rest)) != len(rest) or not all(guest.program(frame) for frame in rest):
         return f"frames of the guest's program: {[hex(frame) for frame in rest]}"
-    lines = [line for line in lines if line[0] in known]
+    lines = [line for line in lines if line[0] in guest.known]
     for i in range(rounds):
-        user = forbidden(rights, USER, WRITE) + forbidden(rights, USER, FETCH)
-        groups = [("", user)] + [(text, watched_touch(rights, text.split(), ROOTS, TABLES, False))
-                                 for text in re.findall(rf"^(?:{name}\| )?watched: round {i:#x} (.*)$", output, re.MULTILINE)]
+        groups = [("", guest.before(rights))]
+        groups += [(text, guest.touch(rights, text)) for text in
+                   re.findall(rf"^(?:{name}\| )?watched: round {i:#x} (.*)$", output, re.MULTILINE)]
         if len(groups) != touches + 1:
             return f"round {i}: {len(groups)} touches"
         for text, wanted in groups:
             got, lines = lines[:len(wanted)], lines[len(wanted):]
             if sorted(line[:2] for line in got) != sorted(wanted):
                 return f"round {i}, {text}: {wanted} should be told, not {got}"
-            for frame, what, gla in got:
-                if (gla is not None) != linear or linear and frame != USER and gla not in places(text, frame, what):
-                    return f"round {i}, {text}: {what} of {frame:#x} is told at {gla}"
+            for frame, what, gla, waited in got:
+                if not waited or (gla is not None) != linear or linear and gla not in guest.places(text, frame, what):
+                    return f"round {i}, {text}: {what} of {frame:#x} is told at {gla}, {waited}"
     return f"{lines} were told as well" if lines else None
 
 
 def listen_tests(umbra, judge, failure, bare, control):
+    def one(test, dom, paging, rounds, touches):
+        if paging == "pv":
+            return bare(test, "pv/pv-watched", name=f"guest{dom}", type="pv", paging=None,
+                        extra=f"rounds={rounds} touches={touches} seed={dom}")
+        return bare(test, "watched", name=f"guest{dom}", paging=paging, extra=f"{rounds} {touches} {dom} 1")
+
     def watched(*guests):
         """Guests (how they are watched, their paging, rounds, touches), and all of them under one control domain."""
         def run():
             test = "listen-" + "-".join(f"{how}-{paging}" for how, paging, _, _ in guests)
             watch = ",".join(f"{how}:{dom}" for dom, (how, *_) in enumerate(guests, 1))
             files = [control(test, f"/watch.sh watch={watch}", memory=256)]
-            for dom, (how, paging, rounds, touches) in enumerate(guests, 1):
-                files.append(bare(test, "watched", name=f"guest{dom}", paging=paging, extra=f"{rounds} {touches} {dom} 1"))
+            files += [one(test, dom, paging, rounds, touches) for dom, (_, paging, rounds, touches) in enumerate(guests, 1)]
             status, output = umbra(["run", "--batch", "--limit", "240", "--at-end", "audit", *files], 240)
-            judge(status, output, 0, (r"^init: /watch\.sh ended with status 0$|^control\| init: /watch\.sh ended with status 0$",),
-                  ("FAILED", r"audit: [1-9]\d* violations"))
+            judge(status, output, 0, (r"^(control\| )?init: /watch\.sh ended with status 0$",), ("FAILED", r"audit: [1-9]\d* violations"))
             for dom, (how, paging, rounds, touches) in enumerate(guests, 1):
                 if not re.search(rf"^(control\| )?watch {dom}: xen-access {how} ended with status 0$", output, re.MULTILINE):
                     raise failure(f"xen-access {how} of domain {dom} has not ended well\n{output[-6000:]}")
-                wrong = compare(output, dom, f"guest{dom}", how, rounds, touches, paging != "nested")
+                guest = (Pv if paging == "pv" else Hvm)(output, f"guest{dom}")
+                wrong = compare(output, dom, guest, how, rounds, touches, paging != "nested")
                 if wrong:
                     raise failure(f"domain {dom}, {how}, {paging}: {wrong}\n{output[-12000:]}")
         return run
 
     return (
-        ("Debian's xen-access tells all that guests write or execute, and nothing else, under shadow and nested paging",
-         watched(("write", "shadow", 2, 40), ("exec", "shadow", 2, 40), ("exec", "nested", 2, 40), ("write", "nested", 1, 12))),
+        ("Debian's xen-access tells all that guests write or execute, and nothing else, under all kinds of paging",
+         watched(("write", "shadow", 2, 40), ("exec", "shadow", 2, 40), ("exec", "nested", 2, 40), ("write", "nested", 1, 12),
+                 ("write", "pv", 2, 40), ("exec", "pv", 2, 40))),
     ), (
-        ("Debian's xen-access tells all that a guest does, at length",
-         watched(("write", "shadow", 12, 400), ("exec", "shadow", 12, 400), ("exec", "nested", 12, 400), ("write", "nested", 3, 30))),
+        ("Debian's xen-access tells all that guests do at length",
+         watched(("write", "shadow", 12, 400), ("exec", "shadow", 12, 400), ("exec", "nested", 12, 400), ("write", "nested", 3, 30),
+                 ("write", "pv", 12, 400), ("exec", "pv", 12, 400))),
     )

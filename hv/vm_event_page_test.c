@@ -1,0 +1,207 @@
+/* test: with paging/ hv/ hv/pv_view.c */
+/* The page of a listener's ring to a PV domain: the steps that Debian's tools make for it, and its end. */
+#include "hv/control_world.h"
+#include "hv/evtchn.h"
+#include "hv/kind.h"
+#include "hv/vm_event.h"
+
+#define FLAGS  (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D)
+#define WINDOW PAGE_OF(9) /* where a domain maps what is not its */
+
+/* The entry of WINDOW becomes `value`, with a frame of domain `id`. */
+static int64_t map_as(struct domain *who, uint16_t id, uint64_t value)
+{
+    struct pv_place   place;
+    struct mmu_update u;
+    struct hypercall  h = { .nr = __HYPERVISOR_mmu_update, .arg = { PAGE_OF(0), 1, 0, id } };
+
+    assert_true(pv_walk(who->vcpu[0]->pv->direct.root[0], gva_of(WINDOW), 1, &place));
+    u = (struct mmu_update){ place.table.raw << PAGE_SHIFT | place.index * 8, value };
+    store(who, PAGE_OF(0), &u, sizeof(u));
+    while (hypercall_run(who->vcpu[0], &h) == HYPERCALL_AGAIN)
+        ;
+    return h.result;
+}
+
+static int64_t map(struct domain *who, uint16_t id, uint64_t frame)
+{
+    return map_as(who, id, frame << PAGE_SHIFT | FLAGS);
+}
+
+/* More or less memory: one frame, whose number is answered. */
+static int64_t reserve(struct domain *who, unsigned op, uint16_t id, uint64_t *frame)
+{
+    struct xen_memory_reservation r = { .nr_extents = 1, .domid = id };
+    int64_t                       done;
+
+    r.extent_start.p = (xen_pfn_t *)PAGE_OF(3);
+    store(who, PAGE_OF(3), frame, sizeof(*frame));
+    done = call_with(who, __HYPERVISOR_memory_op, op, &r, sizeof(r));
+    look(who, PAGE_OF(3), frame, sizeof(*frame));
+    return done;
+}
+
+static uint64_t number_of_ring(uint16_t id)
+{
+    struct xen_hvm_param arg = { .domid = id, .index = HVM_PARAM_MONITOR_RING_PFN };
+
+    assert_int_equal(call_with(control, __HYPERVISOR_hvm_op, HVMOP_get_param, &arg, sizeof(arg)),
+                     0);
+    return arg.value;
+}
+
+static int64_t listen(uint16_t id, uint32_t what)
+{
+    struct xen_domctl op = { .cmd = XEN_DOMCTL_vm_event_op };
+    struct hypercall  h = { .nr = __HYPERVISOR_domctl, .arg = { PAGE_OF(0) } };
+
+    op.u.vm_event_op.op = what;
+    op.u.vm_event_op.mode = XEN_DOMCTL_VM_EVENT_OP_MONITOR;
+    op.interface_version = XEN_DOMCTL_INTERFACE_VERSION;
+    op.domain = id;
+    store(control, PAGE_OF(0), &op, sizeof(op));
+    while (hypercall_run(control->vcpu[0], &h) == HYPERCALL_AGAIN)
+        ;
+    return h.result;
+}
+
+/* As xc_monitor_enable does; the frame. */
+static uint64_t attach(struct domain *d)
+{
+    uint64_t ring = number_of_ring(d->id);
+
+    assert_int_equal(reserve(control, XENMEM_populate_physmap, d->id, &ring), 1);
+    assert_int_equal(map(control, d->id, ring), 0);
+    assert_int_equal(listen(d->id, XEN_VM_EVENT_ENABLE), 0);
+    assert_int_equal(reserve(control, XENMEM_decrease_reservation, d->id, &ring), 1);
+    return ring;
+}
+
+static void a_ring_is_the_listeners_memory(void **state)
+{
+    struct domain      *d = other(CONFIG_PV);
+    uint64_t            had, of_guest = d->pages, ring;
+    vm_event_request_t *slot;
+
+    (void)state;
+    (void)!pv_collect();
+    had = control->pages;
+    ring = attach(d);
+    assert_int_equal(control->pages, had + 1);
+    assert_int_equal(d->pages, of_guest);
+    assert_int_equal(kind_of(d), PAGED_SHADOW);
+    assert_non_null(kind_refused(d, PAGED_DIRECT));
+    audit();
+    vm_event_raise(d->vcpu[0],
+                   &(struct vm_event_note){ .reason = VM_EVENT_REASON_MEM_ACCESS, .sync = true });
+    slot = phys_ptr(&machine_phys, mfn_of(ring));
+    assert_int_equal(((struct vm_event_sring *)slot)->ring[0].req.reason,
+                     VM_EVENT_REASON_MEM_ACCESS);
+    assert_int_equal(d->vcpu[0]->state, VCPU_WATCHED);
+
+    assert_int_equal(listen(d->id, XEN_VM_EVENT_DISABLE), 0);
+    assert_int_equal(d->vcpu[0]->state, VCPU_RUNNABLE);
+    assert_int_equal(kind_of(d), PAGED_DIRECT);
+    assert_int_equal(control->pages, had + 1); /* it is mapped still */
+    assert_int_equal(map_as(control, DOMID_SELF, 0), 0);
+    (void)!pv_collect();
+    assert_int_equal(control->pages, had);
+    audit();
+}
+
+static void a_guest_cannot_reach_the_ring(void **state)
+{
+    struct domain *d = other(CONFIG_PV);
+    uint64_t       ring = number_of_ring(d->id), own = ring;
+
+    (void)state;
+    for (unsigned stage = 0; stage < 4; stage++) {
+        if (stage == 1)
+            assert_int_equal(reserve(control, XENMEM_populate_physmap, d->id, &ring), 1);
+        if (stage == 2)
+            assert_int_equal(listen(d->id, XEN_VM_EVENT_ENABLE), 0);
+        if (stage == 3)
+            assert_int_equal(reserve(control, XENMEM_decrease_reservation, d->id, &ring), 1);
+        assert_int_not_equal(map(d, DOMID_SELF, ring), 0);
+        assert_int_equal(reserve(d, XENMEM_decrease_reservation, DOMID_SELF, &ring), 0);
+    }
+    /* What it asks for itself by that number is a frame like others. */
+    d->max_pages++;
+    assert_int_equal(reserve(d, XENMEM_populate_physmap, DOMID_SELF, &own), 1);
+    assert_int_not_equal(own, ring);
+    assert_int_equal(phys_frame(&machine_phys, mfn_of(own))->owner, d->id);
+    audit();
+}
+
+static void there_is_one_ring_at_a_time(void **state)
+{
+    struct domain *d = other(CONFIG_PV);
+    uint64_t       ring = number_of_ring(d->id), again = ring, mfn;
+
+    (void)state;
+    assert_int_not_equal(listen(d->id, XEN_VM_EVENT_ENABLE), 0); /* there is no page yet */
+    assert_int_equal(kind_of(d), PAGED_DIRECT);
+    assert_int_equal(reserve(control, XENMEM_populate_physmap, d->id, &ring), 1);
+    assert_int_equal(reserve(control, XENMEM_populate_physmap, d->id, &again), 1);
+    assert_int_equal(again, ring);
+    assert_int_equal(listen(d->id, XEN_VM_EVENT_ENABLE), 0);
+    mfn = number_of_ring(d->id);
+    assert_int_equal(reserve(control, XENMEM_populate_physmap, d->id, &mfn), 0);
+    assert_int_equal(listen(d->id, XEN_VM_EVENT_ENABLE), -XEN_EBUSY);
+    assert_int_equal(reserve(control, XENMEM_decrease_reservation, d->id, &ring), 1);
+    audit();
+}
+
+/* Steps of its destruction, as many as make sense; true: it is gone. */
+static bool destroy_some(struct domain *d)
+{
+    uint16_t id = d->id;
+
+    for (unsigned i = 0; i < 20000 && domain_by_id(id) != NULL; i++) {
+        now += 1000000;
+        (void)!domain_destroy_step(d);
+    }
+    return domain_by_id(id) == NULL;
+}
+
+static void either_side_may_end_first(void **state)
+{
+    struct domain *d = other(CONFIG_PV);
+    uint64_t       had, ring;
+
+    (void)state;
+    (void)!pv_collect();
+    had = control->pages;
+    ring = attach(d);
+    assert_true(destroy_some(d));
+    assert_int_equal(map_as(control, DOMID_SELF, 0), 0);
+    (void)!pv_collect();
+    assert_int_equal(control->pages, had);
+    d = other(CONFIG_PV);
+    ring = number_of_ring(d->id);
+    assert_int_equal(reserve(control, XENMEM_populate_physmap, d->id, &ring), 1);
+    assert_true(destroy_some(d)); /* nobody has listened */
+    (void)!pv_collect();
+    assert_int_equal(control->pages, had);
+    d = other(CONFIG_PV);
+    (void)attach(d);
+    vm_event_raise(d->vcpu[0],
+                   &(struct vm_event_note){ .reason = VM_EVENT_REASON_MEM_ACCESS, .sync = true });
+    assert_true(destroy_some(control));
+    assert_false(vm_event_is_on(d));
+    assert_false(mfn_valid(d->pv->ring));
+    assert_int_equal(d->vcpu[0]->state, VCPU_RUNNABLE);
+    audit();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CONTROL(a_ring_is_the_listeners_memory),
+        CONTROL(a_guest_cannot_reach_the_ring),
+        CONTROL(there_is_one_ring_at_a_time),
+        CONTROL(either_side_may_end_first),
+    };
+
+    return cmocka_run_group_tests(tests, machine_up, machine_down);
+}
