@@ -1,4 +1,4 @@
-# What the hypervisor costs: make bench, make bench PEERS=1 (KVM too), make profile REGION=fork. doc/performance.md explains the figures.
+# What the hypervisor costs: make bench, make bench PEERS=1 (KVM and Xen too), make profile REGION=fork. doc/performance.md explains the figures.
 .PHONY: bench profile
 
 bench_so_src := bench/count.c bench/event.c bench/own.c
@@ -21,7 +21,7 @@ $B/bench/ramdisk.cpio: tools/ramdisk.py $B/bench/work $B/bench/nop
 
 bench_needs := image tools $B/guest/vmlinuz $B/bench/count.so $B/bench/ramdisk.cpio $B/test/guests/round-trips.elf
 
-bench: $(bench_needs)
+bench: $(bench_needs) $(if $(PEERS),$B/control/root $B/control/vmlinuz)
 	@bench/bench.py $(if $(PEERS),peers)
 
 profile: $(bench_needs)

@@ -2,13 +2,13 @@
 """make bench: what Umbra costs, counted; tables to the terminal and to bench/results.md, a picture to results.svg.
 
 The workload (work.c) runs on the bare processor and under Umbra in each kind of paging, each of these twice, two at a
-time. With the argument "peers", KVM is measured before, in both kinds. The figures count only if the counter's own
-checks hold; if one does not, the exit status is 1 and nothing is written.
+time. With the argument "peers", KVM and Xen are measured before, in two kinds each, twice too. The figures count only if
+the counter's own checks hold; if one does not, the exit status is 1 and nothing is written.
 """
 
 import datetime
 import os
-import shutil
+import re
 import subprocess
 import sys
 import time
@@ -19,6 +19,7 @@ import machine  # noqa: E402
 import picture  # noqa: E402
 import records  # noqa: E402
 import table  # noqa: E402
+import xen  # noqa: E402
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 RESULTS = os.path.join(HERE, "results.md")
@@ -36,7 +37,7 @@ def say(message):
 # ---- checks ----
 
 def check_loop(name, regions, kind):
-    modes = ("host",) if kind in ("bare", "pv") else ("guest",)
+    modes = ("host",) if kind in ("bare", "pv", "xen-pv") else ("guest",)
     found = regions[records.LOOP].total(modes, ("user",), "insn")
     if found != records.LOOP_COUNT:
         raise machine.Failed(f"{name}: {found} instructions were counted in a loop of {records.LOOP_COUNT}")
@@ -100,23 +101,57 @@ def measure():
     return runs, said["shadow"], trips
 
 
-def measure_peers():
-    """KVM's records, anew, to where the others are; Xen's stay as they are."""
-    say("KVM: its ramdisk")
-    kvm.make_ramdisk(machine.KVM_RAMDISK)
-    say(f"KVM: {' and '.join(kvm.NAMES)}")
-    pair = [machine.Run(name, name) for name in kvm.NAMES]
-    machine.wait(pair, say)
-    for run in pair:
-        checked(run, run.name)
+PEER_STEPS = (kvm.NAMES, xen.NAMES, kvm.NAMES, xen.NAMES)
+
+
+def check_peer(kind, run, regions):
+    """What a peer counts itself, or what must follow from what it does."""
+    if kind in kvm.NAMES:
         kvm.check_exits(run)
-        shutil.copy(run.record, os.path.join(PEERS, os.path.basename(run.record)))
-        say(f"{run.name}: written to {os.path.relpath(PEERS)}")
+    elif kind == "xen-pv":
+        xen.check_getpid(run, regions)
+
+
+def name_of_peer(kind, run):
+    if kind in kvm.NAMES:
+        return f"KVM {kernel_version()[1]}"
+    return f"Xen {xen.version(run)}"
+
+
+def measure_peers():
+    """The records of KVM and Xen, anew, to where that of Xen's shadow paging is, which stays as it is."""
+    say("peers: ramdisks")
+    kvm.make_ramdisk(machine.KVM_RAMDISK)
+    xen.make_files()
+    for step, kinds in enumerate(PEER_STEPS):
+        second = kinds in PEER_STEPS[:step]
+        say(f"peers: step {step + 1} of {len(PEER_STEPS) + 1}: {' and '.join(kinds)}{', again' if second else ''}")
+        runs = {kind: machine.Run(f"{kind}-{second:d}", kind) for kind in kinds}
+        machine.wait(list(runs.values()), say)
+        for kind, run in runs.items():
+            check_peer(kind, run, checked(run, kind)[0])
+            if second:
+                check_same(kind, run.record.replace(f"{kind}-1", f"{kind}-0"), run.record)
+                write_peer(kind, run)
+    say(f"peers: step {len(PEER_STEPS) + 1} of {len(PEER_STEPS) + 1}: entries as Xen traces them")
+    traced = machine.Run(xen.TRACED, xen.TRACED)
+    machine.wait([traced], say)
+    xen.check_trace(traced)
+
+
+def write_peer(kind, run):
+    path = os.path.join(PEERS, f"{kind}.cnt")
+    with open(path, "w", encoding="ascii") as f:
+        f.write(f"peer name={name_of_peer(kind, run)} by=make bench PEERS=1\n")
+        f.writelines(records.lines(run.record))
+    say(f"{kind}: written to {os.path.relpath(path)}")
 
 
 def peers():
-    return {file[:-4]: records.read(os.path.join(PEERS, file)) for file in sorted(os.listdir(PEERS))
-            if file.endswith(".cnt")}
+    """Records of the peers, and what they are called with how they came to be, by file."""
+    files = {file[:-4]: os.path.join(PEERS, file) for file in sorted(os.listdir(PEERS)) if file.endswith(".cnt")}
+    return ({name: records.read(path) for name, path in files.items()},
+            {name: records.who(path) for name, path in files.items()})
 
 
 # ---- what is written ----
@@ -127,10 +162,22 @@ def first_line(*command):
 
 
 def kernel_version():
+    """Of the guest's kernel: the name of its package, and the version, as in 6.1.0-56-cloud-amd64 and 6.1.192."""
     with open(machine.KERNEL, "rb") as f:
         data = f.read(0x10000)
     at = int.from_bytes(data[0x20e:0x210], "little") + 0x200  # the boot protocol's kernel_version
-    return data[at:data.index(b"\0", at)].decode("ascii", "replace").split(" ")[0]
+    text = data[at:data.index(b"\0", at)].decode("ascii", "replace")
+    version = re.search(r"Debian ([0-9.]+)", text)
+    return text.split(" ")[0], version[1] if version else "unknown"
+
+
+def sources(names):
+    """Sentences about the peers' records."""
+    by = {}
+    for name, way in sorted({names[file] for _, _, files, _ in table.SECTIONS for file in files}):
+        by.setdefault(way, []).append(name)
+    return " ".join(f"{' and '.join(who)}: measured by `{way}`." if way.startswith("make") else
+                    f"{' and '.join(who)}: {way}." for way, who in by.items())
 
 
 INTRODUCTION = """# What Umbra costs
@@ -138,7 +185,7 @@ INTRODUCTION = """# What Umbra costs
 Written by `make bench` on {date}, at commit {commit}. {qemu}; guest: Linux {kernel}, one vCPU, 512 MiB; {gcc}.
 Each figure is per operation: VM entries / instructions of the hypervisor. `ratio` is how many times Umbra's
 instructions the best of the others takes. [doc/performance.md](../doc/performance.md) says what counts as an
-instruction, and what it means. KVM is that of Linux 6.1, measured by `make bench PEERS=1`; Xen is 4.17, from records. A dash: not measured.
+instruction, and what it means. {sources} A dash: not measured.
 
 Checked in this run: a loop of {loop:,} instructions counts as so many in every kind; VM entries equal Umbra's own count of
 exits in every region; the guest's clock agrees; two runs are identical in every region.
@@ -146,12 +193,13 @@ exits in every region; the guest's clock agrees; two runs are identical in every
 
 
 def report(runs, said, trips):
+    others, whose = peers()
+    names = {file: name for file, (name, _) in whose.items()}
     parts = [INTRODUCTION.format(
         date=datetime.date.today().isoformat(), commit=first_line("git", "describe", "--always", "--dirty"),
-        qemu=first_line("qemu-system-x86_64", "--version"), kernel=kernel_version(), gcc=first_line("gcc", "--version"),
-        loop=records.LOOP_COUNT)]
-    others = peers()
-    parts += ["## Costs\n", table.costs(runs, others, said),
+        qemu=first_line("qemu-system-x86_64", "--version"), kernel=kernel_version()[0], gcc=first_line("gcc", "--version"),
+        loop=records.LOOP_COUNT, sources=sources(whose))]
+    parts += ["## Costs\n", table.costs(runs, others, names, said),
               "\nThe last column, at the end of each region: frames of our tables + their reverse map + snapshots, beside"
               "\nthe frames of the guest's own tables (its `PageTables`, which leaves out the kernel's).",
               "\n## Bars, and what lies further\n",
@@ -161,7 +209,7 @@ def report(runs, said, trips):
               "Instructions of all who take part, from the guest's instruction to its next one.\n",
               table.round_trips(trips),
               "\n## All that was executed, guest and hypervisor, as a multiple of the bare processor's\n",
-              table.whole(runs, others)]
+              table.whole(runs, others, names)]
     for kind in machine.KINDS:
         for region in (4, 12):
             parts += [f"\n## Exits: {records.REGIONS[region][0]}, {kind}\n", table.exits(runs[kind], region)]
@@ -177,7 +225,7 @@ def main():
         print(f"bench: {e}", file=sys.stderr)
         return 1
     text = report(runs, said, trips)
-    picture.draw({**peers(), **runs}, os.path.join(machine.OUT, "results.dat"), PICTURE)
+    picture.draw({**peers()[0], **runs}, os.path.join(machine.OUT, "results.dat"), PICTURE)
     print(text)
     with open(RESULTS, "w", encoding="utf-8") as f:
         f.write(text)

@@ -35,11 +35,9 @@ def module(name):
 
 def make_ramdisk(path):
     """The outer Linux's: its init, KVM's modules, QEMU with all it needs, and the inner guest's files."""
-    words = os.path.join(machine.OUT, "words")
-    with open(words, "w", encoding="ascii") as f:
-        f.write(machine.WORDS + "\n")
     qemu = "/usr/bin/qemu-system-x86_64"
-    files = {"/init": INIT, "/words": words, "/vmlinuz": machine.KERNEL, "/workload.cpio": machine.RAMDISK, qemu: qemu}
+    files = {"/init": INIT, "/words": machine.write_words(), "/vmlinuz": machine.KERNEL,
+             "/workload.cpio": machine.RAMDISK, qemu: qemu}
     for name in ("irqbypass.ko", "kvm.ko", "kvm-amd.ko"):
         files["/" + name] = module(name)
     for library in libraries(qemu):
@@ -58,8 +56,6 @@ def exits_by_kvm(log):
 
 def check_exits(run):
     """The entries that were counted are KVM's own count of exits."""
-    with open(run.record, encoding="ascii") as f:
-        total = next(records.words_of(line) for line in f if line.startswith("total vcpu=0"))
-    entries, own = int(total["entries"]), exits_by_kvm(run.log)
+    entries, own = records.total(run.record)["entries"], exits_by_kvm(run.log)
     if own is None or abs(entries - own) > OTHER_EXITS * own:
         raise machine.Failed(f"{run.name}: {entries} entries were counted, and KVM counted {own} exits: {run.log}")

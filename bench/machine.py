@@ -1,4 +1,4 @@
-"""One run of a guest under the counter: on the bare processor, or under Umbra in one kind of paging."""
+"""One run of a guest under the counter: on the bare processor, under Umbra in one kind of paging, under KVM or Xen."""
 
 import os
 import subprocess
@@ -12,6 +12,9 @@ IMAGE = os.path.join(BUILD, "umbra.elf64")
 KERNEL = os.path.join(BUILD, "guest", "vmlinuz")
 RAMDISK = os.path.join(OUT, "ramdisk.cpio")
 KVM_RAMDISK = os.path.join(OUT, "kvm.cpio")
+XEN = os.path.join(OUT, "xen")
+XEN_RAMDISK = os.path.join(OUT, "xen.cpio")
+CONTROL_KERNEL = os.path.join(BUILD, "control", "vmlinuz")
 ROUND_TRIPS = os.path.join(BUILD, "test", "guests", "round-trips.elf")
 
 CPU = "EPYC,-smap"
@@ -21,7 +24,11 @@ WORDS = ("nokaslr norandmaps no_timer_check transparent_hugepage=never mitigatio
 # Nothing may depend on the time of day.
 STEADY = ["-seed", "1", "-rtc", "base=2026-01-01,clock=vm"]
 KINDS = ("shadow", "nested", "pv")
+XEN_WORDS = {"xen-hap": "kind=pvh", "xen-pv": "kind=pv", "xen-traced": "kind=pvh traced"}
+# All of Xen's code is here, its stubs for system calls too.
+XEN_IMAGE = "ffff82d040000000-ffff82d080000000"
 LIMIT = 900  # seconds
+STILL = 60   # seconds after which a run is said to be going still
 
 
 class Failed(Exception):
@@ -42,9 +49,19 @@ def counter(record, kind, profile=None):
         words += [f"host={at['text_start']:x}-{at['text_end']:x}", f"domains={at['domains']:x}",
                   f"phys={at['machine_phys']:x}", f"svm={at['svm_kind_names']:x}",
                   f"pv_names={at['pv_kind_names']:x}"]
+    elif kind.startswith("xen-"):
+        words.append(f"host={XEN_IMAGE}")
     if profile:
         words += [f"profile={profile[0]}", f"region={profile[1]}"]
     return ",".join(words)
+
+
+def write_words():
+    """Writes the words of the guest's command line to a file and gives its name."""
+    path = os.path.join(OUT, "words")
+    with open(path, "w", encoding="ascii") as f:
+        f.write(WORDS + "\n")
+    return path
 
 
 def config(name, kind, kernel, ramdisk=None, words=""):
@@ -69,23 +86,34 @@ def under_umbra(kind, file, plugin=None):
     return command + [file]
 
 
-def on_the_processor(plugin):
+def emulated(plugin, memory, *more):
+    """QEMU's command line; `memory`: MiB."""
     return ["qemu-system-x86_64", "-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-cpu", CPU,
-            "-m", "512", "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", *STEADY,
-            "-plugin", plugin, "-kernel", KERNEL, "-initrd", RAMDISK, "-append", f"console=ttyS0 {WORDS}"]
+            "-m", str(memory), "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", *STEADY,
+            "-plugin", plugin, *more]
+
+
+def on_the_processor(plugin):
+    return emulated(plugin, 512, "-kernel", KERNEL, "-initrd", RAMDISK, "-append", f"console=ttyS0 {WORDS}")
 
 
 def under_kvm(npt, plugin):
     """The outer Linux has KVM and QEMU in its ramdisk: kvm.py."""
-    return ["qemu-system-x86_64", "-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-cpu", CPU,
-            "-m", "2048", "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot", *STEADY,
-            "-plugin", plugin, "-kernel", KERNEL, "-initrd", KVM_RAMDISK, "-append",
-            "console=ttyS0 nokaslr norandmaps no_timer_check mitigations=off randomize_kstack_offset=off panic=-1"
-            f" quiet npt={npt}"]
+    return emulated(plugin, 2048, "-kernel", KERNEL, "-initrd", KVM_RAMDISK, "-append",
+                    "console=ttyS0 nokaslr norandmaps no_timer_check mitigations=off randomize_kstack_offset=off"
+                    f" panic=-1 quiet npt={npt}")
+
+
+def under_xen(words, plugin):
+    """The control domain has Xen's tools in its ramdisk, and does what these words say: xen.py. Xen idles by HLT, since
+    QEMU lacks a kind of MWAIT that it says there is."""
+    return emulated(plugin, 2048, "-kernel", XEN, "-append",
+                    "com1=115200,8n1 console=com1 dom0_mem=640M,max:640M dom0_max_vcpus=1 cpuidle=no",
+                    "-initrd", f"{CONTROL_KERNEL} console=hvc0 quiet run=/workload.sh {words},{XEN_RAMDISK}")
 
 
 class Run:
-    """A run of Umbra's, of the bare processor's or of KVM's, beside others; its record grows by a line for each part of the workload."""
+    """A run of a guest, beside others; its record grows by a line for each part of the workload."""
 
     def __init__(self, name, kind, profile=None):
         self.name = name
@@ -93,19 +121,23 @@ class Run:
         self.log = os.path.join(OUT, f"{name}.log")
         if os.path.exists(self.record):
             os.unlink(self.record)
-        plugin = counter(self.record, kind, profile)
-        if kind == "bare":
-            command = on_the_processor(plugin)
-        elif kind.startswith("kvm-npt"):
-            command = under_kvm(kind[-1], plugin)
-        else:
-            # Region 11 is the second half of a part.
-            only = f" bench.only={10 if profile[1] == 11 else profile[1]}" if profile else ""
-            command = under_umbra(kind, config(name if profile else "bench", kind, KERNEL, RAMDISK, only), plugin)
+        command = self.command(kind, counter(self.record, kind, profile), profile)
         self.started = time.monotonic()
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=subprocess.STDOUT, cwd=ROOT)
+
+    def command(self, kind, plugin, profile):
+        if kind == "bare":
+            return on_the_processor(plugin)
+        if kind.startswith("kvm-npt"):
+            return under_kvm(kind[-1], plugin)
+        if kind.startswith("xen-"):
+            return under_xen(XEN_WORDS[kind], plugin)
+        # Region 11 is the second half of a part.
+        only = f" bench.only={10 if profile[1] == 11 else profile[1]}" if profile else ""
+        name = self.name if profile else "bench"
+        return under_umbra(kind, config(name, kind, KERNEL, RAMDISK, only), plugin)
 
     def parts_done(self):
         try:
@@ -136,17 +168,19 @@ class Run:
 def wait(runs, say):
     """Waits for all of the runs, and says how far they are."""
     done = dict.fromkeys(runs, 0)
+    said = dict.fromkeys(runs, 0)
     going = list(runs)
     try:
         while going:
             time.sleep(0.5)
             for run in list(going):
+                parts, seconds = run.parts_done(), run.seconds()
                 if run.ended():
                     going.remove(run)
-                    say(f"{run.name}: done, {run.seconds():.0f} s")
-                elif run.parts_done() > done[run]:
-                    done[run] = run.parts_done()
-                    say(f"{run.name}: {done[run]} parts, {run.seconds():.0f} s")
+                    say(f"{run.name}: done, {seconds:.0f} s")
+                elif parts > done[run] or seconds > said[run] + STILL:
+                    done[run], said[run] = parts, seconds
+                    say(f"{run.name}: {parts} parts, {seconds:.0f} s")
     finally:
         for run in going:
             run.stop()

@@ -1,6 +1,7 @@
 """The counter's records, read: for each region what guest and hypervisor executed."""
 
 import dataclasses
+import re
 
 # By the numbers of bench/work.c: name, and operations in a run of its own amounts.
 REGIONS = {
@@ -69,6 +70,19 @@ def read(path):
             elif kind in ("memory", "paging"):
                 getattr(regions[int(found["id"])], kind).update({k: int(v) for k, v in found.items()})
     return regions
+
+
+def total(path):
+    """The counts of the whole run, from the machine's start on."""
+    with open(path, encoding="ascii") as f:
+        return {k: int(v) for line in f if line.startswith("total ") for k, v in words_of(line).items()}
+
+
+def who(path):
+    """What a peer of a record is called, and how the record came to be."""
+    with open(path, encoding="ascii") as f:
+        found = re.match(r"peer name=(.*) by=(.*)\n", f.readline())
+    return (found[1], found[2]) if found else ("unknown", "unknown")
 
 
 def lines(path):

@@ -2,11 +2,11 @@
 
 import records
 
-# (title, Umbra's run, [(peer, its record, kind)], kind)
+# (title, Umbra's run, the peers' records, kind)
 SECTIONS = (
-    ("shadow paging", "shadow", (("KVM", "kvm-npt0"), ("Xen", "xen-shadow")), "svm"),
-    ("nested paging", "nested", (("KVM", "kvm-npt1"), ("Xen", "xen-hap")), "svm"),
-    ("PV", "pv", (("Xen", "xen-pv"),), "pv"),
+    ("shadow paging", "shadow", ("kvm-npt0", "xen-shadow"), "svm"),
+    ("nested paging", "nested", ("kvm-npt1", "xen-hap"), "svm"),
+    ("PV", "pv", ("xen-pv",), "pv"),
 )
 SHOWN = (4, 5, 10, 6, 7, 13, 8, 9, 3, 12)
 
@@ -79,27 +79,27 @@ def frames(regions, region, tables):
     return f"{m['shadow']} + {m['links']} + {m['snapshot']} / {tables.get(region, {}).get('tables', 0) // 4}"
 
 
-def costs(runs, peers, tables):
-    """The table. `runs`: records of Umbra's by kind, and bare; `peers`: by file; `tables`: the guest's, KiB."""
+def costs(runs, peers, names, tables):
+    """The table. `runs`: records of Umbra's by kind, and bare; `peers`, `names`: by file; `tables`: the guest's, KiB."""
     head = ["operation", "bare"]
-    for title, _, who, _ in SECTIONS:
-        head += [f"Umbra {title}", *(f"{name} {title}" for name, _ in who), "ratio"]
+    for title, _, files, _ in SECTIONS:
+        head += [f"Umbra {title}", *(f"{names[file]} {title}" for file in files), "ratio"]
     rows = [head + ["frames of shadows / guest's"]]
     for region in SHOWN:
         bare = per_operation(runs.get("bare"), region, "bare")
         row = [records.REGIONS[region][0], number(bare.guest) if bare else "-"]
-        for _, run, who, kind in SECTIONS:
+        for _, run, files, kind in SECTIONS:
             ours = per_operation(runs.get(run), region, kind)
-            theirs = [per_operation(peers.get(file), region, kind) for _, file in who]
+            theirs = [per_operation(peers[file], region, kind) for file in files]
             row += [cell(ours), *map(cell, theirs), ratio(ours, theirs)]
         rows.append(row + [frames(runs.get("shadow"), region, tables)])
     return markdown(rows)
 
 
-def whole(runs, peers):
+def whole(runs, peers, names):
     """All that was executed, guest and hypervisor, as a multiple of the bare processor's."""
     columns = [(f"Umbra {title}", runs.get(run), kind) for title, run, _, kind in SECTIONS]
-    columns += [(f"{name} {title}", peers.get(file), kind) for title, _, who, kind in SECTIONS for name, file in who]
+    columns += [(f"{names[file]} {title}", peers[file], kind) for title, _, files, kind in SECTIONS for file in files]
     rows = [["operation", *(name for name, _, _ in columns)]]
     for region in SHOWN:
         bare = per_operation(runs.get("bare"), region, "bare")

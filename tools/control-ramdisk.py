@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Makes the control domain's ramdisk: control-ramdisk.py OUT BUSYBOX ROOT [/path=FILE]...
+"""Makes the control domain's ramdisk: control-ramdisk.py OUT BUSYBOX ROOT [PROGRAM | /path=FILE]...
 
-ROOT has Debian's packages unpacked: of these come the programs of the Xen tools named here, the libraries that they
-need, and the kernel's modules for them. The files given are added.
+ROOT has Debian's packages unpacked: of these come the programs of the Xen tools named here, and those given, the
+libraries that they need, and the kernel's modules for them. The files given are added.
 """
 
 import glob
@@ -53,13 +53,16 @@ def main():
     if len(sys.argv) < 4:
         sys.exit(__doc__)
     out, busybox, root = sys.argv[1:4]
-    files = {f"/{path}": os.path.join(root, path) for path in closure(root, [*PROGRAMS, XENSTORE]) | {LOADER}}
+    given = dict(argument.split("=", 1) for argument in sys.argv[4:] if "=" in argument)
+    more = [f"{BIN}/{argument}" for argument in sys.argv[4:] if "=" not in argument]
+    paths = sorted(closure(root, [*PROGRAMS, *more, XENSTORE]) | {LOADER})  # two runs give the same bytes
+    files = {f"/{path}": os.path.join(root, path) for path in paths}
     for module in MODULES:
         found = glob.glob(os.path.join(root, "lib/modules/*/kernel/drivers/xen", "**", f"{module}.ko"), recursive=True)
         if len(found) != 1:
             sys.exit(f"control-ramdisk.py: the kernel's package has {len(found)} modules {module}.ko, not one")
         files[f"/lib/modules/{module}.ko"] = found[0]
-    files.update(argument.split("=", 1) for argument in sys.argv[4:])
+    files.update(given)
     links = {f"/bin/xenstore-{name}": "/" + XENSTORE for name in XENSTORE_LINKS}
     ramdisk.make(out, busybox, files, links)
 
