@@ -161,6 +161,13 @@ def first_line(*command):
     return done.stdout.splitlines()[0].strip() if done.stdout else "unknown"
 
 
+def commit():
+    """What was measured; what is written here is no part of that."""
+    changed = first_line("git", "status", "--porcelain", "--untracked-files=no", "--", ":/", ":!results.md",
+                         ":!results.svg", ":!peers")
+    return first_line("git", "describe", "--always") + ("" if changed == "unknown" else "-dirty")
+
+
 def kernel_version():
     """Of the guest's kernel: the name of its package, and the version, as in 6.1.0-56-cloud-amd64 and 6.1.192."""
     with open(machine.KERNEL, "rb") as f:
@@ -196,7 +203,7 @@ def report(runs, said, trips):
     others, whose = peers()
     names = {file: name for file, (name, _) in whose.items()}
     parts = [INTRODUCTION.format(
-        date=datetime.date.today().isoformat(), commit=first_line("git", "describe", "--always", "--dirty"),
+        date=datetime.date.today().isoformat(), commit=commit(),
         qemu=first_line("qemu-system-x86_64", "--version"), kernel=kernel_version()[0], gcc=first_line("gcc", "--version"),
         loop=records.LOOP_COUNT, sources=sources(whose))]
     parts += ["## Costs\n", table.costs(runs, others, names, said),
