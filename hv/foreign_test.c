@@ -476,7 +476,7 @@ static int64_t param(struct domain *who, uint16_t id, uint32_t index)
     return result != 0 ? result : (int64_t)arg.value;
 }
 
-static void parameters_of_others_are_the_control_domains_to_read(void **state)
+static void parameters_of_others_are_the_control_domains(void **state)
 {
     struct domain       *pv, *d;
     struct xen_hvm_param arg = { .index = HVM_PARAM_MONITOR_RING_PFN };
@@ -488,14 +488,19 @@ static void parameters_of_others_are_the_control_domains_to_read(void **state)
     assert_int_equal(param(control, d->id, HVM_PARAM_CONSOLE_PFN), 0xfefff);
     assert_int_equal(param(control, 77, HVM_PARAM_CONSOLE_PFN), -XEN_ESRCH);
     arg.domid = d->id;
+    arg.value = 0xfeff8;
     assert_int_equal(call_with(control, __HYPERVISOR_hvm_op, HVMOP_set_param, &arg, sizeof(arg)),
-                     -XEN_EPERM);
+                     0);
+    assert_int_equal(param(control, d->id, HVM_PARAM_MONITOR_RING_PFN), 0xfeff8);
     assert_int_equal(param(control, DOMID_SELF, HVM_PARAM_CONSOLE_PFN), -XEN_EINVAL);
     id = d->id;
     assert_true(destroy_some(d));
     assert_int_equal(param(control, id, HVM_PARAM_CONSOLE_PFN), -XEN_ESRCH);
     pv = other(CONFIG_PV);
     assert_int_equal(param(pv, control->id, HVM_PARAM_CONSOLE_PFN), -XEN_EPERM);
+    arg.domid = pv->id;
+    assert_int_equal(call_with(control, __HYPERVISOR_hvm_op, HVMOP_set_param, &arg, sizeof(arg)),
+                     -XEN_EINVAL);
 }
 
 static void how_far_a_domains_memory_reaches_can_be_asked(void **state)
@@ -538,7 +543,7 @@ int main(void)
         CONTROL(tables_are_pinned_for_another),
         CONTROL(what_a_frame_is_can_be_asked),
         CONTROL(lists_of_frames_have_a_length),
-        CONTROL(parameters_of_others_are_the_control_domains_to_read),
+        CONTROL(parameters_of_others_are_the_control_domains),
         CONTROL(how_far_a_domains_memory_reaches_can_be_asked),
     };
 
