@@ -40,5 +40,5 @@ for each in $all; do
 done
 wait
 for each in $all; do
-    grep -v "^Got event" "/tmp/watch.${each#*:}" | sed "s/^PAGE/watch ${each#*:}: PAGE/"
+    grep -v "^Got event" "/tmp/watch.${each#*:}" | sed "/^watch/!s/^/watch ${each#*:}: /"
 done

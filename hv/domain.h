@@ -75,6 +75,7 @@ struct vcpu_watch {
     uint8_t notes;   /* of what it did, that are not in the ring yet */
     bool    asked;   /* it waits for an answer                       */
     bool    stepped; /* each of its instructions is told             */
+    uint8_t gate;    /* enum vm_event_gate */
 };
 
 struct vcpu {

@@ -220,9 +220,28 @@ bool machine_vcpu_load_mtrr(struct vcpu *v, const struct hvm_hw_mtrr *mtrr)
 
 /* What a listener has done to vCPUs. */
 static struct {
-    unsigned excused, muted, stepping, set;
-    uint64_t rip;
+    unsigned             excused, muted, stepping, set, watched, injected;
+    uint64_t             rip;
+    struct machine_event event;
 } listened;
+
+void machine_vcpu_watch(struct vcpu *v)
+{
+    (void)v;
+    listened.watched++;
+}
+
+bool machine_msr_is_seen(uint32_t msr)
+{
+    return msr != 0xc0000082;
+}
+
+bool machine_vcpu_inject(struct vcpu *v, const struct machine_event *event)
+{
+    (void)v;
+    listened.event = *event;
+    return listened.injected++ == 0;
+}
 
 void machine_vcpu_event_regs(const struct vcpu *v, struct vm_event_regs_x86 *regs)
 {

@@ -17,7 +17,7 @@ hypercall_handler hc_sysctl, hc_domctl, hc_platform_op;
 
 hypercall_handler hc_console_io, hc_event_channel_op, hc_grant_table_op, hc_hvm_op, hc_memory_op,
     hc_multicall, hc_sched_op, hc_set_timer_op, hc_vcpu_op, hc_vm_assist, hc_xen_version,
-    hc_monitor_hvm_op, hc_access_op;
+    hc_monitor_hvm_op, hc_access_op, hc_dm_op;
 
 hypercall_handler hc_set_trap_table, hc_mmu_update, hc_set_gdt, hc_stack_switch, hc_set_callbacks,
     hc_fpu_taskswitch, hc_set_debugreg, hc_get_debugreg, hc_update_descriptor, hc_update_va_mapping,

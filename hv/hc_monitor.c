@@ -354,30 +354,75 @@ int64_t domctl_debug_op(struct vcpu *v, struct domain *d, struct xen_domctl *op)
 
 /* ---- which events ---- */
 
-/* What can be told of, besides accesses. PV guests are not stepped, nor is their CPUID seen here. */
+/* What can be told of, besides accesses. Of PV guests only what they ask for themselves. */
 static uint32_t capabilities(const struct domain *d)
 {
-    return d->pv != NULL
-               ? VM_EVENT_BIT(GUEST_REQUEST)
-               : VM_EVENT_BIT(GUEST_REQUEST) | VM_EVENT_BIT(SINGLESTEP) | VM_EVENT_BIT(CPUID);
+    const uint32_t of_hvm = VM_EVENT_BIT(WRITE_CTRLREG) | VM_EVENT_BIT(MOV_TO_MSR) |
+                            VM_EVENT_BIT(SINGLESTEP) | VM_EVENT_BIT(SOFTWARE_BREAKPOINT) |
+                            VM_EVENT_BIT(DEBUG_EXCEPTION) | VM_EVENT_BIT(CPUID);
+
+    return VM_EVENT_BIT(GUEST_REQUEST) | (d->pv != NULL ? 0 : of_hvm);
+}
+
+static int64_t switch_cr(struct domain *d, const struct xen_domctl_monitor_op *op, bool on)
+{
+    const struct vm_event_register how = { .on = on,
+                                           .sync = op->u.mov_to_cr.sync,
+                                           .on_change = op->u.mov_to_cr.onchangeonly,
+                                           .ignored = op->u.mov_to_cr.bitmask };
+
+    _Static_assert(VM_EVENT_X86_CR0 == 0 && VM_EVENT_X86_CR3 == 1 && VM_EVENT_X86_CR4 == 2,
+                   "vm_event.h");
+    if (op->u.mov_to_cr.pad1 != 0 || op->u.mov_to_cr.pad2 != 0)
+        return -XEN_EINVAL;
+    if (op->u.mov_to_cr.index >= VM_EVENT_CRS)
+        return -XEN_EOPNOTSUPP; /* XCR0: guests have no XSAVE */
+    return vm_event_watch_cr(d, op->u.mov_to_cr.index, &how);
+}
+
+static int64_t switch_msr(struct domain *d, const struct xen_domctl_monitor_op *op, bool on)
+{
+    const struct vm_event_register how = { .msr = op->u.mov_to_msr.msr,
+                                           .on = on,
+                                           .sync = true,
+                                           .on_change = op->u.mov_to_msr.onchangeonly };
+
+    return machine_msr_is_seen(how.msr) ? vm_event_watch_msr(d, &how) : -XEN_EOPNOTSUPP;
 }
 
 /* Turning on what is on, or off what is off, is an error. */
-static int64_t switch_event(struct domain *d, const struct xen_domctl_monitor_op *op, bool on)
+static int64_t switch_bit(struct vm_event *e, const struct xen_domctl_monitor_op *op, bool on)
 {
-    struct vm_event *e = d->vm_event;
-    uint32_t         bit = op->event < 32 ? 1u << op->event : 0;
+    uint32_t bit = 1u << op->event;
 
-    if (!(capabilities(d) & bit))
-        return -XEN_EOPNOTSUPP;
-    if (e == NULL)
-        return -XEN_ENODEV;
     if (((e->events & bit) != 0) == on)
         return -XEN_EEXIST;
     e->events ^= bit;
     if (bit == VM_EVENT_BIT(GUEST_REQUEST))
         e->request_sync = op->u.guest_request.sync;
+    if (bit == VM_EVENT_BIT(DEBUG_EXCEPTION))
+        e->debug_sync = op->u.debug_exception.sync;
     return 0;
+}
+
+static int64_t switch_event(struct domain *d, const struct xen_domctl_monitor_op *op, bool on)
+{
+    int64_t result;
+
+    if (op->event >= 32 || !(capabilities(d) & 1u << op->event))
+        return -XEN_EOPNOTSUPP;
+    if (!vm_event_is_on(d))
+        return -XEN_ENODEV;
+    if (op->event == XEN_DOMCTL_MONITOR_EVENT_WRITE_CTRLREG)
+        result = switch_cr(d, op, on);
+    else if (op->event == XEN_DOMCTL_MONITOR_EVENT_MOV_TO_MSR)
+        result = switch_msr(d, op, on);
+    else
+        result = switch_bit(d->vm_event, op, on);
+    for (unsigned i = 0; result == 0 && i < d->nr_vcpus; i++)
+        if (vcpu_has_edge(d->vcpu[i]))
+            machine_vcpu_watch(d->vcpu[i]);
+    return result;
 }
 
 int64_t domctl_monitor_op(struct vcpu *v, struct domain *d, struct xen_domctl *op)
@@ -392,7 +437,46 @@ int64_t domctl_monitor_op(struct vcpu *v, struct domain *d, struct xen_domctl *o
     case XEN_DOMCTL_MONITOR_OP_GET_CAPABILITIES:
         op->u.monitor_op.event = capabilities(d);
         return 0;
+    case XEN_DOMCTL_MONITOR_OP_CONTROL_REGISTERS: /* a write that is asked about waits always */
+        return vm_event_is_on(d) ? 0 : -XEN_ENODEV;
     default:
         return -XEN_EOPNOTSUPP;
     }
+}
+
+/* ---- events for a guest ---- */
+
+/* arg[0]: domain, arg[1]: number of buffers, arg[2]: these. Injecting an event is all there is. */
+int64_t hc_dm_op(struct vcpu *v, struct hypercall *h)
+{
+    struct xen_dm_op_buf buffer;
+    struct xen_dm_op     op = { .op = 0 };
+    struct domain       *d;
+    struct machine_event event;
+    int64_t              result;
+
+    if (!domain_is_control(v->domain))
+        return -XEN_EPERM;
+    result = hc_target(v, (uint16_t)h->arg[0], &d);
+    if (result != 0)
+        return result;
+    if (h->arg[1] != 1 || d->pv != NULL)
+        return -XEN_EINVAL;
+    if (!guest_copy_in(v, &buffer, h->arg[2], sizeof(buffer)))
+        return -XEN_EFAULT;
+    if (buffer.size < offsetof(struct xen_dm_op, u) + sizeof(op.u.inject_event))
+        return -XEN_EINVAL;
+    if (!guest_copy_in(v, &op, hc_address(buffer.h.p),
+                       offsetof(struct xen_dm_op, u) + sizeof(op.u.inject_event)))
+        return -XEN_EFAULT;
+    if (op.op != XEN_DMOP_inject_event)
+        return -XEN_EOPNOTSUPP;
+    if (op.u.inject_event.vcpuid >= d->nr_vcpus || op.u.inject_event.pad0 != 0)
+        return -XEN_EINVAL;
+    event = (struct machine_event){ .vector = op.u.inject_event.vector,
+                                    .type = op.u.inject_event.type,
+                                    .length = op.u.inject_event.insn_len,
+                                    .error = op.u.inject_event.error_code,
+                                    .cr2 = op.u.inject_event.cr2 };
+    return machine_vcpu_inject(d->vcpu[op.u.inject_event.vcpuid], &event) ? 0 : -XEN_EBUSY;
 }

@@ -281,7 +281,7 @@ static void events_are_told_only_if_they_are_wanted(void **state)
     (void)state;
     assert_int_equal(monitor(XEN_DOMCTL_MONITOR_OP_ENABLE, REQUEST), -XEN_ENODEV);
     (void)enable();
-    assert_int_equal(monitor(XEN_DOMCTL_MONITOR_OP_GET_CAPABILITIES, 0), 1 << 2 | 1 << 4 | 1 << 6);
+    assert_int_equal(monitor(XEN_DOMCTL_MONITOR_OP_GET_CAPABILITIES, 0), 0x7f);
     assert_int_equal(monitor(XEN_DOMCTL_MONITOR_OP_ENABLE, 12), -XEN_EOPNOTSUPP);
     assert_int_equal(monitor(XEN_DOMCTL_MONITOR_OP_ENABLE, 32 + REQUEST), -XEN_EOPNOTSUPP);
     assert_int_equal(call(guest, __HYPERVISOR_hvm_op, HVMOP_guest_request_vm_event, 0, 0), 0);
@@ -302,6 +302,86 @@ static void events_are_told_only_if_they_are_wanted(void **state)
     assert_int_equal(r->reason, VM_EVENT_REASON_CPUID);
     assert_true(r->u.cpuid.insn_length == 2 && r->u.cpuid.leaf == 0x40000000 &&
                 r->u.cpuid.subleaf == 3);
+}
+
+static int64_t register_event(uint32_t what, struct xen_domctl_monitor_op how)
+{
+    struct xen_domctl op = { .u.monitor_op = how };
+
+    op.u.monitor_op.op = what;
+    return domctl(guest->id, XEN_DOMCTL_monitor_op, &op);
+}
+
+static void registers_are_watched_as_the_interface_says(void **state)
+{
+    const uint32_t on = XEN_DOMCTL_MONITOR_OP_ENABLE, off = XEN_DOMCTL_MONITOR_OP_DISABLE;
+    struct xen_domctl_monitor_op    how = { .event = XEN_DOMCTL_MONITOR_EVENT_WRITE_CTRLREG };
+    const struct vm_event_register *cr;
+
+    (void)state;
+    how.u.mov_to_cr.index = VM_EVENT_X86_CR4;
+    how.u.mov_to_cr.sync = 1;
+    how.u.mov_to_cr.bitmask = 0x80;
+    assert_int_equal(register_event(on, how), -XEN_ENODEV);
+    (void)enable();
+    assert_int_equal(register_event(on, how), 0);
+    assert_int_equal(listened.watched, 1);
+    cr = &guest->vm_event->cr[VM_EVENT_X86_CR4];
+    assert_true(cr->on && cr->sync && !cr->on_change && cr->ignored == 0x80);
+    assert_int_equal(register_event(on, how), -XEN_EEXIST);
+    how.u.mov_to_cr.index = VM_EVENT_X86_CR3;
+    assert_int_equal(register_event(off, how), -XEN_EEXIST);
+    how.u.mov_to_cr.pad2 = 1;
+    assert_int_equal(register_event(on, how), -XEN_EINVAL);
+    how.u.mov_to_cr.pad2 = 0;
+    how.u.mov_to_cr.index = VM_EVENT_X86_XCR0;
+    assert_int_equal(register_event(on, how), -XEN_EOPNOTSUPP);
+    how = (struct xen_domctl_monitor_op){ .event = XEN_DOMCTL_MONITOR_EVENT_MOV_TO_MSR };
+    how.u.mov_to_msr.msr = 0xc0000082; /* does not come to the hypervisor */
+    assert_int_equal(register_event(on, how), -XEN_EOPNOTSUPP);
+    how.u.mov_to_msr.msr = 0xc0000080;
+    how.u.mov_to_msr.onchangeonly = 1;
+    assert_int_equal(register_event(on, how), 0);
+    assert_true(guest->vm_event->msr[0].on && guest->vm_event->msr[0].on_change);
+    assert_int_equal(register_event(XEN_DOMCTL_MONITOR_OP_CONTROL_REGISTERS, how), 0);
+    vm_event_disable(guest);
+    assert_int_equal(listened.watched, 3); /* the intercepts go with the listener */
+}
+
+static int64_t inject(struct domain *who, uint16_t id, struct xen_dm_op_inject_event event,
+                      uint32_t size)
+{
+    struct xen_dm_op     op = { .op = XEN_DMOP_inject_event, .u.inject_event = event };
+    struct xen_dm_op_buf buffer = { .size = size };
+    uint64_t             at = who == control ? PAGE_OF(1) : AREA;
+
+    buffer.h.p = (void *)(at + sizeof(buffer));
+    if (who == control) {
+        store(at, &buffer, sizeof(buffer));
+        store(at + sizeof(buffer), &op, sizeof(op));
+    }
+    return call(who, __HYPERVISOR_dm_op, id, 1, at);
+}
+
+static void a_listener_injects_events(void **state)
+{
+    const uint32_t                size = sizeof(struct xen_dm_op);
+    struct xen_dm_op_inject_event e = { .vector = 3, .type = 6, .insn_len = 1, .cr2 = 7 };
+
+    (void)state;
+    e.error_code = ~0u;
+    assert_int_equal(inject(control, guest->id, e, size), 0);
+    assert_true(listened.event.vector == 3 && listened.event.type == XEN_DMOP_EVENT_sw_exc &&
+                listened.event.length == 1 && listened.event.error == ~0u &&
+                listened.event.cr2 == 7);
+    assert_int_equal(inject(control, guest->id, e, size), -XEN_EBUSY);
+    assert_int_equal(inject(control, guest->id, e, 16), -XEN_EINVAL);
+    e.vcpuid = 1;
+    assert_int_equal(inject(control, guest->id, e, size), -XEN_EINVAL);
+    assert_int_equal(inject(control, 77, e, size), -XEN_ESRCH);
+    assert_int_equal(inject(control, control->id, e, size), -XEN_EINVAL);
+    assert_int_equal(inject(guest, guest->id, e, size), -XEN_EPERM);
+    assert_int_equal(listened.injected, 2);
 }
 
 static void single_step_is_switched(void **state)
@@ -374,6 +454,8 @@ int main(void)
         TWO(the_old_calls_do_the_same),
         TWO(the_ring_is_there_once),
         TWO(events_are_told_only_if_they_are_wanted),
+        TWO(registers_are_watched_as_the_interface_says),
+        TWO(a_listener_injects_events),
         TWO(single_step_is_switched),
         TWO(a_listener_may_be_required),
         TWO(nobody_else_may),

@@ -187,6 +187,22 @@ void machine_vcpu_excuse(struct vcpu *v, bool without_writing);
 /* Each instruction from now on is told (access_stepped), or no more. */
 void machine_vcpu_single_step(struct vcpu *v, bool on);
 
+/* What its domain's listener wants to be told of has changed: the processor's side follows. */
+void machine_vcpu_watch(struct vcpu *v);
+/* True if writes of guests to this MSR come to the hypervisor. */
+must_check bool machine_msr_is_seen(uint32_t msr);
+/*
+ * An exception (below 32) or a software interrupt of so many bytes is what it finds next; `error` has none
+ * if it is ~0. False: another event stands there already, or there is no such.
+ */
+struct machine_event {
+    uint8_t  vector, type; /* XEN_DMOP_EVENT_* */
+    uint8_t  length;       /* of a software interrupt's instruction */
+    uint32_t error;
+    uint64_t cr2; /* of a page fault */
+};
+must_check bool machine_vcpu_inject(struct vcpu *v, const struct machine_event *event);
+
 /* Prints registers (monitor command `vcpu`). */
 void machine_vcpu_show(const struct vcpu *v);
 

@@ -79,7 +79,7 @@ void vm_event_raise(struct vcpu *v, const struct vm_event_note *note)
 
 /* ---- other events ---- */
 
-static bool wanted(const struct domain *d, uint32_t bit)
+bool vm_event_wants(const struct domain *d, uint32_t bit)
 {
     return d->vm_event != NULL && (d->vm_event->events & bit) != 0;
 }
@@ -96,7 +96,7 @@ void vm_event_stepped(struct vcpu *v, uint64_t gfn)
 {
     struct vm_event_note note = { .reason = VM_EVENT_REASON_SINGLESTEP, .vcpu = (uint8_t)v->id };
 
-    if (!wanted(v->domain, VM_EVENT_BIT(SINGLESTEP)))
+    if (!vm_event_wants(v->domain, VM_EVENT_BIT(SINGLESTEP)))
         return;
     note.sync = true;
     note.what.singlestep.gfn = gfn;
@@ -107,7 +107,7 @@ void vm_event_guest_request(struct vcpu *v)
 {
     struct vm_event_note note = { .reason = VM_EVENT_REASON_GUEST_REQUEST, .vcpu = (uint8_t)v->id };
 
-    if (!wanted(v->domain, VM_EVENT_BIT(GUEST_REQUEST)))
+    if (!vm_event_wants(v->domain, VM_EVENT_BIT(GUEST_REQUEST)))
         return;
     note.sync = v->domain->vm_event->request_sync;
     vm_event_raise(v, &note);
@@ -117,7 +117,7 @@ bool vm_event_cpuid(struct vcpu *v, unsigned length, uint32_t leaf, uint32_t sub
 {
     struct vm_event_note note = { .reason = VM_EVENT_REASON_CPUID, .vcpu = (uint8_t)v->id };
 
-    if (!wanted(v->domain, VM_EVENT_BIT(CPUID)))
+    if (!vm_event_wants(v->domain, VM_EVENT_BIT(CPUID)))
         return false;
     note.sync = true;
     note.what.cpuid =
@@ -131,6 +131,8 @@ bool vm_event_cpuid(struct vcpu *v, unsigned length, uint32_t leaf, uint32_t sub
 /* The frame that the request was about, whatever the response says of it, has no say: it is data. */
 static void carry_out(struct vcpu *v, const vm_event_response_t *r)
 {
+    if (v->watch.gate == VM_EVENT_GATE_ASKED && (r->flags & VM_EVENT_FLAG_VCPU_PAUSED))
+        v->watch.gate = r->flags & VM_EVENT_FLAG_DENY ? VM_EVENT_GATE_SHUT : VM_EVENT_GATE_OPEN;
     if (r->flags & VM_EVENT_FLAG_SET_REGISTERS)
         machine_vcpu_event_set_regs(v, &r->data.regs.x86);
     if (r->flags & (VM_EVENT_FLAG_EMULATE | VM_EVENT_FLAG_EMULATE_NOWRITE))
@@ -215,6 +217,8 @@ void vm_event_disable(struct domain *d)
         if (v->watch.stepped && d->state != DOMAIN_DYING)
             machine_vcpu_single_step(v, false);
         v->watch = (struct vcpu_watch){ .notes = 0 };
+        if (d->state != DOMAIN_DYING && vcpu_has_edge(v))
+            machine_vcpu_watch(v);
         release(v);
     }
 }

@@ -23,6 +23,25 @@
 /* In a mask of events: domctl.h. */
 #define VM_EVENT_BIT(name) (1u << XEN_DOMCTL_MONITOR_EVENT_##name)
 
+#define VM_EVENT_CRS  3  /* control registers: CR0, CR3, CR4 by their numbers in vm_event.h */
+#define VM_EVENT_MSRS 16 /* that are told at once */
+
+/* Writes to one register that are told. */
+struct vm_event_register {
+    uint32_t msr;
+    bool     on, sync;
+    bool     on_change; /* only if the value changes           */
+    uint64_t ignored;   /* bits whose change alone is not told */
+};
+
+/* A write to a register that was told: what becomes of it. */
+enum vm_event_gate {
+    VM_EVENT_GATE_NONE,
+    VM_EVENT_GATE_ASKED, /* it waits for the answer  */
+    VM_EVENT_GATE_OPEN,  /* it is to be made         */
+    VM_EVENT_GATE_SHUT,  /* it is over, and not made */
+};
+
 union vm_event_what {
     struct vm_event_mem_access    mem_access;
     struct vm_event_singlestep    singlestep;
@@ -42,15 +61,17 @@ struct vm_event_note {
 
 /* What a domain has while somebody listens. */
 struct vm_event {
-    struct vm_event_ring ring;
-    mfn_t                frame; /* of the ring */
-    unsigned             port;  /* of the domain's, whose owner is the hypervisor */
-    uint16_t             listener;
-    uint32_t             events;       /* VM_EVENT_BIT: told besides accesses */
-    bool                 request_sync; /* the guest waits when it asks        */
-    unsigned             first, count; /* of the backlog */
-    struct vm_event_note backlog[DOMAIN_VCPUS_MAX * VM_EVENT_NOTES];
-    uint64_t             asked, answered, refused, untold;
+    struct vm_event_ring     ring;
+    mfn_t                    frame; /* of the ring */
+    unsigned                 port;  /* of the domain's, whose owner is the hypervisor */
+    uint16_t                 listener;
+    uint32_t                 events;       /* VM_EVENT_BIT: told besides accesses */
+    bool                     request_sync; /* the guest waits when it asks        */
+    bool                     debug_sync;   /* at a debug exception                */
+    struct vm_event_register cr[VM_EVENT_CRS], msr[VM_EVENT_MSRS];
+    unsigned                 first, count; /* of the backlog */
+    struct vm_event_note     backlog[DOMAIN_VCPUS_MAX * VM_EVENT_NOTES];
+    uint64_t                 asked, answered, refused, untold;
 };
 
 enum vm_event_result {
@@ -91,6 +112,36 @@ void vm_event_guest_request(struct vcpu *v);
  * the listener that moves it.
  */
 must_check bool vm_event_cpuid(struct vcpu *v, unsigned length, uint32_t leaf, uint32_t subleaf);
+
+/*
+ * The vCPU is about to write a register, by an instruction that stands at RIP. OPEN: it is to be written
+ * now; vm_event_written is called when it was, or when the guest got an exception instead. SHUT: it is
+ * not, and the instruction is over. ASKED: its exit is dealt with again when the vCPU runs next.
+ */
+must_check enum vm_event_gate vm_event_write_cr(struct vcpu *v, unsigned index, uint64_t old,
+                                                uint64_t value);
+must_check enum vm_event_gate vm_event_write_msr(struct vcpu *v, uint32_t msr, uint64_t old,
+                                                 uint64_t value);
+static inline void            vm_event_written(struct vcpu *v)
+{
+    v->watch.gate = VM_EVENT_GATE_NONE;
+}
+
+/* Is anything told of the register, or of such an event (VM_EVENT_BIT)? */
+must_check bool vm_event_wants_cr(const struct domain *d, unsigned index);
+must_check bool vm_event_wants(const struct domain *d, uint32_t bit);
+
+/*
+ * INT3, or a debug exception with the causes `pending`, in this guest frame. True: the listener is asked, and
+ * nothing is delivered unless it does that itself.
+ */
+must_check bool vm_event_breakpoint(struct vcpu *v, uint64_t gfn, unsigned length);
+must_check bool vm_event_debug(struct vcpu *v, uint64_t gfn, const struct vm_event_debug *what);
+
+/* Writes to a register are told from now on, or no more: 0, -EEXIST, -ENOSPC. */
+must_check int64_t vm_event_watch_cr(struct domain *d, unsigned index,
+                                     const struct vm_event_register *how);
+must_check int64_t vm_event_watch_msr(struct domain *d, const struct vm_event_register *how);
 
 /* The listener has sent its event, or asks for it by hypercall: answers are there. */
 void vm_event_answered(struct domain *d);

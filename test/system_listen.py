@@ -23,6 +23,25 @@ def told(output, dom):
     return lines
 
 
+# Of the instructions that the guest watched makes once at first, unwatched, and then at the beginning of each round.
+EVENTS = {
+    "breakpoint": [r"Breakpoint: rip=[0-9a-f]{16}, gfn=10\d \(vcpu 0\)"] * 2,
+    "debug": [r"Debug exception: rip=[0-9a-f]{16}, vcpu 0. Type: 3. Length: 0. Pending dbg 0x00004000"] * 2,
+    "cpuid": [r"CPUID executed: rip=[0-9a-f]{16}, vcpu 0. Insn length: 2 0x1 0x0: EAX=.*"],
+    "write_ctrlreg_cr4": [r"Control register written: rip=[0-9a-f]{16}, vcpu 0: reg=CR4, old_value=0{13}0a0, new_value=0{13}4a0",
+                          r"Control register written: rip=[0-9a-f]{16}, vcpu 0: reg=CR4, old_value=0{13}4a0, new_value=0{13}0a0"],
+}
+
+
+def compare_events(output, dom, how, rounds):
+    """Each of these events was told, in their order, and nothing else. Else what is wrong."""
+    lines = re.findall(rf"^(?:control\| )?watch {dom}: ((?:Breakp|Debug e|CPUID e|Control r|PAGE|Single|UNKN).*)$", output, re.MULTILINE)
+    wanted = EVENTS[how] * rounds
+    if len(lines) != len(wanted) or not all(re.fullmatch(pattern, line) for pattern, line in zip(wanted, lines)):
+        return f"{lines} were told, and not {wanted}"
+    return None
+
+
 class Hvm:
     """The guest test/guests/watched.c: which frames are touched, and what of its lines is told, and at which addresses."""
     program = staticmethod(lambda frame: frame in IMAGE)
@@ -112,8 +131,11 @@ def listen_tests(umbra, judge, failure, bare, control):
             for dom, (how, paging, rounds, touches) in enumerate(guests, 1):
                 if not re.search(rf"^(control\| )?watch {dom}: xen-access {how} ended with status 0$", output, re.MULTILINE):
                     raise failure(f"xen-access {how} of domain {dom} has not ended well\n{output[-6000:]}")
-                guest = (Pv if paging == "pv" else Hvm)(output, f"guest{dom}")
-                wrong = compare(output, dom, guest, how, rounds, touches, paging != "nested")
+                if how in EVENTS:
+                    wrong = compare_events(output, dom, how, rounds)
+                else:
+                    guest = (Pv if paging == "pv" else Hvm)(output, f"guest{dom}")
+                    wrong = compare(output, dom, guest, how, rounds, touches, paging != "nested")
                 if wrong:
                     raise failure(f"domain {dom}, {how}, {paging}: {wrong}\n{output[-12000:]}")
         return run
@@ -122,6 +144,9 @@ def listen_tests(umbra, judge, failure, bare, control):
         ("Debian's xen-access tells all that guests write or execute, and nothing else, under all kinds of paging",
          watched(("write", "shadow", 2, 40), ("exec", "shadow", 2, 40), ("exec", "nested", 2, 40), ("write", "nested", 1, 12),
                  ("write", "pv", 2, 40), ("exec", "pv", 2, 40))),
+        ("Debian's xen-access tells breakpoints, debug exceptions, CPUID and writes to CR4, which the guest does not notice",
+         watched(("breakpoint", "shadow", 2, 1), ("breakpoint", "nested", 2, 1), ("debug", "shadow", 2, 1), ("debug", "nested", 2, 1),
+                 ("cpuid", "nested", 2, 1), ("write_ctrlreg_cr4", "shadow", 2, 1), ("write_ctrlreg_cr4", "nested", 2, 1))),
     ), (
         ("Debian's xen-access tells all that guests do at length",
          watched(("write", "shadow", 12, 400), ("exec", "shadow", 12, 400), ("exec", "nested", 12, 400), ("write", "nested", 3, 30),

@@ -28,7 +28,7 @@ TIME            := 120
 domain_src = hv/build.c hv/destroy.c hv/pvh.c hv/multiboot.c hv/multiboot_load.c hv/elf.c hv/acpi.c \
     hv/domain.c hv/evtchn.c hv/shared.c hv/time.c hv/timer.c hv/sched.c hv/alloc.c hv/format.c hv/guest.c \
     hv/hypercall.c hv/hc_console.c hv/hc_event.c hv/hc_hvm.c hv/hc_memory.c hv/hc_sched.c hv/hc_vcpu.c \
-    hv/access.c hv/vm_event.c hv/vm_event_page.c hv/vm_event_ring.c hv/hc_monitor.c hv/grant.c hv/hc_grant.c hv/hc_grant_map.c \
+    hv/access.c hv/vm_event.c hv/vm_event_page.c hv/vm_event_register.c hv/vm_event_ring.c hv/hc_monitor.c hv/grant.c hv/hc_grant.c hv/hc_grant_map.c \
     hv/hc_grant_copy.c hv/hc_version.c hv/domain_pool.c \
     hv/kind.c hv/monitor_parse.c hv/pv.c hv/pv_shadow.c hv/pv_build.c hv/hc_pv.c hv/hc_mmu.c \
     hv/hc_pv_memory.c hv/control.c hv/conring.c \

@@ -189,6 +189,17 @@ void machine_vcpu_single_step(struct vcpu *v, bool on)
         svm_vcpu_single_step(v, on);
 }
 
+void machine_vcpu_watch(struct vcpu *v)
+{
+    if (!v->pv)
+        svm_vcpu_watch(v);
+}
+
+bool machine_vcpu_inject(struct vcpu *v, const struct machine_event *event)
+{
+    return !v->pv && svm_vcpu_inject(v, event);
+}
+
 /* ---- looking at it ---- */
 
 bool machine_vcpu_uses_nested(const struct vcpu *v)

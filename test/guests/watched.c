@@ -187,10 +187,28 @@ static void calls(uint64_t mask)
     __asm__ volatile("mov %0, %%ss" ::"r"(0x10)); /* SYSCALL has loaded a selector of ring 0 */
 }
 
+/* Instructions that a listener may want to hear of: CR4 four times, the first and last with PGE alone; CPUID. */
+static void told(void)
+{
+    uint32_t a = 1, b, c = 0, d;
+    uint64_t cr4, old;
+
+    __asm__ volatile("mov %%cr4, %0" : "=r"(old));
+    for (unsigned i = 1; i <= 4; i++) {
+        uint64_t wanted = old ^ (i < 4 ? CR4_PGE : 0) ^ (i == 2 ? CR4_OSXMMEXCPT : 0);
+
+        __asm__ volatile("mov %1, %%cr4\n\tmov %%cr4, %0" : "=r"(cr4) : "r"(wanted) : "memory");
+        guest_check(cr4, wanted, "CR4");
+    }
+    __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    guest_check(d >> 25 & 1, 1, "CPUID has SSE");
+}
+
 static void hard(void)
 {
     uint64_t value = 0;
 
+    told();
     flags_on_the_stack();
     own_trap();
     events();

@@ -32,7 +32,7 @@ static void reflect(struct machine_vcpu *m)
     if (vector == VECTOR_AC)
         inject_error(m, vector, 0);
     else
-        inject_exception(m, vector);
+        event_debug(m, XEN_DMOP_EVENT_hw_exc, 0);
 }
 
 static void machine_check(struct machine_vcpu *m)
@@ -61,7 +61,7 @@ static void icebp(struct machine_vcpu *m)
     if (!length)
         return;
     insn_retire(m, length);
-    inject_exception(m, VECTOR_DB);
+    event_debug(m, XEN_DMOP_EVENT_pri_sw_exc, 0);
 }
 
 /* Memory of a guest is always coherent: there is nothing to write back or to forget. */
@@ -82,6 +82,8 @@ static const struct row low[SVM_EXIT_LOW_END] = {
     [SVM_EXIT_CR_READ... SVM_EXIT_DR_READ - 1] = { KIND_CR, virtual_cr },
     [SVM_EXIT_DR_READ... SVM_EXIT_EXCEPTION - 1] = { KIND_DR, virtual_dr },
     [SVM_EXIT_EXCEPTION + VECTOR_DB] = { KIND_EXCEPTION, reflect },
+    [SVM_EXIT_EXCEPTION + VECTOR_BP] = { KIND_EXCEPTION, event_software_interrupt },
+    [SVM_EXIT_SWINT] = { KIND_EXCEPTION, event_software_interrupt },
     [SVM_EXIT_EXCEPTION + VECTOR_PF] = { KIND_PAGE_FAULT, memory_page_fault },
     [SVM_EXIT_EXCEPTION + VECTOR_AC] = { KIND_EXCEPTION, reflect },
     [SVM_EXIT_EXCEPTION + VECTOR_MC] = { KIND_EXCEPTION, machine_check },

@@ -89,6 +89,13 @@ void inject_error(struct machine_vcpu *m, uint8_t vector, uint32_t error)
                       (uint64_t)error << SVM_EVENT_ERROR_SHIFT);
 }
 
+void inject_software(struct machine_vcpu *m, uint8_t vector, unsigned length)
+{
+    m->lifted_length = length;
+    m->vmcb->rip += length;
+    m->vmcb->eventinj = vector | SVM_EVENT_SOFT | SVM_EVENT_VALID;
+}
+
 void inject_page_fault(struct machine_vcpu *m, gva_t va, uint32_t pfec)
 {
     m->vmcb->cr2 = va.raw;

@@ -212,6 +212,7 @@ void step_before_entry(struct machine_vcpu *m)
     s->efer = b->efer;
     s->exceptions = b->intercept_exceptions;
     b->intercept_exceptions = UINT32_MAX;
+    s->misc1 = b->intercept_misc1;
     b->intercept_misc1 |= SVM_SWINT;
     if (s->delivers)
         apic_interrupt_self(VECTOR_SELF);
@@ -307,7 +308,7 @@ static uint64_t disarm(struct machine_vcpu *m)
     s->armed = false;
     b->efer = s->efer;
     b->intercept_exceptions = s->exceptions;
-    b->intercept_misc1 &= ~SVM_SWINT;
+    b->intercept_misc1 = s->misc1;
     if (s->delivers)
         return 0;
     if (b->exitcode == SVM_EXIT_EXCEPTION + VECTOR_DB)
@@ -339,30 +340,6 @@ void step_open(struct machine_vcpu *m)
 {
     m->step.open = m->step.first = true;
     task_deliver_again(m);
-}
-
-/* INT, INT3, INTO: the processor has fetched it, and would push flags with TF. */
-static void software_interrupt(struct machine_vcpu *m)
-{
-    const struct insn *insn = insn_at(m);
-    uint64_t           vector;
-
-    switch (insn ? insn->kind : INSN_OTHER) {
-    case INSN_INT:
-        vector = (uint8_t)insn->operand[0].value;
-        break;
-    case INSN_INT3:
-        vector = VECTOR_BP;
-        break;
-    case INSN_INTO:
-        vector = VECTOR_OF;
-        break;
-    default:
-        return; /* another instruction by now */
-    }
-    m->lifted_length = insn->length;
-    m->vmcb->rip += insn->length;
-    m->vmcb->eventinj = vector | SVM_EVENT_SOFT | SVM_EVENT_VALID;
 }
 
 /* An exception of the guest's own, which was intercepted only because of the step. */
@@ -408,12 +385,12 @@ enum svm_kind step_exit(struct machine_vcpu *m)
     step_close(m);
     if (code == SVM_EXIT_EXCEPTION + VECTOR_DB && !m->step.delivers) {
         if (hit != 0)
-            inject_exception(m, VECTOR_DB);
+            event_debug(m, XEN_DMOP_EVENT_hw_exc, 0);
         if (m->step.each)
             access_stepped(m->vcpu, linear(m, m->vmcb->cs.base, m->vmcb->rip));
     } else if (code == SVM_EXIT_SWINT || code == SVM_EXIT_EXCEPTION + VECTOR_BP ||
                code == SVM_EXIT_EXCEPTION + VECTOR_OF) {
-        software_interrupt(m);
+        event_software_interrupt(m);
     } else if (code >= SVM_EXIT_EXCEPTION && code < SVM_EXIT_EXCEPTION + 32 &&
                vector != VECTOR_MC) {
         reflect(m, vector);

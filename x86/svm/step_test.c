@@ -1,4 +1,4 @@
-/* test: with x86/svm/step.c */
+/* test: with x86/svm/step.c x86/svm/event.c */
 /* One instruction with frames open: what is armed, what the guest sees of it, what comes in which order. */
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +10,7 @@
 
 #include "hv/access.h"
 #include "hv/guest.h"
+#include "hv/vm_event.h"
 #include "x86/apic.h"
 #include "x86/svm/svm.h"
 
@@ -53,6 +54,52 @@ struct verdict paging_step_done(struct paging_locked p, const struct paging_vcpu
     (void)p, (void)v;
     note("close", 0);
     return (struct verdict){ .kind = VERDICT_RETRY };
+}
+
+static bool wanted; /* a listener wants to hear of exceptions */
+
+bool vm_event_wants(const struct domain *d, uint32_t bit)
+{
+    (void)d, (void)bit;
+    return wanted;
+}
+
+bool vm_event_wants_cr(const struct domain *d, unsigned index)
+{
+    (void)d, (void)index;
+    return false;
+}
+
+bool vm_event_breakpoint(struct vcpu *v, uint64_t gfn, unsigned length)
+{
+    (void)v, (void)gfn;
+    note("told INT3 of", length);
+    return true;
+}
+
+bool vm_event_debug(struct vcpu *v, uint64_t gfn, const struct vm_event_debug *what)
+{
+    (void)v, (void)gfn;
+    note("told #DB of", what->pending_dbg);
+    return true;
+}
+
+bool vcpu_may_run(const struct vcpu *v)
+{
+    (void)v;
+    return true;
+}
+
+void regs_root(struct machine_vcpu *m)
+{
+    (void)m;
+}
+
+void inject_software(struct machine_vcpu *m, uint8_t vector, unsigned length)
+{
+    m->lifted_length = length;
+    m->vmcb->rip += length;
+    m->vmcb->eventinj = vector | SVM_EVENT_SOFT | SVM_EVENT_VALID;
 }
 
 struct guest_result guest_read(struct vcpu *v, gva_t va, void *to, size_t len, unsigned acc)

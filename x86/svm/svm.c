@@ -65,13 +65,21 @@ static void msrpm_pass(uint8_t *map, uint32_t msr)
     map[range * SVM_MSRPM_RANGE_BYTES + number / 4] &= (uint8_t) ~(3u << number % 4 * 2);
 }
 
+static const uint32_t own[] = {
+    MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_STAR,         MSR_LSTAR,
+    MSR_CSTAR,   MSR_SFMASK,  MSR_SYSENTER_CS,    MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
+};
+
+bool machine_msr_is_seen(uint32_t msr)
+{
+    for (unsigned i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+        if (own[i] == msr)
+            return false;
+    return true;
+}
+
 static void maps_init(void)
 {
-    static const uint32_t own[] = {
-        MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_STAR,         MSR_LSTAR,
-        MSR_CSTAR,   MSR_SFMASK,  MSR_SYSENTER_CS,    MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
-    };
-
     iopm = allocate(2);
     __builtin_memset(pointer(iopm), 0xff, SVM_IOPM_BYTES);
     msrpm = allocate(1);

@@ -101,7 +101,7 @@ struct svm_step {
     bool mute;     /* it is to be carried out here, without its writes     */
     bool trap;     /* the guest's own TF                                   */
     enum step_class class;
-    uint32_t exceptions;                  /* that are intercepted else */
+    uint32_t exceptions, misc1;           /* that are intercepted else */
     uint64_t rip, efer, dr6, sfmask, r11; /* as they were */
 };
 
@@ -195,6 +195,15 @@ void vmcb_build(struct machine_vcpu *m, const struct machine_start *start);
 /* Which paging the processor does, and what is intercepted for it, by the kind of the domain's. */
 void vmcb_set_kind(struct machine_vcpu *m);
 
+/* ---- event.c ---- */
+void svm_vcpu_watch(struct vcpu *v);
+bool svm_vcpu_inject(struct vcpu *v, const struct machine_event *event);
+/* Deals again with the exit of a write that a listener was told of. */
+void event_settle(struct machine_vcpu *m);
+/* INT, INT3, INTO at RIP; a debug exception (XEN_DMOP_EVENT_*): for the guest, unless a listener is asked about it. */
+void event_software_interrupt(struct machine_vcpu *m);
+void event_debug(struct machine_vcpu *m, uint8_t type, unsigned length);
+
 /* ---- regs.c ---- */
 /* The real registers and the intercepts that follow from the guest's. */
 void regs_load(struct machine_vcpu *m);
@@ -233,7 +242,9 @@ void svm_flush(struct domain *d, const struct verdict *verdict);
 
 /* ---- inject.c ---- */
 /* First thing after an exit. With nothing interrupted the caller may do its work itself. */
-void            inject_interrupted(struct machine_vcpu *m);
+void inject_interrupted(struct machine_vcpu *m);
+/* INT of so many bytes, at which RIP stands. */
+void            inject_software(struct machine_vcpu *m, uint8_t vector, unsigned length);
 void            inject_exception(struct machine_vcpu *m, uint8_t vector);
 void            inject_error(struct machine_vcpu *m, uint8_t vector, uint32_t error);
 void            inject_page_fault(struct machine_vcpu *m, gva_t va, uint32_t pfec);

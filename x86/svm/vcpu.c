@@ -6,6 +6,7 @@
  */
 #include "x86/svm/svm.h"
 
+#include "hv/vm_event.h"
 #include "hv/alloc.h"
 #include "hv/preempt.h"
 #include "hv/print.h"
@@ -159,6 +160,8 @@ void svm_vcpu_run(struct vcpu *v)
         regs_root(m); /* code is fetched by it */
         insn_emulate_muted(m);
     }
+    if (v->watch.gate != VM_EVENT_GATE_NONE)
+        event_settle(m);
     while (vcpu_may_run_on(cpu, v) && (!m->halted || awake(m))) {
         if (v->stale && !m->step.first)
             vcpu_before_entry(v);

@@ -4,6 +4,7 @@
  */
 #include "x86/svm/fetch.h"
 
+#include "hv/vm_event.h"
 #include "hv/guest.h"
 #include "hv/hypercall.h"
 #include "hv/vm_event.h"
@@ -130,11 +131,31 @@ static struct msr_time now(void)
     return (struct msr_time){ .ticks = machine_ticks(), .now = machine_now() };
 }
 
+/* What a listener says of it, who is told even if it is #GP then. */
+static enum vm_event_gate msr_gate(struct machine_vcpu *m)
+{
+    uint32_t msr = (uint32_t)m->cpu.gpr[REG_RCX];
+    uint64_t old = 0;
+
+    if (m->vcpu->domain->vm_event == NULL)
+        return VM_EVENT_GATE_OPEN;
+    (void)!msr_read(&m->msrs, msr, now(), &old);
+    return vm_event_write_msr(m->vcpu, msr, old, edx_eax(m));
+}
+
 static void write_msr(struct machine_vcpu *m, unsigned length)
 {
-    struct msr_effect effect;
+    enum vm_event_gate gate = msr_gate(m);
+    struct msr_effect  effect = { .kind = MSR_EFFECT_NONE };
+    bool               good = true;
 
-    if (!msr_write(&m->msrs, (uint32_t)m->cpu.gpr[REG_RCX], edx_eax(m), now(), &effect)) {
+    if (gate == VM_EVENT_GATE_ASKED)
+        return;
+    if (gate == VM_EVENT_GATE_OPEN)
+        good = msr_write(&m->msrs, (uint32_t)m->cpu.gpr[REG_RCX], edx_eax(m), now(), &effect);
+    if (!good || effect.kind != MSR_EFFECT_EFER)
+        vm_event_written(m->vcpu);
+    if (!good) {
         inject_error(m, VECTOR_GP, 0);
         return;
     }

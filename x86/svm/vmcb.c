@@ -73,7 +73,7 @@ void vmcb_set_kind(struct machine_vcpu *m)
         b->g_pat = PAT_RESET; /* our tables use its first entry only: all memory is write-back */
     }
     b->np_enable = m->nested ? SVM_NP_ENABLE : 0;
-    b->clean = 0;
+    svm_vcpu_watch(m->vcpu); /* and all of it is loaded anew */
 }
 
 void vmcb_build(struct machine_vcpu *m, const struct machine_start *start)
