@@ -12,7 +12,7 @@
 #include "hv/foreign.h"
 #include "hv/grant.h"
 #include "hv/guest.h"
-#include "hv/hc.h"
+#include "hv/hc_control.h"
 #include "hv/preempt.h"
 #include "hv/print.h"
 #include "hv/pv.h"
@@ -62,6 +62,7 @@ static void cut_off(struct domain *d)
 
     d->state = DOMAIN_DYING;
     vm_event_end(d);
+    dirty_look_forget(d);
     ring_console_destroy(d);
     machine_platform_destroy(d);
     console_forget(d);

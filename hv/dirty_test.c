@@ -1,4 +1,4 @@
-/* test: with paging/ hv/ hv/dirty.c */
+/* test: with paging/ hv/ */
 /* Log-dirty of a domain that was really built: rounds, windows, what is refused. */
 #include "hv/dirty.h"
 #include "hv/domain_world.h"

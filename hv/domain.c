@@ -72,11 +72,13 @@ static bool has_ended(const struct domain *d)
     return d->state == DOMAIN_STOPPED || d->state == DOMAIN_CRASHED || d->state == DOMAIN_DYING;
 }
 
+/* Timers of one that may go on stay: what is due meanwhile, it finds pending. */
 static void ended(struct domain *d, enum domain_state state)
 {
     d->state = state;
     for (unsigned i = 0; i < d->nr_vcpus; i++) {
-        time_vcpu_stop(d->vcpu[i]);
+        if (!domain_is_suspended(d))
+            time_vcpu_stop(d->vcpu[i]);
         time_runstate(d->vcpu[i], RUNSTATE_offline);
     }
     console_flush(d);
@@ -89,7 +91,7 @@ void domain_crash(struct domain *d, const char *fmt, ...)
 {
     va_list args;
 
-    if (has_ended(d))
+    if (has_ended(d) && !domain_is_suspended(d))
         return;
     va_start(args, fmt);
     (void)format_string_va(d->why, sizeof(d->why), fmt, args);
@@ -115,8 +117,37 @@ void domain_stop(struct domain *d, unsigned reason)
         print("umbra: %s powered off\n", d->name);
     else if (reason == SHUTDOWN_reboot)
         print("umbra: %s rebooted\n", d->name);
+    else if (reason == SHUTDOWN_suspend)
+        print("umbra: %s is suspended\n", d->name);
     else
         print("umbra: %s stopped with reason %u\n", d->name, reason);
+}
+
+static int runstate_of(const struct vcpu *v)
+{
+    switch (v->state) {
+    case VCPU_RUNNABLE:
+        return RUNSTATE_runnable;
+    case VCPU_DOWN:
+        return RUNSTATE_offline;
+    case VCPU_BLOCKED:
+    case VCPU_WATCHED:
+        break;
+    }
+    return RUNSTATE_blocked;
+}
+
+bool domain_resume(struct domain *d)
+{
+    if (!domain_is_suspended(d))
+        return false;
+    d->state = DOMAIN_RUNNING;
+    d->stop = 0;
+    for (unsigned i = 0; i < d->nr_vcpus; i++)
+        time_runstate(d->vcpu[i], runstate_of(d->vcpu[i]));
+    print("umbra: %s goes on\n", d->name);
+    domain_reschedule();
+    return true;
 }
 
 void domain_exit(struct domain *d, uint32_t status)

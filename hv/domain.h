@@ -68,6 +68,7 @@ struct ring_console; /* hv/ring.c */
 struct pv_domain;    /* hv/pv.h */
 struct grant_uses;   /* hv/grant.h */
 struct vm_event;     /* hv/vm_event.h */
+struct dirty_look;   /* hv/hc_domctl_save.c */
 struct pv_vcpu;
 
 /* What a listener knows of a vCPU, and wants of it: hv/vm_event.h. */
@@ -150,6 +151,7 @@ struct domain {
     bool                access_every;       /* he is told each time, and not once a frame */
     bool                access_required;    /* without a listener what they forbid is a crash */
     struct vm_event    *vm_event;           /* NULL: nobody listens */
+    struct dirty_look  *dirty_look;         /* hv/hc_domctl_save.c; NULL: none goes on */
 
     struct pv_domain        *pv;          /* a PV domain: direct paging; NULL: another */
     struct machine_platform *platform;    /* its devices; NULL: none */
@@ -187,6 +189,18 @@ void domain_crash(struct domain *d, const char *fmt, ...) __attribute__((format(
 
 /* The domain stopped by itself: SHUTDOWN_poweroff, _reboot, _crash... */
 void domain_stop(struct domain *d, unsigned reason);
+
+/*
+ * It stopped with SHUTDOWN_suspend: it keeps what it has, and whoever manages it may look at it, and let it go on
+ * or destroy it.
+ */
+static inline bool domain_is_suspended(const struct domain *d)
+{
+    return d->state == DOMAIN_STOPPED && d->stop == SHUTDOWN_suspend;
+}
+
+/* A suspended domain goes on behind the call by which it stopped; false: it is not suspended. */
+must_check bool domain_resume(struct domain *d);
 
 /* The domain stopped by itself, and said how well it went: 0 is success. */
 void domain_exit(struct domain *d, uint32_t status);

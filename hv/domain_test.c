@@ -431,7 +431,7 @@ static void a_domain_has_the_kind_that_its_file_says(void **state)
 static void power_off_and_crash_are_told_apart(void **state)
 {
     struct domain        *d = create();
-    struct sched_shutdown arg = { .reason = SHUTDOWN_suspend };
+    struct sched_shutdown arg = { .reason = SHUTDOWN_soft_reset };
 
     (void)state;
     domain_unpause(d);
@@ -444,6 +444,52 @@ static void power_off_and_crash_are_told_apart(void **state)
     assert_int_equal(d->state, DOMAIN_STOPPED);
     assert_non_null(strstr(lines, "umbra: guest powered off\n"));
     domain_stop(d, SHUTDOWN_crash);
+    assert_int_equal(d->state, DOMAIN_STOPPED);
+}
+
+static void a_suspended_domain_goes_on(void **state)
+{
+    struct domain        *d = create_running();
+    struct vcpu          *v = d->vcpu[0];
+    struct sched_shutdown arg = { .reason = SHUTDOWN_suspend };
+
+    (void)state;
+    assert_false(domain_resume(d));
+    timer_set(&v->singleshot, now + 1000);
+    poke(d, AREA, &arg, sizeof(arg));
+    assert_int_equal(call(d, __HYPERVISOR_sched_op, SCHEDOP_shutdown, AREA, 0), 0);
+    assert_int_equal(d->state, DOMAIN_STOPPED);
+    assert_true(domain_is_suspended(d));
+    assert_int_equal(v->runstate.state, RUNSTATE_offline);
+    assert_false(vcpu_may_run(v));
+    assert_int_equal(timers_next(), now + 1000);
+    assert_non_null(strstr(lines, "umbra: guest is suspended\n"));
+    assert_true(domain_resume(d));
+    assert_int_equal(d->state, DOMAIN_RUNNING);
+    assert_int_equal(d->stop, 0);
+    assert_int_equal(v->runstate.state, RUNSTATE_runnable);
+    assert_int_equal(d->vcpu[1]->runstate.state, RUNSTATE_offline);
+    cpu.pending = 0;
+    assert_true(vcpu_may_run(v));
+    vcpu_block(v);
+    domain_stop(d, SHUTDOWN_suspend);
+    assert_true(domain_resume(d));
+    assert_int_equal(v->runstate.state, RUNSTATE_blocked);
+    domain_stop(d, SHUTDOWN_suspend);
+    domain_crash(d, "its memory is gone");
+    assert_int_equal(d->state, DOMAIN_CRASHED);
+    assert_false(domain_resume(d));
+    assert_true(timers_next() == UINT64_MAX);
+}
+
+static void what_powered_off_does_not_go_on(void **state)
+{
+    struct domain *d = create_running();
+
+    (void)state;
+    domain_stop(d, SHUTDOWN_poweroff);
+    assert_false(domain_is_suspended(d));
+    assert_false(domain_resume(d));
     assert_int_equal(d->state, DOMAIN_STOPPED);
 }
 
@@ -465,6 +511,8 @@ int main(void)
         TEST(a_kind_that_cannot_be_had_is_refused),
         TEST(a_domain_has_the_kind_that_its_file_says),
         TEST(power_off_and_crash_are_told_apart),
+        TEST(a_suspended_domain_goes_on),
+        TEST(what_powered_off_does_not_go_on),
     };
 
     return cmocka_run_group_tests(tests, machine_up, machine_down);

@@ -19,6 +19,28 @@ uint64_t *pv_edge_m2p(void)
 {
     return m2p;
 }
+/* It is an array here: these frames stand for it. */
+static uint64_t m2p_first = 1, m2p_count;
+
+mfn_t pv_edge_m2p_frames(uint64_t *count)
+{
+    *count = m2p_count;
+    return mfn_of(m2p_first);
+}
+static uint64_t controls[8];
+
+bool pv_edge_get_control(struct pv_vcpu *v, unsigned number, uint64_t *value)
+{
+    (void)v;
+    *value = controls[number];
+    return number == 0 || number == 4;
+}
+bool pv_edge_set_control(struct pv_vcpu *v, unsigned number, uint64_t value)
+{
+    (void)v;
+    controls[number] = value;
+    return value != WILD;
+}
 void pv_edge_flush(void)
 {
     flushes++;

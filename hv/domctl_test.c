@@ -3,99 +3,7 @@
  * The control domain makes a PV domain by the calls that Debian's tools make: an empty one, its memory, its
  * first table, how its vCPU begins; what is refused on the way; and what CPUID is said to be.
  */
-#include "hv/control_world.h"
-
-#define CONTEXT PAGE_OF(4) /* and the page behind it */
-#define LIST    PAGE_OF(6)
-#define MEMORY  16 /* frames */
-
-static uint64_t frames[MEMORY];
-
-static struct xen_domctl wanted_pv(void)
-{
-    struct xen_domctl op = { .cmd = XEN_DOMCTL_createdomain };
-
-    op.u.createdomain.max_vcpus = 1;
-    op.u.createdomain.max_evtchn_port = 1023;
-    op.u.createdomain.max_grant_frames = 64;
-    op.u.createdomain.grant_opts = 1;
-    memcpy(op.u.createdomain.handle, "0123456789abcdef", 16);
-    return op;
-}
-
-static struct domain *made(void)
-{
-    struct xen_domctl op = wanted_pv();
-
-    assert_int_equal(domctl(control, 0, &op), 0);
-    return domain_by_id(op.domain);
-}
-
-static int64_t max_vcpus(struct domain *d, uint32_t max)
-{
-    struct xen_domctl op = { .cmd = XEN_DOMCTL_max_vcpus };
-
-    op.u.max_vcpus.max = max;
-    return domctl(control, d->id, &op);
-}
-
-static int64_t max_mem(struct domain *d, uint64_t kib)
-{
-    struct xen_domctl op = { .cmd = XEN_DOMCTL_max_mem };
-
-    op.u.max_mem.max_memkb = kib;
-    return domctl(control, d->id, &op);
-}
-
-static int64_t populate(struct domain *who, uint16_t id, uint64_t count)
-{
-    struct xen_memory_reservation r = { .nr_extents = count, .domid = id };
-
-    for (uint64_t i = 0; i < count; i++)
-        store(who, LIST + i * 8, &i, 8);
-    r.extent_start.p = (void *)LIST;
-    return call_with(who, __HYPERVISOR_memory_op, XENMEM_populate_physmap, &r, sizeof(r));
-}
-
-/* With memory, and an empty root: its first frame. */
-static struct domain *filled(void)
-{
-    struct domain *d = made();
-
-    assert_int_equal(max_vcpus(d, 1), 0);
-    assert_int_equal(max_mem(d, 1024), 0);
-    assert_int_equal(populate(control, d->id, MEMORY), MEMORY);
-    look(control, LIST, frames, sizeof(frames));
-    return d;
-}
-
-static int64_t begin(struct domain *d, const struct vcpu_guest_context *c)
-{
-    struct xen_domctl op = { .cmd = XEN_DOMCTL_setvcpucontext };
-
-    store(control, CONTEXT, c, sizeof(*c));
-    op.u.vcpucontext.ctxt.p = (void *)CONTEXT;
-    return domctl(control, d->id, &op);
-}
-
-static struct vcpu_guest_context context(void)
-{
-    struct vcpu_guest_context c;
-
-    memset(&c, 0, sizeof(c));
-    c.flags = VGCF_in_kernel | VGCF_online;
-    c.user_regs.rip = UINT64_C(0xffffffff81000000);
-    c.user_regs.rsi = 0x1234;
-    c.user_regs.rsp = 0x5678;
-    c.user_regs.cs = 0xe030;
-    c.user_regs.ss = 0xe028;
-    c.user_regs.rflags = UINT64_C(0x23202); /* IOPL 3, VM: not for it */
-    c.ctrlreg[3] = frames[0] << PAGE_SHIFT;
-    c.kernel_sp = 0x9abc;
-    c.gs_base_kernel = 77;
-    c.trap_ctxt[14] = (struct trap_info){ 14, 4, 0xe033, UINT64_C(0xffffffff81000100) };
-    return c;
-}
+#include "hv/made_world.h"
 
 /* ---- making it ---- */
 
@@ -239,7 +147,11 @@ static void a_vcpu_begins_as_it_is_told(void **state)
     assert_int_equal(domctl(control, d->id, &op), 0);
     assert_int_equal(d->state, DOMAIN_RUNNING);
     audit();
-    /* It runs now: what was its beginning is over. */
+    /* It runs now: registers may be set, but it stays where it is. */
+    c.user_regs.rax = 5;
+    assert_int_equal(begin(d, &c), 0);
+    assert_int_equal(pv->regs.rax, 5);
+    c.ctrlreg[3] = frames[1] << PAGE_SHIFT;
     assert_int_equal(begin(d, &c), -XEN_EOPNOTSUPP);
 }
 
@@ -248,9 +160,8 @@ static void a_wild_beginning_is_refused_and_changes_nothing(void **state)
     struct domain *d = filled();
 
     (void)state;
-    for (unsigned i = 0; i < 12; i++) {
+    for (unsigned i = 0; i < 14; i++) {
         struct vcpu_guest_context c = context();
-        int64_t                   wrong = -XEN_EINVAL;
 
         if (i == 0)
             c.ctrlreg[3] = control->vcpu[0]->pv->direct.root[0].raw << PAGE_SHIFT;
@@ -271,12 +182,16 @@ static void a_wild_beginning_is_refused_and_changes_nothing(void **state)
         else if (i == 8)
             c.gs_base_user = UINT64_C(1) << 63;
         else if (i == 9)
-            c.debugreg[7] = 1;
+            c.debugreg[7] = UINT64_C(0x20002); /* of a port */
         else if (i == 10)
-            c.gdt_ents = 1, wrong = -XEN_EOPNOTSUPP;
+            c.gdt_ents = 1;
+        else if (i == 11)
+            c.ldt_base = 8;
+        else if (i == 12)
+            c.vm_assist = UINT64_C(1) << 31;
         else
-            c.flags = VGCF_online, wrong = -XEN_EOPNOTSUPP;
-        assert_int_equal(begin(d, &c), wrong);
+            c.flags = VGCF_online;
+        assert_int_equal(begin(d, &c), -XEN_EINVAL);
         assert_int_equal(d->vcpu[0]->state, VCPU_DOWN);
         assert_int_equal(d->vcpu[0]->pv->regs.rip, 0);
         audit();
@@ -366,6 +281,33 @@ static void a_claim_is_compared_with_what_is_there(void **state)
                      -XEN_EINVAL);
 }
 
+/* The tools write as many as there may be, all zero; and what a domain has is what all have. */
+static void a_policy_of_msrs_is_none(struct domain *d)
+{
+    struct xen_domctl op = { .cmd = XEN_DOMCTL_set_cpu_policy };
+    xen_msr_entry_t   m[2] = { { .idx = 0xce }, { .idx = 0x10a } };
+    xen_cpuid_leaf_t  leaf[4];
+
+    op.u.cpu_policy.nr_msrs = 2;
+    op.u.cpu_policy.msrs.p = (void *)CONTEXT;
+    store(control, CONTEXT, m, sizeof(m));
+    assert_int_equal(domctl(control, d->id, &op), 0);
+    m[1].val = 1;
+    store(control, CONTEXT, m, sizeof(m));
+    assert_int_equal(domctl(control, d->id, &op), -XEN_EINVAL);
+
+    op = (struct xen_domctl){ .cmd = XEN_DOMCTL_get_cpu_policy };
+    assert_int_equal(domctl(control, d->id, &op), 0);
+    assert_in_range(op.u.cpu_policy.nr_leaves, 128, 1024);
+    assert_in_range(op.u.cpu_policy.nr_msrs, 2, 64);
+    op.u.cpu_policy.leaves.p = (void *)CONTEXT;
+    assert_int_equal(domctl(control, d->id, &op), 0);
+    assert_int_equal(op.u.cpu_policy.nr_leaves, 4);
+    assert_int_equal(op.u.cpu_policy.nr_msrs, 0);
+    look(control, CONTEXT, leaf, sizeof(leaf));
+    assert_int_equal(leaf[3].a, 0xf3);
+}
+
 static void a_policy_is_told_and_compared(void **state)
 {
     struct domain    *d = made();
@@ -406,6 +348,7 @@ static void a_policy_is_told_and_compared(void **state)
     }
     op.u.cpu_policy.nr_leaves = 100000;
     assert_int_equal(domctl(control, d->id, &op), -XEN_EINVAL);
+    a_policy_of_msrs_is_none(d);
 
     s = (struct xen_sysctl){ .cmd = XEN_SYSCTL_get_cpu_featureset };
     assert_int_equal(sysctl(control, &s), 0);

@@ -25,21 +25,28 @@ domctl_run domctl_vm_event_op, domctl_set_access_required, domctl_debug_op, domc
 /* ---- hc_domctl_build.c: of createdomain there is no domain ---- */
 
 domctl_run domctl_createdomain, domctl_max_vcpus, domctl_settscinfo, domctl_gettscinfo,
-    domctl_setvcpucontext, domctl_hypercall_init;
+    domctl_hypercall_init;
+
+/* ---- hc_domctl_vcpu.c ---- */
+
+domctl_run domctl_setvcpucontext, domctl_getvcpucontext, domctl_set_ext_vcpucontext,
+    domctl_get_ext_vcpucontext, domctl_vcpuextstate, domctl_vcpu_msrs;
+
+/* ---- hc_domctl_save.c ---- */
+
+domctl_run domctl_getpageframeinfo3, domctl_shadow_op, domctl_resumedomain;
+/* Of a domain that ends. */
+void dirty_look_forget(struct domain *d);
 
 /* ---- hc_domctl_hvm.c ---- */
 
 domctl_run domctl_get_mempool_size, domctl_set_mempool_size, domctl_gethvmcontext,
     domctl_gethvmcontext_partial, domctl_sethvmcontext;
 
-/* ---- hc_foreign.c ---- */
-
-domctl_run domctl_getpageframeinfo3;
-
 /* ---- hc_policy.c ---- */
 
 sysctl_run sysctl_get_cpu_policy, sysctl_get_cpu_featureset;
-domctl_run domctl_set_cpu_policy;
+domctl_run domctl_get_cpu_policy, domctl_set_cpu_policy;
 
 /* ---- hc_sysctl_cpu.c ---- */
 

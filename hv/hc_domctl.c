@@ -79,7 +79,7 @@ static int64_t set_address_size(struct vcpu *v, struct domain *d, struct xen_dom
 
 static const struct {
     domctl_run *run;
-    bool        answers; /* the structure goes back */
+    bool        answers; /* the structure goes back, also when it goes on */
     bool        dying;   /* of domains that are being taken away too */
     bool        none;    /* of none, or of whichever it finds itself */
 } ops[] = {
@@ -88,8 +88,8 @@ static const struct {
     [XEN_DOMCTL_pausedomain] = { pause, false, true, false },
     [XEN_DOMCTL_unpausedomain] = { unpause, false, true, false },
     [XEN_DOMCTL_getdomaininfo] = { domctl_getdomaininfo, true, true, true },
-    [XEN_DOMCTL_getpageframeinfo3] = { domctl_getpageframeinfo3, true, false, false },
     [XEN_DOMCTL_setvcpuaffinity] = { domctl_setvcpuaffinity, true, false, false },
+    [XEN_DOMCTL_shadow_op] = { domctl_shadow_op, true, false, false },
     [XEN_DOMCTL_max_mem] = { max_mem, false, false, false },
     [XEN_DOMCTL_getvcpuinfo] = { domctl_getvcpuinfo, true, false, false },
     [XEN_DOMCTL_setdomainhandle] = { set_handle, false, false, false },
@@ -107,10 +107,20 @@ static const struct {
     [XEN_DOMCTL_getnodeaffinity] = { domctl_nodeaffinity, false, false, false },
     [XEN_DOMCTL_max_vcpus] = { domctl_max_vcpus, false, false, false },
     [XEN_DOMCTL_setvcpucontext] = { domctl_setvcpucontext, false, false, false },
+    [XEN_DOMCTL_getvcpucontext] = { domctl_getvcpucontext, false, false, false },
+    [XEN_DOMCTL_set_ext_vcpucontext] = { domctl_set_ext_vcpucontext, false, false, false },
+    [XEN_DOMCTL_get_ext_vcpucontext] = { domctl_get_ext_vcpucontext, true, false, false },
+    [XEN_DOMCTL_setvcpuextstate] = { domctl_vcpuextstate, false, false, false },
+    [XEN_DOMCTL_getvcpuextstate] = { domctl_vcpuextstate, true, false, false },
+    [XEN_DOMCTL_set_vcpu_msrs] = { domctl_vcpu_msrs, false, false, false },
+    [XEN_DOMCTL_get_vcpu_msrs] = { domctl_vcpu_msrs, true, false, false },
+    [XEN_DOMCTL_getpageframeinfo3] = { domctl_getpageframeinfo3, true, false, false },
+    [XEN_DOMCTL_resumedomain] = { domctl_resumedomain, false, false, false },
     [XEN_DOMCTL_hypercall_init] = { domctl_hypercall_init, false, false, false },
     [XEN_DOMCTL_settscinfo] = { domctl_settscinfo, false, false, false },
     [XEN_DOMCTL_gettscinfo] = { domctl_gettscinfo, true, false, false },
     [XEN_DOMCTL_set_cpu_policy] = { domctl_set_cpu_policy, true, false, false },
+    [XEN_DOMCTL_get_cpu_policy] = { domctl_get_cpu_policy, true, false, false },
     [XEN_DOMCTL_get_paging_mempool_size] = { domctl_get_mempool_size, true, false, false },
     [XEN_DOMCTL_set_paging_mempool_size] = { domctl_set_mempool_size, false, false, false },
 };

@@ -1,24 +1,14 @@
 /*
- * domctl: a domain is made, piece by piece: an empty one, its vCPUs, how these begin (domctl.h,
- * arch-x86/xen.h). Its memory comes by memory_op, what is in it by foreign mappings.
+ * domctl: a domain is made, piece by piece: an empty one, its vCPUs (domctl.h). How these begin is in
+ * hc_domctl_vcpu.c; its memory comes by memory_op, what is in it by foreign mappings.
  */
 #include <string.h>
 
-#include "hv/alloc.h"
 #include "hv/build.h"
 #include "hv/domain_pool.h"
 #include "hv/hc_control.h"
-#include "hv/hc_foreign.h"
+#include "hv/pv.h"
 #include "hv/time.h"
-
-#define RFLAGS_IF      UINT64_C(0x200)
-#define RFLAGS_ALWAYS  UINT64_C(2)
-#define RFLAGS_OF_USER UINT64_C(0x254dd5) /* what ring 3 may set: no IOPL, VM, VIF, VIP */
-#define DR7_ENABLES    UINT64_C(0xff)
-#define MXCSR_OFFSET   24
-#define MXCSR_KNOWN    UINT32_C(0xffff)
-
-_Static_assert(sizeof(struct vcpu_guest_context) == 5168, "arch-x86/xen.h");
 
 /* ---- an empty one ---- */
 
@@ -106,132 +96,6 @@ int64_t domctl_gettscinfo(struct vcpu *v, struct domain *d, struct xen_domctl *o
                                                    .gtsc_khz = (uint32_t)machine_ticks_per_ms(),
                                                    .elapsed_nsec = machine_now() };
     return 0;
-}
-
-/* ---- how a PV guest's vCPU begins ---- */
-
-static bool canonical(uint64_t address)
-{
-    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
-}
-
-static bool handler_ok(uint64_t address)
-{
-    return address == 0 || pv_address_ok(address, 1);
-}
-
-/* All that is refused is refused before anything is changed. */
-static int64_t check(const struct vcpu_guest_context *c)
-{
-    if ((c->flags & VGCF_in_kernel) == 0 || c->gdt_ents != 0 || c->ldt_ents != 0 ||
-        c->ctrlreg[1] != 0)
-        return -XEN_EOPNOTSUPP; /* of one that ran elsewhere */
-    if ((c->debugreg[7] & DR7_ENABLES) != 0)
-        return -XEN_EINVAL;
-    for (unsigned i = 0; i < PV_VECTORS; i++)
-        if (!handler_ok(c->trap_ctxt[i].address))
-            return -XEN_EINVAL;
-    if (!handler_ok(c->event_callback_eip) || !handler_ok(c->failsafe_callback_eip) ||
-        !handler_ok(c->syscall_callback_eip) || !canonical(c->fs_base) ||
-        !canonical(c->gs_base_kernel) || !canonical(c->gs_base_user))
-        return -XEN_EINVAL;
-    return 0;
-}
-
-static void set_registers(struct pv_vcpu *pv, const struct cpu_user_regs *r)
-{
-    struct pv_regs *to = &pv->regs;
-
-    to->r15 = r->r15, to->r14 = r->r14, to->r13 = r->r13, to->r12 = r->r12;
-    to->r11 = r->r11, to->r10 = r->r10, to->r9 = r->r9, to->r8 = r->r8;
-    to->rdi = r->rdi, to->rsi = r->rsi, to->rbp = r->rbp, to->rbx = r->rbx;
-    to->rdx = r->rdx, to->rcx = r->rcx, to->rax = r->rax;
-    to->rip = r->rip, to->rsp = r->rsp;
-    to->cs = (uint16_t)(r->cs | 3);
-    to->ss = (uint16_t)(r->ss | 3);
-    to->rflags = (r->rflags & RFLAGS_OF_USER) | RFLAGS_IF | RFLAGS_ALWAYS;
-    pv->selector[PV_DS] = r->ds, pv->selector[PV_ES] = r->es;
-    pv->selector[PV_FS] = r->fs, pv->selector[PV_GS] = r->gs;
-}
-
-static void set_handlers(struct pv_vcpu *pv, const struct vcpu_guest_context *c)
-{
-    for (unsigned i = 0; i < PV_VECTORS; i++)
-        pv->trap[i] = (struct pv_trap){ .address = c->trap_ctxt[i].address,
-                                        .dpl = c->trap_ctxt[i].flags & 3,
-                                        .masks = (c->trap_ctxt[i].flags & 4) != 0 };
-    pv->callback[PV_CALLBACK_EVENT] =
-        (struct pv_trap){ .address = c->event_callback_eip, .masks = true };
-    pv->callback[PV_CALLBACK_FAILSAFE] =
-        (struct pv_trap){ .address = c->failsafe_callback_eip,
-                          .masks = (c->flags & VGCF_failsafe_disables_events) != 0 };
-    pv->callback[PV_CALLBACK_SYSCALL] =
-        (struct pv_trap){ .address = c->syscall_callback_eip,
-                          .masks = (c->flags & VGCF_syscall_disables_events) != 0 };
-}
-
-static void set_fpu(struct pv_vcpu *pv, const struct vcpu_guest_context *c)
-{
-    uint32_t mxcsr;
-
-    if ((c->flags & VGCF_i387_valid) == 0)
-        return;
-    memcpy(pv->fpu, &c->fpu_ctxt, sizeof(pv->fpu));
-    memcpy(&mxcsr, pv->fpu + MXCSR_OFFSET, sizeof(mxcsr));
-    mxcsr &= MXCSR_KNOWN; /* loading others would be our fault */
-    memcpy(pv->fpu + MXCSR_OFFSET, &mxcsr, sizeof(mxcsr));
-}
-
-/* Its root is validated first, in pieces: what a call that is made again finds done is quick. */
-static int64_t begin(struct domain *d, struct vcpu *target, const struct vcpu_guest_context *c)
-{
-    const struct machine_start start = { .rip = c->user_regs.rip };
-    struct direct_request      r = { .op = DIRECT_ROOT };
-    struct pv_vcpu            *pv = target->pv;
-    int64_t                    result = check(c);
-
-    if (result != 0)
-        return result;
-    r.owner = &d->pv->direct;
-    r.from = d->id;
-    r.mfn = mfn_of(c->ctrlreg[3] >> PAGE_SHIFT);
-    result = hc_pv_request(&pv->direct, &r);
-    if (result != 0)
-        return result;
-    if (!machine_vcpu_create(target, &start))
-        return -XEN_ENOMEM;
-    set_registers(pv, &c->user_regs);
-    set_handlers(pv, c);
-    set_fpu(pv, c);
-    pv->kernel_sp = c->kernel_sp;
-    pv_edge_set_base(pv, PV_BASE_FS, c->fs_base);
-    pv_edge_set_base(pv, PV_BASE_GS_KERNEL, c->gs_base_kernel);
-    pv_edge_set_base(pv, PV_BASE_GS_USER, c->gs_base_user);
-    if ((c->flags & VGCF_online) != 0 && target->state == VCPU_DOWN) {
-        target->state = VCPU_RUNNABLE;
-        time_runstate(target, RUNSTATE_runnable);
-    }
-    time_wallclock_write(d);
-    return 0;
-}
-
-int64_t domctl_setvcpucontext(struct vcpu *v, struct domain *d, struct xen_domctl *op)
-{
-    const struct xen_domctl_vcpucontext *arg = &op->u.vcpucontext;
-    struct vcpu_guest_context           *c;
-    int64_t                              result = -XEN_EFAULT;
-
-    if (arg->vcpu >= d->nr_vcpus)
-        return -XEN_EINVAL;
-    if (d->pv == NULL || d->state != DOMAIN_BUILDING)
-        return -XEN_EOPNOTSUPP;
-    c = alloc_bytes(sizeof(*c));
-    if (c == NULL)
-        return -XEN_ENOMEM;
-    if (guest_copy_in(v, c, hc_address(arg->ctxt.p), sizeof(*c)))
-        result = begin(d, d->vcpu[arg->vcpu], c);
-    free_bytes(c, sizeof(*c));
-    return result;
 }
 
 /* The page of hypercalls, for kernels that have one. */

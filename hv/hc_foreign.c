@@ -28,6 +28,14 @@ static int64_t borrow(struct domain *from, uint64_t number, bool translate, mfn_
     return 0;
 }
 
+/* Frames of DOMID_XEN are those of the M2P, which nobody but us writes. */
+static int64_t update_of_ours(struct vcpu *v, struct direct_request *r)
+{
+    r->from = DOMID_XEN;
+    return pte_has((pte_t){ r->value }, PTE_P | PTE_W) ? -XEN_EINVAL
+                                                       : hc_pv_request(&v->pv->direct, r);
+}
+
 int64_t hc_foreign_update(struct vcpu *v, struct domain *from, struct direct_request *r,
                           bool translate)
 {
@@ -36,6 +44,8 @@ int64_t hc_foreign_update(struct vcpu *v, struct domain *from, struct direct_req
     int64_t     result;
 
     r->owner = &v->domain->pv->direct;
+    if (from == NULL)
+        return update_of_ours(v, r);
     r->from = from->id;
     /* A PV domain's own numbers are the machine's, and its frames have counts of this kind. */
     if (pte_has(value, PTE_P) && vm_event_is_page(from, mfn_of(pte_frame(value))))
@@ -51,67 +61,13 @@ int64_t hc_foreign_update(struct vcpu *v, struct domain *from, struct direct_req
     return result;
 }
 
-/* ---- what frames are ---- */
-
-#define INFO_AT_ONCE 64
-#define INFO_MAX     1024 /* of one call */
-
-static uint64_t info_of_table(mfn_t mfn)
-{
-    const struct type t = type_read(&pv_machine, mfn);
-
-    if (!type_is_live(t) || !type_is_table(t.kind))
-        return XEN_DOMCTL_PFINFO_NOTAB;
-    return (uint64_t)t.kind << XEN_DOMCTL_PFINFO_LTAB_SHIFT |
-           (t.pinned ? XEN_DOMCTL_PFINFO_LPINTAB : 0);
-}
-
-/* Of a frame by the domain's own number: a PV domain's is the machine's. */
-static uint64_t info_of(const struct domain *d, uint64_t number)
-{
-    if (d->pv == NULL)
-        return number >> (P2M_BITS - PAGE_SHIFT) == 0 &&
-                       p2m_get(&d->paging.p2m, gfn_of(number)).type == P2M_RAM
-                   ? XEN_DOMCTL_PFINFO_NOTAB
-                   : XEN_DOMCTL_PFINFO_XTAB;
-    if (number >= machine_phys.frames || !frame_is_held(&pv_machine, mfn_of(number), d->id))
-        return XEN_DOMCTL_PFINFO_XTAB;
-    return info_of_table(mfn_of(number));
-}
-
-/* The numbers of the list become numbers with types; what is left of it when it stops goes back. */
-int64_t domctl_getpageframeinfo3(struct vcpu *v, struct domain *d, struct xen_domctl *op)
-{
-    struct xen_domctl_getpageframeinfo3 *list = &op->u.getpageframeinfo3;
-    xen_pfn_t                            frames[INFO_AT_ONCE];
-
-    if (list->num > INFO_MAX)
-        return -XEN_E2BIG;
-    for (bool later = false; list->num != 0; later = true) {
-        uint64_t va = hc_address(list->array.p);
-        unsigned n = list->num < INFO_AT_ONCE ? (unsigned)list->num : INFO_AT_ONCE;
-
-        if (later && hc_preempt())
-            return HC_AGAIN;
-        if (!guest_copy_in(v, frames, va, n * sizeof(frames[0])))
-            return -XEN_EFAULT;
-        for (unsigned i = 0; i < n; i++)
-            frames[i] |= info_of(d, frames[i]);
-        if (!guest_copy_out(v, va, frames, n * sizeof(frames[0])))
-            return -XEN_EFAULT;
-        list->num -= n;
-        list->array.p = (xen_pfn_t *)(uintptr_t)(va + n * sizeof(frames[0]));
-    }
-    return 0;
-}
-
 /* ---- tables ---- */
 
 int64_t hc_foreign_operation(struct domain *of, const struct mmuext_op *op)
 {
     struct direct_request r = { .op = DIRECT_PIN, .mfn = mfn_of(op->arg1.mfn) };
 
-    if (of->pv == NULL)
+    if (of == NULL || of->pv == NULL)
         return -XEN_EINVAL;
     r.owner = &of->pv->direct;
     r.from = of->id;
@@ -129,6 +85,33 @@ int64_t hc_foreign_operation(struct domain *of, const struct mmuext_op *op)
         return -XEN_EPERM; /* the others are about a processor, which is the caller's */
     }
     return hc_pv_request(&of->pv->keeper, &r);
+}
+
+/* ---- the M2P ---- */
+
+#define EXTENT_FRAMES (UINT64_C(1) << level_order(2)) /* of 2 MiB: memory.h */
+
+/* The first frame of each extent of it, as far as there is room; they are mapped as frames of DOMID_XEN. */
+int64_t hc_machphys_mfn_list(struct vcpu *v, uint64_t va)
+{
+    struct xen_machphys_mfn_list arg;
+    uint64_t                     frames = 0;
+    mfn_t                        first = pv_edge_m2p_frames(&frames);
+
+    if (!domain_is_control(v->domain))
+        return -XEN_EPERM;
+    if (!guest_copy_in(v, &arg, va, sizeof(arg)))
+        return -XEN_EFAULT;
+    arg.nr_extents = 0;
+    for (uint64_t i = 0; i < frames && arg.nr_extents < arg.max_extents;
+         i += EXTENT_FRAMES, arg.nr_extents++) {
+        uint64_t mfn = first.raw + i;
+
+        if (!guest_copy_out(v, hc_address(arg.extent_start.p) + arg.nr_extents * sizeof(mfn), &mfn,
+                            sizeof(mfn)))
+            return -XEN_EFAULT;
+    }
+    return guest_copy_out(v, va, &arg, sizeof(arg)) ? 0 : -XEN_EFAULT;
 }
 
 /* ---- resources ---- */

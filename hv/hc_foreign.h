@@ -13,7 +13,7 @@ must_check int64_t hc_pv_request(struct direct_vcpu *v, const struct direct_requ
 
 /*
  * An entry of the caller's table becomes `r->value`, which names a frame of `from`: by the owner's own
- * numbers, if `translate` and it has such. 0, HC_AGAIN, or an error.
+ * numbers, if `translate` and it has such; NULL: of the M2P, and not writable. 0, HC_AGAIN, or an error.
  */
 must_check int64_t hc_foreign_update(struct vcpu *v, struct domain *from, struct direct_request *r,
                                      bool translate);
@@ -29,6 +29,9 @@ must_check int64_t hc_set_memory_map(struct vcpu *v, uint64_t va);
 
 /* XENMEM_claim_pages: what is claimed must be there; it is not kept for the domain. */
 must_check int64_t hc_claim_pages(struct vcpu *v, uint64_t va);
+
+/* XENMEM_machphys_mfn_list: where the M2P's frames are. */
+must_check int64_t hc_machphys_mfn_list(struct vcpu *v, uint64_t va);
 
 /* XENMEM_acquire_resource: the frames of something that has no place in its owner's memory. */
 must_check int64_t hc_acquire_resource(struct vcpu *v, uint64_t va);

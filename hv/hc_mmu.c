@@ -14,7 +14,7 @@
 #define CMD_MASK   UINT64_C(3)
 #define ENTRY_MASK UINT64_C(7) /* of an entry's address: not the address's */
 
-/* One operation of a batch, with frames of the domain `from`: 0, HC_AGAIN or an error. */
+/* One operation of a batch, with frames of the domain `from`, or of DOMID_XEN (NULL): 0, HC_AGAIN or an error. */
 typedef int64_t operation(struct vcpu *v, struct domain *from, const void *op);
 
 int64_t hc_pv_request(struct direct_vcpu *v, const struct direct_request *r)
@@ -43,16 +43,19 @@ static int64_t request(struct vcpu *v, struct direct_request r)
 /* ---- batches ---- */
 
 /*
- * The low half says whose frames are mapped: the caller's, or for the control domain anybody's. The high
+ * The low half says whose frames are mapped: the caller's, or for the control domain anybody's, and DOMID_XEN's. The high
  * one, if it is not 0, says whose tables are changed, plus 1: the caller's.
  */
 static int64_t whose(struct vcpu *v, uint32_t foreign, struct domain **from)
 {
     int64_t result = 0;
 
+    *from = NULL;
     if (foreign >> 16 != 0)
         result = hc_own_domain(v, (uint16_t)((foreign >> 16) - 1));
-    return result != 0 ? result : hc_target(v, (uint16_t)foreign, from);
+    if (result != 0 || (domain_is_control(v->domain) && (uint16_t)foreign == DOMID_XEN))
+        return result;
+    return hc_target(v, (uint16_t)foreign, from);
 }
 
 /* arg[0]: operations, arg[1]: how many, arg[2]: where the number done goes, arg[3]: whose frames. */
@@ -92,7 +95,7 @@ static int64_t batch(struct vcpu *v, struct hypercall *h, size_t size, operation
 
 static int64_t machphys_update(struct domain *d, mfn_t mfn, uint64_t pfn)
 {
-    if (d->pv == NULL || !pv_keep(d, mfn, TYPE_NONE))
+    if (d == NULL || d->pv == NULL || !pv_keep(d, mfn, TYPE_NONE))
         return -XEN_EINVAL;
     pv_m2p_set(d, mfn, pfn);
     pv_let_go(d, mfn, TYPE_NONE);

@@ -5,6 +5,7 @@
 #include "hv/hc_control.h"
 
 #define LEAVES_MAX   192 /* of a policy: the tools write more of them than we do */
+#define MSRS_MAX     8   /* the same */
 #define FEATURES     10  /* words of a feature set, in the order of arch-x86/cpufeatureset.h */
 #define HTT          (UINT32_C(1) << 28) /* 1.EDX: is about topology, which the tools make up */
 #define LEAF_FEATURE UINT32_C(1)
@@ -32,27 +33,41 @@ static bool has_subleaves(uint32_t leaf)
     return leaf == LEAF_CACHES || leaf == LEAF_SEVEN;
 }
 
-/* Without a place for it only the size is asked for. MSRs of a policy there are none. */
+/* Without a place for it only the size is asked for. MSRs of a policy there are none, but room for them. */
+static int64_t policy_out(struct vcpu *v, uint64_t to, uint32_t *room, uint32_t *msrs)
+{
+    xen_cpuid_leaf_t l;
+    uint32_t         count = 0;
+
+    *msrs = to == 0 ? MSRS_MAX : 0;
+    for (; machine_guest_cpuid(count, &l.leaf, &l.a, &l.b, &l.c, &l.d); count++) {
+        l.subleaf = has_subleaves(l.leaf) ? 0 : XEN_CPUID_NO_SUBLEAF;
+        if (to == 0)
+            continue;
+        if (count >= *room)
+            return -XEN_ENOBUFS;
+        if (!guest_copy_out(v, to + count * sizeof(l), &l, sizeof(l)))
+            return -XEN_EFAULT;
+    }
+    *room = to == 0 ? LEAVES_MAX : count;
+    return 0;
+}
+
 int64_t sysctl_get_cpu_policy(struct vcpu *v, struct xen_sysctl *op)
 {
     struct xen_sysctl_cpu_policy *p = &op->u.cpu_policy;
-    xen_cpuid_leaf_t              l;
-    uint32_t                      count = 0;
 
     if (p->_rsvd != 0 || p->index > XEN_SYSCTL_cpu_policy_hvm_default)
         return -XEN_EINVAL;
-    for (; machine_guest_cpuid(count, &l.leaf, &l.a, &l.b, &l.c, &l.d); count++) {
-        l.subleaf = has_subleaves(l.leaf) ? 0 : XEN_CPUID_NO_SUBLEAF;
-        if (hc_address(p->leaves.p) == 0)
-            continue;
-        if (count >= p->nr_leaves)
-            return -XEN_ENOBUFS;
-        if (!guest_copy_out(v, hc_address(p->leaves.p) + count * sizeof(l), &l, sizeof(l)))
-            return -XEN_EFAULT;
-    }
-    p->nr_leaves = hc_address(p->leaves.p) == 0 ? LEAVES_MAX : count;
-    p->nr_msrs = 0;
-    return 0;
+    return policy_out(v, hc_address(p->leaves.p), &p->nr_leaves, &p->nr_msrs);
+}
+
+int64_t domctl_get_cpu_policy(struct vcpu *v, struct domain *d, struct xen_domctl *op)
+{
+    struct xen_domctl_cpu_policy *p = &op->u.cpu_policy;
+
+    (void)d;
+    return policy_out(v, hc_address(p->leaves.p), &p->nr_leaves, &p->nr_msrs);
 }
 
 int64_t sysctl_get_cpu_featureset(struct vcpu *v, struct xen_sysctl *op)
@@ -93,11 +108,25 @@ static bool promised(const xen_cpuid_leaf_t *l)
     }
 }
 
+/* The tools write them as zeros, which is what they read as. */
+static int64_t no_msrs(struct vcpu *v, const struct xen_domctl_cpu_policy *p)
+{
+    xen_msr_entry_t m;
+
+    for (uint32_t i = 0; i < p->nr_msrs; i++) {
+        if (!guest_copy_in(v, &m, hc_address(p->msrs.p) + i * sizeof(m), sizeof(m)))
+            return -XEN_EFAULT;
+        if (m.val != 0 || m.flags != 0)
+            return -XEN_EINVAL;
+    }
+    return 0;
+}
+
 int64_t domctl_set_cpu_policy(struct vcpu *v, struct domain *d, struct xen_domctl *op)
 {
     struct xen_domctl_cpu_policy *p = &op->u.cpu_policy;
 
-    if (d->state != DOMAIN_BUILDING || p->nr_leaves > LEAVES_MAX || p->nr_msrs != 0)
+    if (d->state != DOMAIN_BUILDING || p->nr_leaves > LEAVES_MAX || p->nr_msrs > MSRS_MAX)
         return -XEN_EINVAL;
     for (uint32_t i = 0; i < p->nr_leaves; i++) {
         xen_cpuid_leaf_t l;
@@ -107,5 +136,5 @@ int64_t domctl_set_cpu_policy(struct vcpu *v, struct domain *d, struct xen_domct
         if (!promised(&l))
             return -XEN_EINVAL;
     }
-    return 0;
+    return no_msrs(v, p);
 }

@@ -2,16 +2,16 @@
  * Hypercalls of PV guests about the processor: traps, callbacks, descriptors, segment bases, TS,
  * debug registers, and the return from all of these. xen.h, callback.h, arch-x86/xen-x86_64.h.
  */
-#include "hv/hc.h"
-#include "hv/pv.h"
+#include "hv/hc_pv.h"
 
 #include <string.h>
 
 #define RFLAGS_IF      UINT64_C(0x200)
 #define RFLAGS_ALWAYS  UINT64_C(2)
 #define RFLAGS_OF_USER UINT64_C(0x254dd5) /* what ring 3 may set: no IOPL, VM, VIF, VIP */
-#define GDT_PER_FRAME  512u
+#define GDT_PER_FRAME  (HC_GDT_ENTRIES_MAX / PV_GDT_FRAMES)
 #define IO_PORTS       65536u
+#define DR7_ALWAYS     UINT64_C(0x400)
 #define DR7_LENGTHS    16                   /* first of the fields R/W and LEN of breakpoint 0 */
 #define DR7_ALLOWED    UINT64_C(0xffff03ff) /* no GD, no reserved bits */
 
@@ -182,21 +182,14 @@ static void exchange_gdt(struct pv_vcpu *pv, unsigned entries)
 }
 
 /*
- * arg[0]: frames, arg[1]: entries. The new frames are all held before the old ones are let go; a call
- * that goes on finds those that it holds already, unless the guest has changed its mind.
+ * The new frames are all held before the old ones are let go; a call that goes on finds those that it
+ * holds already, unless the guest has changed its mind.
  */
-int64_t hc_set_gdt(struct vcpu *v, struct hypercall *h)
+int64_t hc_pv_set_gdt(struct pv_vcpu *pv, const mfn_t *wanted, unsigned entries)
 {
-    struct pv_vcpu *pv = v->pv;
-    unsigned        entries = (unsigned)h->arg[1], frames;
-    mfn_t           wanted[PV_GDT_FRAMES];
-    int64_t         result = 0;
+    unsigned frames = (entries + GDT_PER_FRAME - 1) / GDT_PER_FRAME;
+    int64_t  result = 0;
 
-    if (h->arg[1] > PV_GDT_FRAMES * GDT_PER_FRAME)
-        return -XEN_EINVAL;
-    frames = (entries + GDT_PER_FRAME - 1) / GDT_PER_FRAME;
-    if (!guest_copy_in(v, wanted, h->arg[0], frames * sizeof(wanted[0])))
-        return -XEN_EFAULT;
     if (pv->gdt_ready > frames || !same_frames(pv->gdt_next, wanted, pv->gdt_ready))
         forget_next(pv);
     for (bool first = true; pv->gdt_ready < frames && result == 0; first = false)
@@ -206,6 +199,19 @@ int64_t hc_set_gdt(struct vcpu *v, struct hypercall *h)
     else if (result != HC_AGAIN)
         forget_next(pv);
     return result;
+}
+
+/* arg[0]: frames, arg[1]: entries. */
+int64_t hc_set_gdt(struct vcpu *v, struct hypercall *h)
+{
+    mfn_t wanted[PV_GDT_FRAMES];
+
+    if (h->arg[1] > HC_GDT_ENTRIES_MAX)
+        return -XEN_EINVAL;
+    if (!guest_copy_in(v, wanted, h->arg[0],
+                       (h->arg[1] + GDT_PER_FRAME - 1) / GDT_PER_FRAME * sizeof(wanted[0])))
+        return -XEN_EFAULT;
+    return hc_pv_set_gdt(v->pv, wanted, (unsigned)h->arg[1]);
 }
 
 /* arg[0]: machine address of a descriptor, arg[1]: what it becomes. */
@@ -283,23 +289,28 @@ static bool dr7_ok(uint64_t value)
     return true;
 }
 
+int64_t hc_pv_debug_error(unsigned number, uint64_t value)
+{
+    if (number < 4 && !pv_address_ok(value, 8))
+        return -XEN_EPERM;
+    if (number == 6 && value >> 32 != 0)
+        return -XEN_EPERM;
+    return number == 7 && !dr7_ok(value & ~DR7_ALWAYS) ? -XEN_EPERM : 0;
+}
+
 int64_t hc_set_debugreg(struct vcpu *v, struct hypercall *h)
 {
     uint64_t number = h->arg[0], value = h->arg[1];
+    int64_t  result;
 
     if (number > 7)
         return -XEN_EINVAL;
     if (number == 4 || number == 5)
         return -XEN_ENODEV;
-    if (number < 4 && !pv_address_ok(value, 8))
-        return -XEN_EPERM;
-    if (number == 6 && value >> 32 != 0)
-        return -XEN_EPERM;
-    value &= number == 7 ? ~UINT64_C(0x400) : ~UINT64_C(0);
-    if (number == 7 && !dr7_ok(value))
-        return -XEN_EPERM;
-    pv_edge_set_debug(v->pv, (unsigned)number, value);
-    return 0;
+    result = hc_pv_debug_error((unsigned)number, value);
+    if (result == 0)
+        pv_edge_set_debug(v->pv, (unsigned)number, number == 7 ? value & ~DR7_ALWAYS : value);
+    return result;
 }
 
 int64_t hc_get_debugreg(struct vcpu *v, struct hypercall *h)

@@ -242,6 +242,10 @@ int64_t hc_pv_memory_op(struct vcpu *v, struct hypercall *h)
         return hc_access_op(v, h);
     case XENMEM_exchange:
         return exchange(v, h->arg[1]);
+    case XENMEM_machphys_mfn_list:
+        return hc_machphys_mfn_list(v, h->arg[1]);
+    case XENMEM_get_vnumainfo: /* there is one node */
+        return -XEN_EOPNOTSUPP;
     case XENMEM_machphys_mapping:
         return machphys_mapping(v, h->arg[1]);
     case XENMEM_machine_memory_map: /* the control domain is to see no more than its own */

@@ -23,6 +23,7 @@ static int64_t block(struct vcpu *v)
     return 0;
 }
 
+/* A guest that suspends goes on behind this call, here or where it was restored: xen.h, SHUTDOWN_suspend. */
 static int64_t shutdown(struct vcpu *v, uint64_t va)
 {
     struct sched_shutdown arg;
@@ -31,7 +32,7 @@ static int64_t shutdown(struct vcpu *v, uint64_t va)
         return -XEN_EFAULT;
     if (arg.reason > SHUTDOWN_MAX)
         return -XEN_EINVAL;
-    if (arg.reason == SHUTDOWN_suspend || arg.reason == SHUTDOWN_soft_reset)
+    if (arg.reason == SHUTDOWN_soft_reset)
         return -XEN_EOPNOTSUPP;
     domain_stop(v->domain, arg.reason);
     return 0;

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "hv/control.h"
-#include "hv/hc.h"
+#include "hv/hc_pv.h"
 
 #define VERSION_MAJOR 4
 #define VERSION_MINOR 17
@@ -100,7 +100,7 @@ int64_t hc_xen_version(struct vcpu *v, struct hypercall *h)
 }
 
 /* What a guest of its kind may turn on. For a PV guest all but the last are always so. */
-static uint32_t assists(const struct vcpu *v)
+uint32_t hc_vm_assists(const struct vcpu *v)
 {
     uint32_t pv = UINT32_C(1) << VMASST_TYPE_4gb_segments |
                   UINT32_C(1) << VMASST_TYPE_writable_pagetables |
@@ -113,7 +113,7 @@ int64_t hc_vm_assist(struct vcpu *v, struct hypercall *h)
 {
     uint32_t bit;
 
-    if (h->arg[1] > 31 || (assists(v) >> h->arg[1] & 1) == 0)
+    if (h->arg[1] > 31 || (hc_vm_assists(v) >> h->arg[1] & 1) == 0)
         return -XEN_EINVAL;
     bit = UINT32_C(1) << h->arg[1];
     switch (h->arg[0]) {

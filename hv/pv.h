@@ -270,6 +270,9 @@ void            pv_domain_destroy(struct domain *d);
 const pte_t *pv_edge_slots(void);
 uint64_t    *pv_edge_m2p(void);
 
+/* The M2P's own frames, in pieces of 2 MiB beside each other, which are held and lent for DOMID_XEN. */
+mfn_t pv_edge_m2p_frames(uint64_t *count);
+
 /* The whole TLB of this CPU; one address of it. */
 void pv_edge_flush(void);
 void pv_edge_flush_address(gva_t va);
@@ -299,6 +302,9 @@ void     pv_edge_set_ts(struct pv_vcpu *v, bool ts);
 void     pv_edge_sysenter_changed(struct pv_vcpu *v);
 void     pv_edge_set_debug(struct pv_vcpu *v, unsigned number, uint64_t value);
 uint64_t pv_edge_get_debug(const struct pv_vcpu *v, unsigned number);
+/* CR0, CR2, CR3 and CR4 as the guest's kernel reads and writes them; false: there is none, or it may not be so. */
+must_check bool pv_edge_get_control(struct pv_vcpu *v, unsigned number, uint64_t *value);
+must_check bool pv_edge_set_control(struct pv_vcpu *v, unsigned number, uint64_t value);
 
 /* Copies between us and the guest's linear addresses, which the loaded vCPU's kernel sees. */
 must_check bool pv_edge_copy_in(struct vcpu *v, void *to, uint64_t va, size_t len);

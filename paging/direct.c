@@ -265,7 +265,7 @@ static void root(struct direct_vcpu *v)
 
 /* ---- pins ---- */
 
-/* Sets or clears the flag; false if it is so already, or the table is not live. */
+/* Sets or clears the flag, which counts as a write; false if it is so already, or the table is not live. */
 static bool pin_set(const struct direct_machine *m, mfn_t mfn, bool pinned)
 {
     struct type old, new;
@@ -276,6 +276,7 @@ static bool pin_set(const struct direct_machine *m, mfn_t mfn, bool pinned)
         if (!type_is_live(old) || old.pinned == pinned)
             return false;
     } while (!type_swap(m, mfn, old, new));
+    dirty_note(m->phys, mfn);
     return true;
 }
 

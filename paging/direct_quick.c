@@ -21,6 +21,8 @@ bool quick_drop(struct direct_vcpu *v, const struct entry_need *need)
 {
     struct direct_machine *m = v->domain->machine;
 
+    if (need->want == TYPE_WRITABLE)
+        type_note_foreign(v, need->mfn);
     if (!m->quick || (need->want != TYPE_NONE && !type_quick_put(m, need->mfn, need->want)))
         return false;
     if (!frame_put(m, need->mfn))

@@ -32,9 +32,14 @@ void pending_push(struct direct_vcpu *v, mfn_t mfn, enum pending_mode mode, mfn_
         };
 }
 
-/* The frame becomes the table on top; the job waits until it is done. */
+/*
+ * The frame becomes the table on top; the job waits until it is done. Who keeps what was written keeps what
+ * is a table with it: so that a frame becomes one, or is none any more, counts as a write to it.
+ */
 void work_push(struct direct_vcpu *v, struct type was, uint8_t kind, bool down)
 {
+    if (type_is_table(kind))
+        dirty_note(v->domain->machine->phys, v->job.mfn);
     if (v->depth == DIRECT_STACK_MAX) {
         work_broken(v, "tables are nested too deep");
         return;
@@ -330,6 +335,8 @@ static void finish(struct direct_vcpu *v, struct type is)
         work_broken(v, "a table that is done has linear references");
         return;
     }
+    if (type_is_table(t->kind))
+        dirty_note(m->phys, t->table);
     if (!type_swap(m, t->table, was, is))
         work_broken(v, "somebody else has changed a busy table");
     else if (t->extra)

@@ -47,6 +47,9 @@ void job_put_read(struct direct_vcpu *v);
 void job_put_swap(struct direct_vcpu *v);
 void job_put_frame(struct direct_vcpu *v);
 
+/* A writable reference is dropped: if the frame is another domain's, what was written into it is marked for that. */
+void type_note_foreign(const struct direct_vcpu *v, mfn_t mfn);
+
 /* ---- direct_quick.c ---- */
 
 /* The references that an entry needs, taken at once; false: none is, and it takes the machine. */

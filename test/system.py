@@ -13,7 +13,7 @@ import subprocess
 import time
 
 from outcome import Failure, Skip
-from system_control import control_domain, control_tests
+from system_control import control_domain, control_long_tests, control_tests
 from system_kind import kind_tests
 from system_listen import listen_tests
 from system_pv import pv_long_tests, pv_tests
@@ -782,4 +782,5 @@ LONG_TESTS = (
     *LONG_KIND_TESTS,
     *LONG_LISTEN_TESTS,
     *pv_long_tests(batch, config, linux, WORKED),
+    *control_long_tests(batch, config),
 )

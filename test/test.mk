@@ -33,7 +33,7 @@ domain_src = hv/build.c hv/destroy.c hv/pvh.c hv/multiboot.c hv/multiboot_load.c
     hv/kind.c hv/monitor_parse.c hv/pv.c hv/pv_shadow.c hv/pv_build.c hv/hc_pv.c hv/hc_mmu.c \
     hv/hc_pv_memory.c hv/control.c hv/conring.c \
     hv/hc_sysctl.c hv/hc_sysctl_cpu.c hv/hc_domctl.c hv/hc_domctl_info.c hv/hc_foreign.c hv/foreign.c \
-    hv/hc_domctl_build.c hv/hc_domctl_hvm.c hv/hc_policy.c
+    hv/hc_domctl_build.c hv/hc_domctl_vcpu.c hv/hc_domctl_hvm.c hv/hc_domctl_save.c hv/hc_policy.c hv/dirty.c
 model_src = $(filter-out %_test.c %_fuzz.c %/soak.c,$(wildcard test/model/*.c))
 named    = $(foreach w,$(shell sed -n 's|^/\* test: with \(.*\) \*/|\1|p' $1),$(if $(filter paging/,$w),$(paging_src),$(if \
     $(filter test/model/,$w),$(model_src),$(if $(filter hv/,$w),$(domain_src),$w))))

@@ -17,11 +17,11 @@ $B/guest/memwork: tools/memwork.c | $B/.packages
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -static -o $@ $<
 
-$B/guest/ramdisk.cpio: tools/ramdisk.py examples/init examples/work.sh examples/crash.sh examples/poweroff \
-    $B/guest/memwork
+$B/guest/ramdisk.cpio: tools/ramdisk.py examples/init examples/work.sh examples/count.sh examples/crash.sh \
+    examples/poweroff $B/guest/memwork
 	@mkdir -p $(@D)
 	tools/ramdisk.py $@ /bin/busybox /init=examples/init /work.sh=examples/work.sh /crash.sh=examples/crash.sh \
-	    /sbin/poweroff=examples/poweroff /bin/memwork=$B/guest/memwork
+	    /count.sh=examples/count.sh /sbin/poweroff=examples/poweroff /bin/memwork=$B/guest/memwork
 
 run: image tools guest
 	./umbra run examples/linux.cfg
@@ -35,7 +35,8 @@ $B/control/root: packages.txt tools/fetch-debs.sh | $B/.packages
 	@tools/fetch-debs.sh $B/control/apt $@ $(control_debs)
 $B/control/vmlinuz: $B/control/root
 	@cp $</boot/vmlinuz-* $@
-control_files := init=control-init tools.sh=control-tools.sh create.sh=control-create.sh watch.sh=control-watch.sh guest/pv.cfg=control-guest.xl
+control_files := init=control-init tools.sh=control-tools.sh create.sh=control-create.sh watch.sh=control-watch.sh \
+    save.sh=control-save.sh guest/pv.cfg=control-guest.xl
 control_files := $(foreach f,$(control_files),/$(subst =,=examples/,$f))
 
 $B/control/ramdisk.cpio: tools/control-ramdisk.py tools/ramdisk.py $(wildcard examples/control*) $B/control/root \

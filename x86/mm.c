@@ -9,9 +9,11 @@
 
 #include <string.h>
 
+#include "hv/abi.h"
 #include "hv/alloc.h"
 #include "hv/machine.h"
 #include "hv/print.h"
+#include "paging/direct.h"
 #include "x86/cpu.h"
 #include "x86/memmap.h"
 
@@ -33,6 +35,7 @@ struct phys machine_phys;
 
 static pte_t    *root;
 static uint64_t *m2p;
+static uint64_t  m2p_frames;
 static pte_t    *window[WINDOW_CPUS_MAX];
 static uint64_t  zero_page;
 static bool      large_1g;
@@ -178,6 +181,13 @@ static void init_m2p(void)
         panic("no %lu KiB of memory in one piece for the M2P", bytes >> 10);
     m2p = mm_direct(table);
     memset(m2p, M2P_NONE, bytes);
+    m2p_frames = bytes >> PAGE_SHIFT;
+    for (uint64_t i = 0; i < m2p_frames; i++) {
+        mfn_t mfn = mfn_of((table >> PAGE_SHIFT) + i);
+
+        *phys_frame(&machine_phys, mfn) = (struct frame){ .kind = FRAME_GUEST, .owner = DOMID_XEN };
+        direct_lend(&machine_phys, mfn); /* for ever */
+    }
     map(LAYOUT_M2P, table, bytes, PTE_P | PTE_U | PTE_NX | PTE_A);
 }
 
@@ -213,6 +223,12 @@ void mm_init_frames(void)
 uint64_t *mm_m2p(void)
 {
     return m2p;
+}
+
+mfn_t mm_m2p_frames(uint64_t *count)
+{
+    *count = m2p_frames;
+    return mfn_of(((uint64_t)m2p - LAYOUT_DIRECT) >> PAGE_SHIFT);
 }
 
 const pte_t *mm_slots(void)

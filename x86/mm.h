@@ -81,6 +81,9 @@ void mm_window_set(uint32_t cpu, unsigned page, mfn_t mfn);
 /* The machine-to-physical table, writable. Entries of frames that no PV guest has are all ones. */
 uint64_t *mm_m2p(void);
 
+/* The first of its frames, which lie beside each other, and how many there are: a multiple of 2 MiB. */
+mfn_t mm_m2p_frames(uint64_t *count);
+
 /* The entries of our root for the slots of a hypervisor, 256 to 271; they never change. */
 const pte_t *mm_slots(void);
 

@@ -97,6 +97,11 @@ uint64_t *pv_edge_m2p(void)
     return mm_m2p();
 }
 
+mfn_t pv_edge_m2p_frames(uint64_t *count)
+{
+    return mm_m2p_frames(count);
+}
+
 /* ---- selectors ---- */
 
 #define LOAD_SELECTOR(name)                                                                        \

@@ -199,7 +199,7 @@ static bool msr(struct pv_vcpu *pv, const struct insn *insn)
 
 /* ---- control and debug registers ---- */
 
-static bool read_cr(struct pv_vcpu *pv, unsigned number, uint64_t *value)
+bool pv_edge_get_control(struct pv_vcpu *pv, unsigned number, uint64_t *value)
 {
     switch (number) {
     case 0:
@@ -220,7 +220,7 @@ static bool read_cr(struct pv_vcpu *pv, unsigned number, uint64_t *value)
 }
 
 /* Only TS may change, and FSGSBASE: all else that is written to CR4 is of no effect. */
-static bool write_cr(struct pv_vcpu *pv, unsigned number, uint64_t value)
+bool pv_edge_set_control(struct pv_vcpu *pv, unsigned number, uint64_t value)
 {
     switch (number) {
     case 0:
@@ -283,12 +283,12 @@ static bool carry_out(struct pv_vcpu *pv, const struct insn *insn)
     case INSN_WRMSR:
         return msr(pv, insn);
     case INSN_MOV_FROM_CR:
-        if (!read_cr(pv, from->number, &value))
+        if (!pv_edge_get_control(pv, from->number, &value))
             return false;
         *pv_register(&pv->regs, to->number) = value;
         return true;
     case INSN_MOV_TO_CR:
-        return write_cr(pv, to->number, *pv_register(&pv->regs, from->number));
+        return pv_edge_set_control(pv, to->number, *pv_register(&pv->regs, from->number));
     case INSN_CLTS:
         pv_edge_set_ts(pv, false);
         return true;

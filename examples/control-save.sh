@@ -1,0 +1,57 @@
+# A guest is saved, restored and moved, and goes on counting, by Debian's Xen tools in the control domain:
+# run=/save.sh on its kernel's command line.
+file=${1:-/guest/pv.cfg}
+log=/var/log/xen/console/guest-counter.log
+
+# Waits until the guest shows this; a minute and a half at most.
+shows() {
+    for _ in $(seq 90); do
+        grep -q "$1" "$log" 2> /dev/null && return
+        sleep 1
+    done
+    echo "save: it does not show $1"
+    tail -n 5 "$log"
+}
+# The number that it has counted to.
+counted() {
+    sed -n 's/^count: \([0-9]*\).*/\1/p' "$log" | tail -n 1
+}
+goes_on() {
+    shows "^count: $(($1 + 2))" && [ "$(counted)" -gt "$1" ] && echo "save: it counts on"
+}
+
+xl create "$file" 'name="counter"' 'memory=96' 'extra="console=hvc0 nr_cpus=1 run=/count.sh work=60"' || exit 1
+shows "^count: 3"
+
+echo "save: to a file, and the guest is gone"
+xl save counter /root/counter || exit 1
+at=$(counted)
+xl list counter && echo "save: it is still there"
+xl restore /root/counter || exit 1
+rm /root/counter
+goes_on "$at"
+
+echo "save: to a file, and the guest goes on"
+at=$(counted)
+xl save -c counter /root/counter && goes_on "$at"
+
+# Here is there: what xl would run over the network is run at once. The other domain has another name and log at first.
+echo "save: nowhere, while it runs"
+at=$(counted)
+xl migrate -s "" counter "xl migrate-receive" || exit 1
+log=/var/log/xen/console/guest-counter--incoming.log
+goes_on "$at"
+
+shows "^count: done"
+grep "memwork" "$log"
+for _ in $(seq 45); do
+    xl list | grep -q "^counter " || break
+    sleep 2
+done
+
+echo "save: from a file, and it is destroyed"
+log=/var/log/xen/console/guest-counter.log
+: > $log
+xl restore -p /root/counter && xl unpause counter && shows "^count: " && xl destroy counter
+rm /root/counter
+xl list
