@@ -207,6 +207,26 @@ static void a_pin_alone_counts_as_written(void **state)
     ASSERT_WROTE(d, table);
 }
 
+/* Neither is written when it comes under a table, nor when it goes. */
+static void an_empty_table_counts_as_written(void **state)
+{
+    struct domain *d = create_running();
+    uint64_t       root = mfn_at(d, 0x300), below = mfn_at(d, 0x301);
+
+    (void)state;
+    for (uint64_t pfn = 0x300; pfn < 0x302; pfn++)
+        map_at(d, pfn << PAGE_SHIFT, 0);
+    assert_int_equal(to_the_end(d, dirty_on), DIRTY_DONE);
+    extended(d, MMUEXT_NEW_USER_BASEPTR, root, 0);
+    ASSERT_WROTE(d, 0x300);
+    update(d, root << PAGE_SHIFT, below << PAGE_SHIFT | FLAGS);
+    ASSERT_WROTE(d, 0x300, 0x301);
+    update(d, root << PAGE_SHIFT, 0);
+    ASSERT_WROTE(d, 0x300, 0x301);
+    extended(d, MMUEXT_NEW_USER_BASEPTR, 0, 0);
+    ASSERT_WROTE(d, 0x300);
+}
+
 static void roots_and_descriptors_are_marked_when_ours_go_into_them(void **state)
 {
     struct domain *d = create_running();
@@ -385,6 +405,7 @@ int main(void)
         TEST(requests_mark_what_they_write),
         TEST(what_becomes_a_table_counts_as_written),
         TEST(a_pin_alone_counts_as_written),
+        TEST(an_empty_table_counts_as_written),
         TEST(roots_and_descriptors_are_marked_when_ours_go_into_them),
         TEST(a_frame_that_comes_is_written),
         TEST(pages_go_by_the_numbers_that_the_guest_gives_them),

@@ -281,6 +281,14 @@ static void tables_are_told_from_other_frames(void **state)
     assert_int_equal(h.result, 0);
     assert_int_equal(info(d->id, words, 9), 0);
     assert_memory_equal(words, said, sizeof(said));
+    pin.cmd = MMUEXT_UNPIN_TABLE; /* what was a table is none any more */
+    store(control, PAGE_OF(0), &pin, sizeof(pin));
+    h = (struct hypercall){ .nr = __HYPERVISOR_mmuext_op, .arg = { PAGE_OF(0), 1, 0, d->id } };
+    assert_int_equal(hypercall_run(control->vcpu[0], &h), HYPERCALL_DONE);
+    assert_int_equal(h.result, 0);
+    words[0] = frames[4];
+    assert_int_equal(info(d->id, words, 1), 0);
+    assert_int_equal(words[0], XEN_DOMCTL_PFINFO_NOTAB);
 }
 
 static void frames_behind_a_map_have_no_tables(void **state)

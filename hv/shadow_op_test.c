@@ -109,6 +109,26 @@ static void what_is_written_is_told_once(void **state)
     }
 }
 
+/* Its frames are looked at in the machine's order: windows alternate, and what each of them says stays. */
+static void windows_that_come_again_are_added_up(void **state)
+{
+    struct domain        *d = other(CONFIG_PV);
+    static const uint64_t pfns[] = { 5, 5000, 6, 10001, 7 };
+    mfn_t                 mfn = frame_at(d, PAGE_OF(5));
+
+    (void)state;
+    assert_int_equal(ask(d, XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY), 0);
+    assert_int_equal(ask(d, XEN_DOMCTL_SHADOW_OP_CLEAN), 0);
+    for (unsigned i = 0; i < 5; i++)
+        pv_m2p_set(d, mfn_of(mfn.raw + i), pfns[i]);
+    assert_int_equal(ask(d, XEN_DOMCTL_SHADOW_OP_CLEAN), 0);
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(phys_frame(&machine_phys, mfn_of(mfn.raw + i))->owner, d->id);
+        assert_true(is_marked(pfns[i]));
+    }
+    assert_int_equal(marked(), 5);
+}
+
 static void the_last_round_has_what_is_shared(void **state)
 {
     struct domain    *d = other(CONFIG_PVH);
@@ -239,6 +259,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CONTROL(what_is_written_is_told_once),
+        CONTROL(windows_that_come_again_are_added_up),
         CONTROL(the_last_round_has_what_is_shared),
         CONTROL(a_look_goes_on_in_pieces),
         CONTROL(a_bitmap_that_is_not_there_ends_the_look),

@@ -17,12 +17,22 @@ bool quick_take(struct direct_machine *m, const struct entry_need *need, uint16_
     return false;
 }
 
+/*
+ * A writable reference is dropped: if the frame is another domain's, what was written into it by way of it is
+ * marked for that. This domain's own are marked where they are written.
+ */
+static void note_foreign(const struct direct_machine *m, const struct direct_vcpu *v, mfn_t mfn)
+{
+    if (!frame_is_held(m, mfn, v->domain->id))
+        dirty_note(m->phys, mfn);
+}
+
 bool quick_drop(struct direct_vcpu *v, const struct entry_need *need)
 {
     struct direct_machine *m = v->domain->machine;
 
     if (need->want == TYPE_WRITABLE)
-        type_note_foreign(v, need->mfn);
+        note_foreign(m, v, need->mfn);
     if (!m->quick || (need->want != TYPE_NONE && !type_quick_put(m, need->mfn, need->want)))
         return false;
     if (!frame_put(m, need->mfn))

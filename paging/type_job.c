@@ -4,7 +4,6 @@
  * What follows from a swap is decided by the word that was swapped out, never by one that was read
  * before.
  */
-#include "dirty.h"
 #include "type_work.h"
 
 /* What the entries and roots of most requests need: both references, of a frame that nobody works on. */
@@ -237,15 +236,6 @@ void job_taken(struct direct_vcpu *v)
 
 /* ---- dropping a reference ---- */
 
-/* Its own frames are marked where they are written, by the processor's tables or by us. */
-void type_note_foreign(const struct direct_vcpu *v, mfn_t mfn)
-{
-    const struct direct_machine *m = v->domain->machine;
-
-    if (!frame_is_held(m, mfn, v->domain->id))
-        dirty_note(m->phys, mfn);
-}
-
 void job_put_read(struct direct_vcpu *v)
 {
     struct type seen = v->seen = type_read(v->domain->machine, v->job.mfn);
@@ -279,8 +269,6 @@ void job_put_swap(struct direct_vcpu *v)
     struct type was = v->seen, is = was;
     bool        down = was.kind != TYPE_WRITABLE && was.count == 1;
 
-    if (was.kind == TYPE_WRITABLE)
-        type_note_foreign(v, v->job.mfn);
     if (down) {
         is = (struct type){ .kind = was.kind, .count = 1, .linear = was.linear };
     } else {

@@ -47,14 +47,11 @@ void job_put_read(struct direct_vcpu *v);
 void job_put_swap(struct direct_vcpu *v);
 void job_put_frame(struct direct_vcpu *v);
 
-/* A writable reference is dropped: if the frame is another domain's, what was written into it is marked for that. */
-void type_note_foreign(const struct direct_vcpu *v, mfn_t mfn);
-
 /* ---- direct_quick.c ---- */
 
 /* The references that an entry needs, taken at once; false: none is, and it takes the machine. */
 must_check bool quick_take(struct direct_machine *m, const struct entry_need *need, uint16_t owner);
-/* The same for dropping them. */
+/* The same for dropping them: asked for each that is dropped, before the machine does it. */
 must_check bool quick_drop(struct direct_vcpu *v, const struct entry_need *need);
 
 enum quick {
