@@ -407,66 +407,6 @@ static void tables_are_pinned_for_another(void **state)
     }
 }
 
-/* What a frame is, by its owner's number. */
-static uint64_t info_of(uint16_t id, uint64_t number)
-{
-    struct xen_domctl op = { .cmd = XEN_DOMCTL_getpageframeinfo3,
-                             .domain = id,
-                             .interface_version = XEN_DOMCTL_INTERFACE_VERSION };
-
-    op.u.getpageframeinfo3.num = 1;
-    op.u.getpageframeinfo3.array.p = (xen_pfn_t *)PAGE_OF(2);
-    store(control, PAGE_OF(2), &number, sizeof(number));
-    assert_int_equal(call_with(control, __HYPERVISOR_domctl, 0, &op, sizeof(op)), 0);
-    assert_int_equal(op.u.getpageframeinfo3.num, 0);
-    look(control, PAGE_OF(2), &number, sizeof(number));
-    return number;
-}
-
-static void what_a_frame_is_can_be_asked(void **state)
-{
-    struct domain *pv = other(CONFIG_PV), *d;
-    uint64_t       root = pv->vcpu[0]->pv->direct.root[0].raw, page = frame_at(pv, PAGE_OF(5)).raw;
-    uint64_t       of_control = frame_at(control, PAGE_OF(5)).raw;
-
-    (void)state;
-    assert_int_equal(info_of(pv->id, page), page | XEN_DOMCTL_PFINFO_NOTAB);
-    assert_int_equal(info_of(pv->id, root),
-                     root | XEN_DOMCTL_PFINFO_L4TAB |
-                         (type_of(mfn_of(root)).pinned ? XEN_DOMCTL_PFINFO_LPINTAB : 0));
-    assert_int_equal(info_of(pv->id, of_control), of_control | XEN_DOMCTL_PFINFO_XTAB);
-    assert_int_equal(info_of(pv->id, 1 << 24), 1 << 24 | (uint64_t)XEN_DOMCTL_PFINFO_XTAB);
-    destroy_some(pv);
-    d = other(CONFIG_PVH);
-    assert_int_equal(info_of(d->id, GFN), GFN);
-    assert_int_equal(info_of(d->id, 0xfeffa), 0xfeffa | (uint64_t)XEN_DOMCTL_PFINFO_XTAB);
-}
-
-static void lists_of_frames_have_a_length(void **state)
-{
-    struct domain    *d = other(CONFIG_PVH);
-    struct xen_domctl op = { .cmd = XEN_DOMCTL_getpageframeinfo3,
-                             .domain = d->id,
-                             .interface_version = XEN_DOMCTL_INTERFACE_VERSION };
-    uint64_t          list[130];
-
-    (void)state;
-    op.u.getpageframeinfo3.num = 1025;
-    op.u.getpageframeinfo3.array.p = (xen_pfn_t *)PAGE_OF(2);
-    assert_int_equal(call_with(control, __HYPERVISOR_domctl, 0, &op, sizeof(op)), -XEN_E2BIG);
-    op.u.getpageframeinfo3.num = 130;
-    for (unsigned i = 0; i < 130; i++)
-        list[i] = i % 2 == 0 ? GFN : 0xfeffa;
-    store(control, PAGE_OF(2), list, sizeof(list));
-    assert_int_equal(call_with(control, __HYPERVISOR_domctl, 0, &op, sizeof(op)), 0);
-    look(control, PAGE_OF(2), list, sizeof(list));
-    for (unsigned i = 0; i < 130; i++)
-        assert_int_equal(list[i], i % 2 == 0 ? GFN : 0xfeffa | (uint64_t)XEN_DOMCTL_PFINFO_XTAB);
-    op.u.getpageframeinfo3.num = 1;
-    op.u.getpageframeinfo3.array.p = (xen_pfn_t *)UINT64_C(0xffff800000000000);
-    assert_int_equal(call_with(control, __HYPERVISOR_domctl, 0, &op, sizeof(op)), -XEN_EFAULT);
-}
-
 /* A parameter of another domain's, or the error. */
 static int64_t param(struct domain *who, uint16_t id, uint32_t index)
 {
@@ -541,8 +481,6 @@ int main(void)
         CONTROL(a_grant_table_is_acquired),
         CONTROL(resources_tables_and_ports_of_others_are_the_control_domains_only),
         CONTROL(tables_are_pinned_for_another),
-        CONTROL(what_a_frame_is_can_be_asked),
-        CONTROL(lists_of_frames_have_a_length),
         CONTROL(parameters_of_others_are_the_control_domains),
         CONTROL(how_far_a_domains_memory_reaches_can_be_asked),
     };
