@@ -13,6 +13,7 @@ import subprocess
 import time
 
 from outcome import Failure, Skip
+from system_access import access_tests, long_access_tests
 from system_control import control_domain, control_long_tests, control_tests
 from system_kind import kind_tests
 from system_listen import listen_tests
@@ -752,6 +753,8 @@ TESTS = (
 
 # Only by name, and in `make test-long`: each is a slice, so that it goes on where it was stopped.
 LONG_TESTS = (
+    *access_tests(umbra, judge, Failure, bare),
+    *long_access_tests(umbra, judge, Failure, linux, WORKED),
     *control_tests(batch, config, long=True),
     ("two domains run side by side and both power off",
      batch(lambda: [linux("pair"), linux("pair", name="second")], limit=240,
