@@ -42,6 +42,17 @@ def compare_events(output, dom, how, rounds):
     return None
 
 
+def said(output, name):
+    """All that a guest has printed, without ends of lines: the console ends one early if nothing comes for a while."""
+    return "".join(re.findall(rf"^{name}\| (.*)$", output, re.MULTILINE))
+
+
+def touches_of(text, round):
+    """What a guest says of a round, as (way, frame, access, marks) in words."""
+    found = re.findall(rf"watched: round {round:#x} ?(direct|window) ?(0x[0-9a-f]+) ?(read|write|fetch) ?(0x[0-9a-f]+)", text)
+    return [" ".join(words) for words in found]
+
+
 class Hvm:
     """The guest test/guests/watched.c: which frames are touched, and what of its lines is told, and at which addresses."""
     program = staticmethod(lambda frame: frame in IMAGE)
@@ -69,8 +80,8 @@ class Pv:
     program = staticmethod(lambda frame: True)
 
     def __init__(self, output, name):
-        frames, tables = re.search(rf"^(?:{name}\| )?watched: frames (.*) tables (.*)$", output, re.MULTILINE).groups()
-        self.frames, self.tables = ([int(word, 16) for word in words.split()] for words in (frames, tables))
+        places = re.search(r"watched: frames([ 0-9a-fx]+)tables([ 0-9a-fx]+)watched:", said(output, name)).groups()
+        self.frames, self.tables = ([int(word, 16) for word in re.findall("0x[0-9a-f]+", words)] for words in places)
         self.known = self.frames + self.tables
 
     def before(self, rights):
@@ -98,8 +109,7 @@ def compare(output, dom, guest, how, rounds, touches, linear):
     lines = [line for line in lines if line[0] in guest.known]
     for i in range(rounds):
         groups = [("", guest.before(rights))]
-        groups += [(text, guest.touch(rights, text)) for text in
-                   re.findall(rf"^(?:{name}\| )?watched: round {i:#x} (.*)$", output, re.MULTILINE)]
+        groups += [(text, guest.touch(rights, text)) for text in touches_of(said(output, name), i)]
         if len(groups) != touches + 1:
             return f"round {i}: {len(groups)} touches"
         for text, wanted in groups:
@@ -131,6 +141,8 @@ def listen_tests(umbra, judge, failure, bare, control):
             for dom, (how, paging, rounds, touches) in enumerate(guests, 1):
                 if not re.search(rf"^(control\| )?watch {dom}: xen-access {how} ended with status 0$", output, re.MULTILINE):
                     raise failure(f"xen-access {how} of domain {dom} has not ended well\n{output[-6000:]}")
+                if "watched: ok" not in said(output, f"guest{dom}"):
+                    raise failure(f"guest{dom} has not ended well\n{output[-6000:]}")
                 if how in EVENTS:
                     wrong = compare_events(output, dom, how, rounds)
                 else:
