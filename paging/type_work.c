@@ -38,7 +38,7 @@ void pending_push(struct direct_vcpu *v, mfn_t mfn, enum pending_mode mode, mfn_
  */
 void work_push(struct direct_vcpu *v, struct type was, uint8_t kind, bool down)
 {
-    if (type_is_table(kind))
+    if (!down && type_is_table(kind))
         dirty_note(v->domain->machine->phys, v->job.mfn);
     if (v->depth == DIRECT_STACK_MAX) {
         work_broken(v, "tables are nested too deep");
@@ -335,7 +335,7 @@ static void finish(struct direct_vcpu *v, struct type is)
         work_broken(v, "a table that is done has linear references");
         return;
     }
-    if (type_is_table(t->kind))
+    if (t->down && type_is_table(t->kind))
         dirty_note(m->phys, t->table);
     if (!type_swap(m, t->table, was, is))
         work_broken(v, "somebody else has changed a busy table");
