@@ -24,7 +24,7 @@ set style histogram clustered gap 1.5
 set style fill solid 1.0
 set boxwidth 1.0
 set logscale y
-set format y "10^{{%T}}"
+set format y "%.0s %c"
 set yrange [100:*]
 set grid ytics lc rgb "#dddddd"
 set xtics rotate by -20 scale 0 font ",10"
