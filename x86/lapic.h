@@ -141,10 +141,10 @@ must_check bool lapic_pending(const struct lapic *apic, uint8_t *vector);
 /* Whether any is requested at all, to be taken now or later; asked before each entry. */
 static inline bool lapic_requested(const struct lapic *apic)
 {
-    uint64_t pair[4];
+    typedef uint64_t __attribute__((may_alias, aligned(4))) pair_t;
+    const pair_t *pair = (const pair_t *)apic->irr;
 
-    _Static_assert(sizeof(pair) == sizeof(apic->irr), "two words at a time");
-    __builtin_memcpy(pair, apic->irr, sizeof(pair));
+    _Static_assert(4 * sizeof(*pair) == sizeof(apic->irr), "two words at a time");
     return (pair[0] | pair[1] | pair[2] | pair[3]) != 0;
 }
 void lapic_accept(struct lapic *apic, uint8_t vector); /* IRR to ISR */

@@ -83,16 +83,16 @@ static bool apply(struct machine_vcpu *m, const struct paging_regs *regs, bool c
     struct verdict verdict = paging_set_regs(domain_lock(d), &m->vcpu->paging, regs);
 
     verdict_flush(d, &verdict);
-    if (verdict.kind != VERDICT_RETRY || !verdict.again)
-        vm_event_written(m->vcpu);
     switch (verdict.kind) {
     case VERDICT_RETRY:
         if (verdict.again) /* not retired: after the scheduler had its say, it is run again */
             return false;
+        vm_event_written(m->vcpu);
         if (m->nested || !cr3_only)
             regs_load(m);
         return true;
     case VERDICT_INJECT:
+        vm_event_written(m->vcpu);
         inject_error(m, VECTOR_GP, 0);
         return false;
     case VERDICT_CRASH:
@@ -115,13 +115,13 @@ static bool checked(struct machine_vcpu *m, bool good, const struct paging_regs 
     return apply(m, regs, false);
 }
 
-/* True: a listener has something to say, and *result is what becomes of the write. */
-static bool is_gated(struct machine_vcpu *m, unsigned index, uint64_t old, uint64_t value,
-                     bool *result)
+/* True: a listener has something to say, and *result is what becomes of the write to what is `old` now. */
+static inline bool is_gated(struct machine_vcpu *m, unsigned index, const uint64_t *old,
+                            uint64_t value, bool *result)
 {
     if (__builtin_expect(m->vcpu->domain->vm_event == NULL, 1))
         return false;
-    switch (vm_event_write_cr(m->vcpu, index, old, value)) {
+    switch (vm_event_write_cr(m->vcpu, index, *old, value)) {
     case VM_EVENT_GATE_ASKED:
         *result = false;
         return true;
@@ -139,10 +139,9 @@ static bool is_gated(struct machine_vcpu *m, unsigned index, uint64_t old, uint6
 bool regs_write_cr0(struct machine_vcpu *m, uint64_t value)
 {
     struct paging_regs r = m->vcpu->paging.regs;
-    uint64_t           old = r.cr0;
     bool good = control_write_cr0(&r, value, m->vmcb->cs.attributes & SVM_SEG_L), done;
 
-    if (good && is_gated(m, VM_EVENT_X86_CR0, old, r.cr0, &done))
+    if (good && is_gated(m, VM_EVENT_X86_CR0, &m->vcpu->paging.regs.cr0, r.cr0, &done))
         return done;
     return checked(m, good, &r);
 }
@@ -150,14 +149,13 @@ bool regs_write_cr0(struct machine_vcpu *m, uint64_t value)
 bool regs_write_cr3(struct machine_vcpu *m, uint64_t value)
 {
     struct paging_regs r = m->vcpu->paging.regs;
-    uint64_t           old = r.cr3;
     bool               done;
 
     if (!control_write_cr3(&cpuid_machine_policy()->control, &r, value)) {
         inject_error(m, VECTOR_GP, 0);
         return false;
     }
-    if (is_gated(m, VM_EVENT_X86_CR3, old, value, &done))
+    if (is_gated(m, VM_EVENT_X86_CR3, &m->vcpu->paging.regs.cr3, value, &done))
         return done;
     if (m->nested) /* it is the hypervisor that loads it: the guest's translations go */
         m->running = NULL;
@@ -168,10 +166,9 @@ bool regs_write_cr3(struct machine_vcpu *m, uint64_t value)
 bool regs_write_cr4(struct machine_vcpu *m, uint64_t value)
 {
     struct paging_regs r = m->vcpu->paging.regs;
-    uint64_t           old = r.cr4;
     bool               good = control_write_cr4(&cpuid_machine_policy()->control, &r, value), done;
 
-    if (good && is_gated(m, VM_EVENT_X86_CR4, old, value, &done))
+    if (good && is_gated(m, VM_EVENT_X86_CR4, &m->vcpu->paging.regs.cr4, value, &done))
         return done;
     return checked(m, good, &r);
 }

@@ -298,7 +298,13 @@ void task_load_tr(struct machine_vcpu *m); /* LTR */
 /* Attributes of TR as this processor wants them in the VMCB. */
 uint16_t task_tr_attributes(uint16_t attributes);
 /* CR0, EFER or TR have changed: are there guards, and where? */
-void task_set_guards(struct machine_vcpu *m);
+void               task_set_guards_32(struct machine_vcpu *m);
+static inline void task_set_guards(struct machine_vcpu *m)
+{
+    if (!(m->vcpu->paging.regs.efer & EFER_LMA) ||
+        m->guards) /* there are no such tasks in long mode */
+        task_set_guards_32(m);
+}
 void task_before_entry(struct machine_vcpu *m); /* while there are guards */
 /* A guard that is lifted is so no more: where it was, it will be found again. */
 void task_end_lift(struct machine_vcpu *m);

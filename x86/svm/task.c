@@ -268,7 +268,7 @@ static __attribute__((noinline)) void change_guards(struct machine_vcpu *m, bool
     }
 }
 
-void task_set_guards(struct machine_vcpu *m)
+void task_set_guards_32(struct machine_vcpu *m)
 {
     const struct paging_regs *r = &m->vcpu->paging.regs;
     bool                      wanted =

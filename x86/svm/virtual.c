@@ -4,7 +4,6 @@
  */
 #include "x86/svm/fetch.h"
 
-#include "hv/vm_event.h"
 #include "hv/guest.h"
 #include "hv/hypercall.h"
 #include "hv/vm_event.h"
@@ -41,8 +40,10 @@ void virtual_cpuid(struct machine_vcpu *m)
     gpr[REG_RBX] = c.ebx;
     gpr[REG_RCX] = c.ecx;
     gpr[REG_RDX] = c.edx;
-    if (!vm_event_cpuid(m->vcpu, length, leaf, subleaf))
-        insn_retire(m, length);
+    if (__builtin_expect(vm_event_is_on(m->vcpu->domain), 0) &&
+        vm_event_cpuid(m->vcpu, length, leaf, subleaf))
+        return;
+    insn_retire(m, length);
 }
 
 /* ---- MSRs ---- */
