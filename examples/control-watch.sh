@@ -1,15 +1,15 @@
 # Watches other domains with Debian's xen-access: run=/watch.sh watch=HOW:DOMID,... on the kernel's command line, HOW being
-# write, exec, or what else it knows. A domain stands still until it is watched, and is watched until it has ended.
+# write, exec, or what else it knows; or with umbra-access and the rules in /watch.rules and the symbols in /watch.map: rules:DOMID. A domain stands still until it is watched, and is watched until it has ended.
 for word in $(cat /proc/cmdline); do
     case $word in
     watch=*) all=$(echo "${word#watch=}" | tr , " ") ;;
     esac
 done
 
-# Waits until a file has this line, or a domain has ended; two minutes at most.
+# Waits until grep finds one, or a domain has ended; two minutes at most.
 until_line() {
     for _ in $(seq 200); do
-        grep -q "$2" "$1" 2> /dev/null && return
+        grep -q "$@" 2> /dev/null && return
         sleep 0.2
     done
 }
@@ -21,13 +21,16 @@ until_end() {
 }
 
 watch() {
-    xen-access "$2" "$1" > "/tmp/watch.$2" 2>&1 &
+    case $1 in
+    rules) umbra-access "$2" --rules /watch.rules --map /watch.map ;;
+    *) xen-access "$2" "$1" ;;
+    esac > "/tmp/watch.$2" 2>&1 &
     watcher=$!
-    until_line "/tmp/watch.$2" "^starting $1 $2"
+    until_line -e "^starting $1 $2" -e "^domain $2 is watched" "/tmp/watch.$2"
     sleep 2
     xl unpause "$2" 2> /dev/null
     until_end "$2"
-    kill $watcher
+    [ "$1" = rules ] || kill $watcher
     wait $watcher
     echo "watch $2: xen-access $1 ended with status $?" >> "/tmp/watch.$2"
 }

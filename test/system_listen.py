@@ -122,6 +122,51 @@ def compare(output, dom, guest, how, rounds, touches, linear):
     return f"{lines} were told as well" if lines else None
 
 
+def read_rules():
+    """Rights and actions by frame, of the rules that umbra-access is given."""
+    rights, actions = {}, {}
+    with open("examples/control-access.map", encoding="ascii") as file:
+        symbol = ARENA[0] + (int(file.read().split()[0], 16) - WINDOW) // PAGE
+    with open("examples/control-access.rules", encoding="ascii") as file:
+        for words in (line.split("#")[0].split() for line in file):
+            if words:
+                words[0] = re.sub("page_in_window", lambda _: hex(symbol), words[0])
+                first, sign, second = re.fullmatch(r"(\w+)(?:([-+])(\w+))?", words[0]).groups()
+                first, second = int(first, 0), int(second or "1", 0)
+                for frame in range(first, second + 1 if sign == "-" else first + second):
+                    rights[frame], actions[frame] = words[1], (words[2:] or ["log"])[0]
+    return rights, actions
+
+
+def compare_rules(output, dom, guest, rounds, touches, linear):
+    """What the guest says it has touched, and what umbra-access has printed and counted by those rules."""
+    rights, actions = read_rules()
+    touched = [text for i in range(rounds) for text in touches_of(said(output, f"guest{dom}"), i)]
+    lines = [(int(gfn, 16), what, int(gla, 16) // PAGE * PAGE if gla else None) for what, gfn, gla in re.findall(
+        rf"^(?:control\| )?watch {dom}: [\d.]+ vcpu 0 (\w+) gfn (\w+) offset \w+(?: linear (\w+))? rip 0x[1-9a-f]\w*$", output, re.MULTILINE)]
+    counts, events = {}, 0
+    if len(touched) != rounds * touches:
+        return f"the guest says {len(touched)} touches"
+    for text in touched:
+        frame, need = int(text.split()[1], 16), {"read": READ, "write": WRITE, "fetch": FETCH}[text.split()[2]]
+        for _, what in forbidden(rights, frame, need, every=actions[frame] in ("log", "count")):
+            events += 1
+            counts.setdefault(frame, {"read": 0, "write": 0, "fetch": 0, "walk": 0})[what] += 1
+            if actions[frame] == "count":
+                continue
+            if not lines or lines[0][:2] != (frame, what) or (lines[0][2] is None) == linear or \
+                    linear and lines[0][2] not in guest.places(text, frame, what):
+                return f"{text}: {what} of {frame:#x} should be told, not {lines[:1]}"
+            lines.pop(0)
+    if lines:
+        return f"{lines} were told as well"
+    summary = re.findall(rf"^(?:control\| )?watch {dom}: +(0x\w+) +(\d+) +(\d+) +(\d+) +(\d+)  0x\w+$", output, re.MULTILINE)
+    summary = {int(gfn, 16): dict(zip(("read", "write", "fetch", "walk"), map(int, numbers))) for gfn, *numbers in summary}
+    if summary != counts or not re.search(rf"watch {dom}: summary: {events} events on {len(counts)} pages in ", output):
+        return f"the summary is {summary}, and not {counts}"
+    return None
+
+
 def listen_tests(umbra, judge, failure, bare, control):
     def one(test, dom, paging, rounds, touches):
         if paging == "pv":
@@ -143,7 +188,9 @@ def listen_tests(umbra, judge, failure, bare, control):
                     raise failure(f"xen-access {how} of domain {dom} has not ended well\n{output[-6000:]}")
                 if "watched: ok" not in said(output, f"guest{dom}"):
                     raise failure(f"guest{dom} has not ended well\n{output[-6000:]}")
-                if how in EVENTS:
+                if how == "rules":
+                    wrong = compare_rules(output, dom, Hvm(output, f"guest{dom}"), rounds, touches, paging != "nested")
+                elif how in EVENTS:
                     wrong = compare_events(output, dom, how, rounds)
                 else:
                     guest = (Pv if paging == "pv" else Hvm)(output, f"guest{dom}")
@@ -153,9 +200,9 @@ def listen_tests(umbra, judge, failure, bare, control):
         return run
 
     return (
-        ("Debian's xen-access tells all that guests write or execute, and nothing else, under all kinds of paging",
+        ("Debian's xen-access tells all that guests write or execute, and nothing else, under all kinds of paging, and umbra-access by its rules",
          watched(("write", "shadow", 2, 40), ("exec", "shadow", 2, 40), ("exec", "nested", 2, 40), ("write", "nested", 1, 12),
-                 ("write", "pv", 2, 40), ("exec", "pv", 2, 40))),
+                 ("write", "pv", 2, 40), ("exec", "pv", 2, 40), ("rules", "shadow", 2, 100), ("rules", "nested", 2, 100))),
         ("Debian's xen-access tells breakpoints, debug exceptions, CPUID and writes to CR4, which the guest does not notice",
          watched(("breakpoint", "shadow", 2, 1), ("breakpoint", "nested", 2, 1), ("debug", "shadow", 2, 1), ("debug", "nested", 2, 1),
                  ("cpuid", "nested", 2, 1), ("write_ctrlreg_cr4", "shadow", 2, 1), ("write_ctrlreg_cr4", "nested", 2, 1))),
@@ -163,4 +210,6 @@ def listen_tests(umbra, judge, failure, bare, control):
         ("Debian's xen-access tells all that guests do at length",
          watched(("write", "shadow", 12, 400), ("exec", "shadow", 12, 400), ("exec", "nested", 12, 400), ("write", "nested", 3, 30),
                  ("write", "pv", 12, 400), ("exec", "pv", 12, 400))),
+        ("umbra-access tells and counts by its rules what guests access at length",
+         watched(("rules", "shadow", 12, 400), ("rules", "nested", 12, 400))),
     )
