@@ -143,7 +143,7 @@ def compare_rules(output, dom, guest, rounds, touches, linear):
     rights, actions = read_rules()
     touched = [text for i in range(rounds) for text in touches_of(said(output, f"guest{dom}"), i)]
     lines = [(int(gfn, 16), what, int(gla, 16) // PAGE * PAGE if gla else None) for what, gfn, gla in re.findall(
-        rf"^(?:control\| )?watch {dom}: [\d.]+ vcpu 0 (\w+) gfn (\w+) offset \w+(?: linear (\w+))? rip 0x[1-9a-f]\w*$", output, re.MULTILINE)]
+        rf"^(?:control\| )?watch {dom}: [\d.]+ vcpu 0 (\w+) gfn (\w+) offset \w+(?: linear (\w+))? rip 0x[1-9a-f]\w*(?: \S+)?$", output, re.MULTILINE)]
     counts, events = {}, 0
     if len(touched) != rounds * touches:
         return f"the guest says {len(touched)} touches"
@@ -160,7 +160,7 @@ def compare_rules(output, dom, guest, rounds, touches, linear):
             lines.pop(0)
     if lines:
         return f"{lines} were told as well"
-    summary = re.findall(rf"^(?:control\| )?watch {dom}: +(0x\w+) +(\d+) +(\d+) +(\d+) +(\d+)  0x\w+$", output, re.MULTILINE)
+    summary = re.findall(rf"^(?:control\| )?watch {dom}: +(0x\w+) +(\d+) +(\d+) +(\d+) +(\d+)  0x\w+(?: \S+)?$", output, re.MULTILINE)
     summary = {int(gfn, 16): dict(zip(("read", "write", "fetch", "walk"), map(int, numbers))) for gfn, *numbers in summary}
     if summary != counts or not re.search(rf"watch {dom}: summary: {events} events on {len(counts)} pages in ", output):
         return f"the summary is {summary}, and not {counts}"

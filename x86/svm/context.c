@@ -78,7 +78,8 @@ void svm_vcpu_save(struct vcpu *v, struct hvm_hw_cpu *c)
     uint64_t                  gpr[16];
 
     svm_cpu_unload(v);
-    regs_sync(m);
+    if (m->nested)
+        regs_sync(m);
     *c = (struct hvm_hw_cpu){
         .rip = b->rip,
         .rflags = b->rflags,
