@@ -285,6 +285,8 @@ static void check_vcpus(void)
 /* Each call of the control domain, of whomever it is. */
 static void check_control(void)
 {
+    const struct xen_hvm_param param = { .domid = DOMID_SELF };
+
     for (uint32_t cmd = 0; cmd < 100; cmd++) {
         struct xen_sysctl s = { .cmd = cmd, .interface_version = XEN_SYSCTL_INTERFACE_VERSION };
         struct xen_domctl d = { .cmd = cmd,
@@ -298,6 +300,10 @@ static void check_control(void)
     }
     pv_check((uint64_t)pv_call(__HYPERVISOR_platform_op, (uint64_t)page, 0, 0, 0), ERROR(EPERM),
              "a call about the firmware");
+    pv_check((uint64_t)pv_call(__HYPERVISOR_dm_op, DOMID_SELF, 0, 0, 0), ERROR(EPERM),
+             "a call about a device model's domain");
+    pv_check(call(__HYPERVISOR_hvm_op, HVMOP_set_param, &param, 0), ERROR(EINVAL),
+             "a parameter, which it has not");
     pv_check(call(__HYPERVISOR_memory_op, XENMEM_machine_memory_map, page, 0), ERROR(EPERM),
              "the machine's memory map");
     pv_check((uint64_t)pv_call(__HYPERVISOR_console_io, CONSOLEIO_read, 100, (uint64_t)page, 0), 0,
@@ -309,11 +315,9 @@ static void check_unknown(void)
 {
     static const uint8_t none[] = { 11,
                                     __HYPERVISOR_xsm_op,
-                                    __HYPERVISOR_hvm_op,
                                     __HYPERVISOR_kexec_op,
                                     __HYPERVISOR_tmem_op,
                                     __HYPERVISOR_xenpmu_op,
-                                    __HYPERVISOR_dm_op,
                                     __HYPERVISOR_arch_0,
                                     55,
                                     63 };

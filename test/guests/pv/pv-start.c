@@ -74,7 +74,6 @@ static void check_pointers(void)
     pv_check(info.submap >> XENFEAT_auto_translated_physmap & 1, 0, "auto_translated");
     pv_check((uint64_t)pv_call(63, 0, 0, 0, 0), (uint64_t)-XEN_ENOSYS, "an unknown hypercall");
     pv_check((uint64_t)pv_call(1000000, 0, 0, 0, 0), (uint64_t)-XEN_ENOSYS, "a wild hypercall");
-    pv_check((uint64_t)pv_call(__HYPERVISOR_hvm_op, 0, 0, 0, 0), (uint64_t)-XEN_ENOSYS, "hvm_op");
 }
 
 /* The page's stub for xen_version gives the same as SYSCALL does. */
