@@ -149,7 +149,7 @@ guest: $B/test/guests/multiboot/echo.elf
 check: $(hosted_tests) $(replays) $B/test/explore $B/test/soak
 	@test/run.py hosted $(hosted_tests) $B/test/explore corpus $(replays) soak $B/test/soak
 
-test: image tools guest control-image $(hosted_tests) $(replays) $B/test/explore $B/test/soak $(bare_guest_elf) $(multiboot_elf) $(pv_elf)
+test: image tools guest control-image access-image $(hosted_tests) $(replays) $B/test/explore $B/test/soak $(bare_guest_elf) $(multiboot_elf) $(pv_elf)
 	@test/run.py hosted $(hosted_tests) $B/test/explore corpus $(replays) soak $B/test/soak lint system
 
 # Goes on where it was stopped, if no source has changed meanwhile.
