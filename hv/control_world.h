@@ -81,6 +81,45 @@ static inline int64_t domctl(struct domain *d, uint16_t id, struct xen_domctl *o
     return call_with(d, __HYPERVISOR_domctl, 0, op, sizeof(*op));
 }
 
+/* What a domain maps of others goes here. */
+#define WINDOW PAGE_OF(9)
+
+/* The entry of WINDOW becomes `value`, with a frame of domain `id`. */
+static inline int64_t map_window(struct domain *who, uint16_t id, uint64_t value, uint64_t command)
+{
+    struct pv_place   place;
+    struct mmu_update u;
+    struct hypercall  h = { .nr = __HYPERVISOR_mmu_update, .arg = { PAGE_OF(0), 1, 0, id } };
+
+    assert_true(pv_walk(who->vcpu[0]->pv->direct.root[0], gva_of(WINDOW), 1, &place));
+    u = (struct mmu_update){ (place.table.raw << PAGE_SHIFT | place.index * 8) | command, value };
+    store(who, PAGE_OF(0), &u, sizeof(u));
+    while (hypercall_run(who->vcpu[0], &h) == HYPERCALL_AGAIN)
+        ;
+    return h.result;
+}
+
+/* The frame behind an address of a PV guest's. */
+static inline mfn_t frame_at(struct domain *d, uint64_t va)
+{
+    struct pv_place place;
+
+    assert_true(pv_walk(d->vcpu[0]->pv->direct.root[0], gva_of(va), 1, &place));
+    return mfn_of(pte_frame(place.entry));
+}
+
+/* Steps of its destruction, as many as make sense; true: it is gone. */
+static inline bool destroy_some(struct domain *d)
+{
+    uint16_t id = d->id;
+
+    for (unsigned i = 0; i < 20000 && domain_by_id(id) != NULL; i++) {
+        now += 1000000;
+        (void)!domain_destroy_step(d);
+    }
+    return domain_by_id(id) == NULL;
+}
+
 static inline void audit(void)
 {
     struct audit sum = { 0 };

@@ -83,27 +83,6 @@ static enum p2m_type type_at(uint64_t gfn)
     return p2m_get(&control->paging.p2m, gfn_of(gfn)).type;
 }
 
-/* The frame behind an address of a PV guest's. */
-static mfn_t frame_at(struct domain *d, uint64_t va)
-{
-    struct pv_place place;
-
-    assert_true(pv_walk(d->vcpu[0]->pv->direct.root[0], gva_of(va), 1, &place));
-    return mfn_of(pte_frame(place.entry));
-}
-
-/* Steps of its destruction, as many as make sense; true: it is gone. */
-static bool destroy_some(struct domain *d)
-{
-    uint16_t id = d->id;
-
-    for (unsigned i = 0; i < 20000 && domain_by_id(id) != NULL; i++) {
-        now += 1000000;
-        (void)!domain_destroy_step(d);
-    }
-    return domain_by_id(id) == NULL;
-}
-
 /* ---- mappings ---- */
 
 static void a_frame_of_another_is_seen_and_written(void **state)

@@ -8,59 +8,22 @@
 #include "hv/grant.h"
 #include "hv/kind.h"
 
-#define FLAGS  (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D)
-#define WINDOW PAGE_OF(9) /* where the control domain maps what is not its */
-#define GFN    UINT64_C(0x333)
-
-/* The entry of WINDOW becomes `value`, with a frame of domain `id`. */
-static int64_t map_as(struct domain *who, uint16_t id, uint64_t value, uint64_t command)
-{
-    struct pv_place   place;
-    struct mmu_update u;
-    struct hypercall  h = { .nr = __HYPERVISOR_mmu_update, .arg = { PAGE_OF(0), 1, 0, id } };
-
-    assert_true(pv_walk(who->vcpu[0]->pv->direct.root[0], gva_of(WINDOW), 1, &place));
-    u = (struct mmu_update){ (place.table.raw << PAGE_SHIFT | place.index * 8) | command, value };
-    store(who, PAGE_OF(0), &u, sizeof(u));
-    while (hypercall_run(who->vcpu[0], &h) == HYPERCALL_AGAIN)
-        ;
-    return h.result;
-}
+#define FLAGS (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D)
+#define GFN   UINT64_C(0x333)
 
 static int64_t map(uint16_t id, uint64_t frame, uint64_t flags)
 {
-    return map_as(control, id, frame << PAGE_SHIFT | flags, MMU_NORMAL_PT_UPDATE);
+    return map_window(control, id, frame << PAGE_SHIFT | flags, MMU_NORMAL_PT_UPDATE);
 }
 
 static int64_t unmap(void)
 {
-    return map_as(control, DOMID_SELF, 0, MMU_NORMAL_PT_UPDATE);
-}
-
-/* The frame behind an address of a PV guest's. */
-static mfn_t frame_at(struct domain *d, uint64_t va)
-{
-    struct pv_place place;
-
-    assert_true(pv_walk(d->vcpu[0]->pv->direct.root[0], gva_of(va), 1, &place));
-    return mfn_of(pte_frame(place.entry));
+    return map_window(control, DOMID_SELF, 0, MMU_NORMAL_PT_UPDATE);
 }
 
 static struct type type_of(mfn_t mfn)
 {
     return type_read(&pv_machine, mfn);
-}
-
-/* Steps of its destruction, as many as make sense; true: it is gone. */
-static bool destroy_some(struct domain *d)
-{
-    uint16_t id = d->id;
-
-    for (unsigned i = 0; i < 20000 && domain_by_id(id) != NULL; i++) {
-        now += 1000000;
-        (void)!domain_destroy_step(d);
-    }
-    return domain_by_id(id) == NULL;
 }
 
 /* ---- mappings ---- */
@@ -122,13 +85,13 @@ static void a_frame_of_another_guest_is_found_by_its_own_number(void **state)
     assert_int_equal(map(d->id, UINT64_C(0xfffff), FLAGS), -XEN_EINVAL);      /* a hole */
     assert_int_equal(map(d->id, UINT64_C(0xffffffffff), FLAGS), -XEN_EINVAL); /* nowhere */
     assert_int_equal(
-        map_as(control, d->id, mfn.raw << PAGE_SHIFT | FLAGS, MMU_PT_UPDATE_NO_TRANSLATE), 0);
+        map_window(control, d->id, mfn.raw << PAGE_SHIFT | FLAGS, MMU_PT_UPDATE_NO_TRANSLATE), 0);
     audit();
-    assert_int_equal(map_as(control, d->id, control->shared_mfn.raw << PAGE_SHIFT | FLAGS,
-                            MMU_PT_UPDATE_NO_TRANSLATE),
+    assert_int_equal(map_window(control, d->id, control->shared_mfn.raw << PAGE_SHIFT | FLAGS,
+                                MMU_PT_UPDATE_NO_TRANSLATE),
                      -XEN_EINVAL);
-    assert_int_equal(map_as(control, d->id, machine_phys.frames << PAGE_SHIFT | FLAGS,
-                            MMU_PT_UPDATE_NO_TRANSLATE),
+    assert_int_equal(map_window(control, d->id, machine_phys.frames << PAGE_SHIFT | FLAGS,
+                                MMU_PT_UPDATE_NO_TRANSLATE),
                      -XEN_EINVAL);
     assert_int_equal(unmap(), 0);
 }
@@ -144,12 +107,13 @@ static void frames_of_the_wrong_domain_are_refused(void **state)
     assert_int_equal(map(77, mfn.raw, FLAGS), -XEN_ESRCH);
     assert_int_equal(map(DOMID_IO, 0xb8, FLAGS), -XEN_ESRCH);
     /* The owner is no control domain. */
-    assert_int_equal(map_as(d, control->id, frame_at(control, PAGE_OF(5)).raw << PAGE_SHIFT | FLAGS,
-                            MMU_NORMAL_PT_UPDATE),
+    assert_int_equal(map_window(d, control->id,
+                                frame_at(control, PAGE_OF(5)).raw << PAGE_SHIFT | FLAGS,
+                                MMU_NORMAL_PT_UPDATE),
                      -XEN_EPERM);
-    assert_int_equal(
-        map_as(d, DOMID_SELF, control->shared_mfn.raw << PAGE_SHIFT | FLAGS, MMU_NORMAL_PT_UPDATE),
-        -XEN_EINVAL);
+    assert_int_equal(map_window(d, DOMID_SELF, control->shared_mfn.raw << PAGE_SHIFT | FLAGS,
+                                MMU_NORMAL_PT_UPDATE),
+                     -XEN_EINVAL);
     audit();
 }
 
@@ -163,7 +127,7 @@ static void a_mapping_that_is_refused_leaves_no_loan(void **state)
 
     (void)state;
     assert_int_equal(
-        map_as(control, d->id, mine.raw << PAGE_SHIFT | FLAGS, MMU_PT_UPDATE_NO_TRANSLATE),
+        map_window(control, d->id, mine.raw << PAGE_SHIFT | FLAGS, MMU_PT_UPDATE_NO_TRANSLATE),
         -XEN_EINVAL);
     assert_false(direct_is_lent(&machine_phys, mine));
     while (phys_frame(&machine_phys, mfn_of(u.ptr >> PAGE_SHIFT))->kind != FRAME_HV)
@@ -252,7 +216,8 @@ static void a_shared_frame_that_was_mapped_does_not_keep_its_domain(void **state
         mfn_t mfn = i == 0 ? d->shared_mfn : d->grant_mfn[0];
 
         assert_int_equal(
-            map_as(control, d->id, mfn.raw << PAGE_SHIFT | FLAGS, MMU_PT_UPDATE_NO_TRANSLATE), 0);
+            map_window(control, d->id, mfn.raw << PAGE_SHIFT | FLAGS, MMU_PT_UPDATE_NO_TRANSLATE),
+            0);
     }
     assert_int_equal(map(d->id, PVH_STORE_GFN, FLAGS), 0);
     assert_int_equal(unmap(), 0);
@@ -316,8 +281,8 @@ static void a_grant_table_is_acquired(void **state)
         call_with(control, __HYPERVISOR_memory_op, XENMEM_acquire_resource, &arg, sizeof(arg)), 0);
     look(control, PAGE_OF(1), &mfn, sizeof(mfn));
     assert_int_equal(mfn, d->grant_mfn[0].raw);
-    assert_int_equal(map_as(control, d->id, mfn << PAGE_SHIFT | FLAGS, MMU_PT_UPDATE_NO_TRANSLATE),
-                     0);
+    assert_int_equal(
+        map_window(control, d->id, mfn << PAGE_SHIFT | FLAGS, MMU_PT_UPDATE_NO_TRANSLATE), 0);
     store(control, WINDOW, &entry, sizeof(entry));
     assert_memory_equal(phys_ptr(&machine_phys, d->grant_mfn[0]), &entry, sizeof(entry));
     audit();

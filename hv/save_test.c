@@ -8,7 +8,6 @@
 
 #define OTHERS PAGE_OF(12) /* a context that is asked for, and the page behind it */
 #define FLAGS  (PTE_P | PTE_U | PTE_A | PTE_D)
-#define WINDOW PAGE_OF(9)
 #define MANY   200 /* frames that are asked about at once */
 
 static int64_t told(struct domain *d, struct vcpu_guest_context *c)
@@ -367,16 +366,7 @@ static void take_m2p_back(void)
 
 static int64_t map(struct domain *who, uint16_t id, uint64_t value)
 {
-    struct pv_place   place;
-    struct mmu_update u;
-    struct hypercall  h = { .nr = __HYPERVISOR_mmu_update, .arg = { PAGE_OF(0), 1, 0, id } };
-
-    assert_true(pv_walk(who->vcpu[0]->pv->direct.root[0], gva_of(WINDOW), 1, &place));
-    u = (struct mmu_update){ place.table.raw << PAGE_SHIFT | place.index * 8, value };
-    store(who, PAGE_OF(0), &u, sizeof(u));
-    while (hypercall_run(who->vcpu[0], &h) == HYPERCALL_AGAIN)
-        ;
-    return h.result;
+    return map_window(who, id, value, MMU_NORMAL_PT_UPDATE);
 }
 
 static void the_m2p_is_found_and_read(void **state)

@@ -7,7 +7,6 @@
 #define PAGES  UINT64_C(40000) /* more than the domain has: the rest is zeros */
 #define BYTES  (PAGES / 8)
 #define GFN    UINT64_C(0x333)
-#define WINDOW PAGE_OF(9)
 #define FLAGS  (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D)
 
 static uint8_t                           bitmap[BYTES];
@@ -51,14 +50,6 @@ static unsigned marked(void)
 static bool is_marked(uint64_t frame)
 {
     return bitmap[frame / 8] >> frame % 8 & 1;
-}
-
-static mfn_t frame_at(struct domain *d, uint64_t va)
-{
-    struct pv_place place;
-
-    assert_true(pv_walk(d->vcpu[0]->pv->direct.root[0], gva_of(va), 1, &place));
-    return mfn_of(pte_frame(place.entry));
 }
 
 static void settle(struct domain *d)

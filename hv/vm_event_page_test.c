@@ -5,27 +5,11 @@
 #include "hv/kind.h"
 #include "hv/vm_event.h"
 
-#define FLAGS  (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D)
-#define WINDOW PAGE_OF(9) /* where a domain maps what is not its */
-
-/* The entry of WINDOW becomes `value`, with a frame of domain `id`. */
-static int64_t map_as(struct domain *who, uint16_t id, uint64_t value)
-{
-    struct pv_place   place;
-    struct mmu_update u;
-    struct hypercall  h = { .nr = __HYPERVISOR_mmu_update, .arg = { PAGE_OF(0), 1, 0, id } };
-
-    assert_true(pv_walk(who->vcpu[0]->pv->direct.root[0], gva_of(WINDOW), 1, &place));
-    u = (struct mmu_update){ place.table.raw << PAGE_SHIFT | place.index * 8, value };
-    store(who, PAGE_OF(0), &u, sizeof(u));
-    while (hypercall_run(who->vcpu[0], &h) == HYPERCALL_AGAIN)
-        ;
-    return h.result;
-}
+#define FLAGS (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D)
 
 static int64_t map(struct domain *who, uint16_t id, uint64_t frame)
 {
-    return map_as(who, id, frame << PAGE_SHIFT | FLAGS);
+    return map_window(who, id, frame << PAGE_SHIFT | FLAGS, MMU_NORMAL_PT_UPDATE);
 }
 
 /* More or less memory: one frame, whose number is answered. */
@@ -103,7 +87,7 @@ static void a_ring_is_the_listeners_memory(void **state)
     assert_int_equal(d->vcpu[0]->state, VCPU_RUNNABLE);
     assert_int_equal(kind_of(d), PAGED_DIRECT);
     assert_int_equal(control->pages, had + 1); /* it is mapped still */
-    assert_int_equal(map_as(control, DOMID_SELF, 0), 0);
+    assert_int_equal(map_window(control, DOMID_SELF, 0, MMU_NORMAL_PT_UPDATE), 0);
     (void)!pv_collect();
     assert_int_equal(control->pages, had);
     audit();
@@ -152,18 +136,6 @@ static void there_is_one_ring_at_a_time(void **state)
     audit();
 }
 
-/* Steps of its destruction, as many as make sense; true: it is gone. */
-static bool destroy_some(struct domain *d)
-{
-    uint16_t id = d->id;
-
-    for (unsigned i = 0; i < 20000 && domain_by_id(id) != NULL; i++) {
-        now += 1000000;
-        (void)!domain_destroy_step(d);
-    }
-    return domain_by_id(id) == NULL;
-}
-
 static void either_side_may_end_first(void **state)
 {
     struct domain *d = other(CONFIG_PV);
@@ -174,7 +146,7 @@ static void either_side_may_end_first(void **state)
     had = control->pages;
     ring = attach(d);
     assert_true(destroy_some(d));
-    assert_int_equal(map_as(control, DOMID_SELF, 0), 0);
+    assert_int_equal(map_window(control, DOMID_SELF, 0, MMU_NORMAL_PT_UPDATE), 0);
     (void)!pv_collect();
     assert_int_equal(control->pages, had);
     d = other(CONFIG_PV);
