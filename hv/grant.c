@@ -2,8 +2,8 @@
 #include "hv/grant.h"
 
 #include "hv/abi.h"
-#include "hv/build.h"
 #include "hv/alloc.h"
+#include "hv/build.h"
 #include "hv/print.h"
 #include "hv/pv.h"
 

@@ -18,8 +18,8 @@
 #ifndef HV_MULTIBOOT_H
 #define HV_MULTIBOOT_H
 
-#include "hv/elf.h"
 #include "hv/build.h"
+#include "hv/elf.h"
 
 #define MULTIBOOT_HEADER_MAGIC UINT32_C(0x1badb002)
 #define MULTIBOOT_LOADER_MAGIC UINT32_C(0x2badb002) /* in EAX */

@@ -6,8 +6,8 @@
 #include "x86/context.h"
 
 #include "hv/guest.h"
-#include "x86/platform.h"
 #include "x86/hw/msr.h"
+#include "x86/platform.h"
 #include "x86/svm/svm.h"
 
 /* CF, PF, AF, ZF, SF, TF, IF, DF, OF, IOPL, NT, RF, VM, AC, VIF, VIP, ID: APM vol. 2, 3.1.6. */

@@ -6,10 +6,10 @@
  */
 #include "x86/svm/svm.h"
 
-#include "hv/vm_event.h"
 #include "hv/alloc.h"
 #include "hv/preempt.h"
 #include "hv/print.h"
+#include "hv/vm_event.h"
 #include "x86/platform.h"
 #include "x86/traps.h"
 
