@@ -1,6 +1,13 @@
 # A guest is saved, restored and moved, and goes on counting, by Debian's Xen tools in the control domain:
-# run=/save.sh on its kernel's command line.
-file=${1:-/guest/pv.cfg}
+# run=/save.sh on its kernel's command line, and work=pv, nested or shadow for which kind of guest.
+kind=${1:-pv}
+case $kind in
+pv) of= ;;
+nested) of='type="pvh"; hap=1' ;;
+shadow) of='type="pvh"; hap=0' ;;
+*) exit 1 ;;
+esac
+file=/guest/pv.cfg
 log=/var/log/xen/console/guest-counter.log
 
 # Waits until the guest shows this; a minute and a half at most.
@@ -26,7 +33,7 @@ goes_on() {
     echo "save: it does not count on from $1"
 }
 
-xl create "$file" 'name="counter"' 'memory=96' 'extra="console=hvc0 nr_cpus=1 run=/count.sh work=60"' || exit 1
+xl create "$file" "$of" 'name="counter"' 'memory=96' 'extra="console=hvc0 nr_cpus=1 run=/count.sh work=60"' || exit 1
 shows "^count: 3"
 
 echo "save: to a file, and the guest is gone"

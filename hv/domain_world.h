@@ -251,9 +251,12 @@ void machine_vcpu_event_regs(const struct vcpu *v, struct vm_event_regs_x86 *reg
 
 void machine_vcpu_event_set_regs(struct vcpu *v, const struct vm_event_regs_x86 *regs)
 {
-    (void)v;
     listened.set++;
     listened.rip = regs->rip;
+    if (v->machine != NULL) {
+        v->machine->cpu.rax = regs->rax;
+        v->machine->cpu.rip = regs->rip;
+    }
 }
 
 void machine_vcpu_excuse(struct vcpu *v, bool without_writing)

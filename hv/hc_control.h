@@ -42,6 +42,13 @@ void dirty_look_forget(struct domain *d);
 
 domctl_run domctl_get_mempool_size, domctl_set_mempool_size, domctl_gethvmcontext,
     domctl_gethvmcontext_partial, domctl_sethvmcontext;
+/* Registers of a vCPU that is up, as the structure of PV guests has them; what it has no place for is not told. */
+void hvm_vcpu_tell(struct vcpu *v, struct vcpu_guest_context *c);
+/*
+ * General registers, RIP and those flags that a program may set are changed, after its domain has run. The rest must
+ * be what is told: else, and before, -EOPNOTSUPP.
+ */
+must_check int64_t hvm_vcpu_change(struct vcpu *v, const struct vcpu_guest_context *c);
 
 /* ---- hc_policy.c ---- */
 

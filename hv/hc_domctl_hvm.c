@@ -1,6 +1,7 @@
 /*
  * domctl: what only domains with a map of ours have: a pool for our tables, and vCPUs whose state is a list of
- * records (domctl.h, hvm/save.h, arch-x86/hvm/save.h). How their memory comes, hc_memory.c says.
+ * records (domctl.h, hvm/save.h, arch-x86/hvm/save.h). How their memory comes, hc_memory.c says. Some of that
+ * state may be told and changed as that of a PV guest's vCPU, too.
  */
 #include <string.h>
 
@@ -308,4 +309,58 @@ int64_t domctl_sethvmcontext(struct vcpu *v, struct domain *d, struct xen_domctl
         result = load(d, bytes, arg->size);
     free_bytes(bytes, arg->size);
     return result;
+}
+
+/* ---- as a PV guest's ---- */
+
+#define EACH_SELECTOR(what) what(cs) what(ss) what(ds) what(es) what(fs) what(gs)
+/* Those that may be changed. */
+#define EACH_REGISTER(what)                                                                        \
+    what(rax) what(rbx) what(rcx) what(rdx) what(rsi) what(rdi) what(rbp) what(rsp) what(r8)       \
+        what(r9) what(r10) what(r11) what(r12) what(r13) what(r14) what(r15) what(rip)             \
+            what(rflags)
+
+void hvm_vcpu_tell(struct vcpu *v, struct vcpu_guest_context *c)
+{
+    struct hvm_hw_cpu cpu;
+
+    machine_vcpu_save(v, &cpu);
+    memset(c, 0, sizeof(*c));
+    c->flags = VGCF_i387_valid | VGCF_online | ((cpu.cs_sel & 3) == 0 ? VGCF_in_kernel : 0);
+#define TELL(r) c->user_regs.r = cpu.r;
+    EACH_REGISTER(TELL)
+#undef TELL
+#define TELL(s) c->user_regs.s = (uint16_t)cpu.s##_sel;
+    EACH_SELECTOR(TELL)
+#undef TELL
+    memcpy(&c->fpu_ctxt, cpu.fpu_regs, sizeof(cpu.fpu_regs));
+    c->ctrlreg[0] = cpu.cr0, c->ctrlreg[2] = cpu.cr2;
+    c->ctrlreg[3] = cpu.cr3, c->ctrlreg[4] = cpu.cr4;
+    c->debugreg[0] = cpu.dr0, c->debugreg[1] = cpu.dr1, c->debugreg[2] = cpu.dr2;
+    c->debugreg[3] = cpu.dr3, c->debugreg[6] = cpu.dr6, c->debugreg[7] = cpu.dr7;
+    c->vm_assist = v->domain->vm_assist;
+}
+
+/* Its return code of a call that suspended it is what the tools change. */
+int64_t hvm_vcpu_change(struct vcpu *v, const struct vcpu_guest_context *c)
+{
+    struct vm_event_regs_x86   regs = { 0 };
+    struct vcpu_guest_context *now;
+    bool                       same;
+
+    if (v->domain->state == DOMAIN_BUILDING || v->state == VCPU_DOWN)
+        return -XEN_EOPNOTSUPP;
+    now = alloc_bytes(sizeof(*now));
+    if (now == NULL)
+        return -XEN_ENOMEM;
+    hvm_vcpu_tell(v, now);
+#define TAKE(r) regs.r = now->user_regs.r = c->user_regs.r;
+    EACH_REGISTER(TAKE)
+#undef TAKE
+    same = memcmp(now, c, sizeof(*now)) == 0;
+    free_bytes(now, sizeof(*now));
+    if (!same)
+        return -XEN_EOPNOTSUPP;
+    machine_vcpu_event_set_regs(v, &regs);
+    return 0;
 }

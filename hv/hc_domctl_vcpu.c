@@ -1,9 +1,10 @@
 /*
- * domctl: what is in a vCPU of a PV guest, told and set (domctl.h, arch-x86/xen.h, arch-x86/xen-x86_64.h).
+ * domctl: what is in a vCPU, told and set; of a PV guest (domctl.h, arch-x86/xen.h, arch-x86/xen-x86_64.h).
  *
  * Before its domain has run a vCPU is given all of it: tables, descriptors, registers. These are what a
  * kernel begins with, or what a vCPU had where it was saved. Later registers and handlers may be set, but
  * it stays on the tables that it has. PV guests have no XSAVE, and no MSRs beside what the structure has.
+ * Of another guest's vCPU the structure tells less than there is: hc_domctl_hvm.c.
  */
 #include <string.h>
 
@@ -287,17 +288,32 @@ static int64_t change(struct vcpu *target, const struct vcpu_guest_context *c)
 
 /* ---- the calls ---- */
 
-/* Whose context it is, of a PV guest that is not the caller. */
+/* Whose context it is, of a guest that is not the caller. */
 static int64_t target_of(struct vcpu *v, struct domain *d, uint32_t number, struct vcpu **target)
 {
     if (d == v->domain || number >= d->config.vcpus)
         return -XEN_EINVAL;
-    if (d->pv == NULL)
-        return -XEN_EOPNOTSUPP;
     if (number >= d->nr_vcpus)
         return -XEN_ESRCH;
     *target = d->vcpu[number];
     return 0;
+}
+
+/* Of a PV guest only. */
+static int64_t pv_target_of(struct vcpu *v, struct domain *d, uint32_t number, struct vcpu **target)
+{
+    int64_t result = target_of(v, d, number, target);
+
+    return result == 0 && d->pv == NULL ? -XEN_EOPNOTSUPP : result;
+}
+
+static int64_t pv_set(struct domain *d, struct vcpu *target, const struct vcpu_guest_context *c)
+{
+    int64_t result = check(target, c);
+
+    if (result != 0)
+        return result;
+    return d->state == DOMAIN_BUILDING ? begin(d, target, c) : change(target, c);
 }
 
 int64_t domctl_setvcpucontext(struct vcpu *v, struct domain *d, struct xen_domctl *op)
@@ -314,9 +330,7 @@ int64_t domctl_setvcpucontext(struct vcpu *v, struct domain *d, struct xen_domct
         return -XEN_ENOMEM;
     result = -XEN_EFAULT;
     if (guest_copy_in(v, c, hc_address(arg->ctxt.p), sizeof(*c)))
-        result = check(target, c);
-    if (result == 0)
-        result = d->state == DOMAIN_BUILDING ? begin(d, target, c) : change(target, c);
+        result = d->pv != NULL ? pv_set(d, target, c) : hvm_vcpu_change(target, c);
     free_bytes(c, sizeof(*c));
     return result;
 }
@@ -330,12 +344,15 @@ int64_t domctl_getvcpucontext(struct vcpu *v, struct domain *d, struct xen_domct
 
     if (result != 0)
         return result;
-    if (!mfn_valid(target->pv->direct.root[0]))
+    if (d->pv != NULL ? !mfn_valid(target->pv->direct.root[0]) : target->state == VCPU_DOWN)
         return -XEN_ENODATA;
     c = alloc_bytes(sizeof(*c));
     if (c == NULL)
         return -XEN_ENOMEM;
-    get_all(target, c);
+    if (d->pv != NULL)
+        get_all(target, c);
+    else
+        hvm_vcpu_tell(target, c);
     if (!guest_copy_out(v, hc_address(arg->ctxt.p), c, sizeof(*c)))
         result = -XEN_EFAULT;
     free_bytes(c, sizeof(*c));
@@ -350,7 +367,7 @@ int64_t domctl_get_ext_vcpucontext(struct vcpu *v, struct domain *d, struct xen_
     const uint32_t                     number = e->vcpu;
     struct vcpu                       *target;
     const struct pv_trap              *callback;
-    int64_t                            result = target_of(v, d, number, &target);
+    int64_t                            result = pv_target_of(v, d, number, &target);
 
     if (result != 0)
         return result;
@@ -372,7 +389,7 @@ int64_t domctl_set_ext_vcpucontext(struct vcpu *v, struct domain *d, struct xen_
 {
     const struct xen_domctl_ext_vcpucontext *e = &op->u.ext_vcpucontext;
     struct vcpu                             *target;
-    int64_t                                  result = target_of(v, d, e->vcpu, &target);
+    int64_t                                  result = pv_target_of(v, d, e->vcpu, &target);
 
     if (result != 0)
         return result;
@@ -396,7 +413,7 @@ int64_t domctl_vcpuextstate(struct vcpu *v, struct domain *d, struct xen_domctl 
 {
     struct xen_domctl_vcpuextstate *e = &op->u.vcpuextstate;
     struct vcpu                    *target;
-    int64_t                         result = target_of(v, d, e->vcpu, &target);
+    int64_t                         result = pv_target_of(v, d, e->vcpu, &target);
 
     if (result != 0)
         return result;
@@ -411,7 +428,7 @@ int64_t domctl_vcpu_msrs(struct vcpu *v, struct domain *d, struct xen_domctl *op
 {
     struct xen_domctl_vcpu_msrs *m = &op->u.vcpu_msrs;
     struct vcpu                 *target;
-    int64_t                      result = target_of(v, d, m->vcpu, &target);
+    int64_t                      result = pv_target_of(v, d, m->vcpu, &target);
 
     if (result != 0)
         return result;

@@ -495,7 +495,9 @@ int64_t hc_count_of(struct vcpu *v, uint64_t op, uint64_t va)
         return (int64_t)d->pages;
     if (op == XENMEM_maximum_reservation)
         return (int64_t)d->max_pages;
-    return d->pv != NULL ? last_pfn(d) : (int64_t)d->paging.p2m.end - 1; /* XENMEM_maximum_gpfn */
+    if (d->pv != NULL)
+        return last_pfn(d);                                             /* XENMEM_maximum_gpfn */
+    return d->paging.p2m.end != 0 ? (int64_t)d->paging.p2m.end - 1 : 0; /* also while it has none */
 }
 
 /* How far the call has come stands in the operation's word: only these take several runs. */

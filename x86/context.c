@@ -123,8 +123,13 @@ static uint32_t get(const struct hvm_hw_lapic_regs *from, unsigned reg)
     return value;
 }
 
-void context_lapic_save_regs(const struct lapic *apic, uint64_t now, struct hvm_hw_lapic_regs *to)
+/* A count that has run out has asked for its interrupt: nobody looks at it again. */
+void context_lapic_save_regs(const struct lapic *of, uint64_t now, struct hvm_hw_lapic_regs *to)
 {
+    struct lapic        a = *of;
+    const struct lapic *apic = &a;
+
+    lapic_timer_expired(&a, now);
     *to = (struct hvm_hw_lapic_regs){ { 0 } };
     for (unsigned reg = 0; reg < REGISTERS; reg++) {
         uint64_t value;

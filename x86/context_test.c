@@ -187,6 +187,97 @@ static void its_timer_goes_on_from_where_it_was(void **state)
     assert_true(again.due == UINT64_MAX);
 }
 
+/* It was due, but nobody had looked at it yet. */
+static void an_interrupt_of_its_timer_is_not_lost(void **state)
+{
+    struct lapic apic = busy_apic(false), again;
+    uint8_t      vector;
+
+    (void)state;
+    again = saved_and_loaded(&apic, NOW + 20 * 1000, 5 * NOW);
+    assert_int_equal(again.due, 5 * NOW + 12 * 1000);
+    lapic_accept(&again, 0x81);
+    put(&again, LAPIC_EOI, 0); /* of 0x91, then of 0x81 */
+    put(&again, LAPIC_EOI, 0);
+    assert_true(lapic_pending(&again, &vector));
+    assert_int_equal(vector, 0x40);
+    put(&apic, LAPIC_LVT_TIMER, 0x41);
+    again = saved_and_loaded(&apic, NOW + 16 * 1000, 5 * NOW);
+    assert_true(again.due == UINT64_MAX);
+    assert_int_equal(again.irr[2] & 2, 2);
+}
+
+/* Whatever is said, what was refused has changed nothing, and what was taken is an APIC that can be saved. */
+static void random_bytes_are_refused_or_taken(void **state)
+{
+    static const unsigned wilder[] = { LAPIC_SVR, LAPIC_TPR,           LAPIC_LVT_TIMER,
+                                       LAPIC_ICR, LAPIC_INITIAL_COUNT, LAPIC_CURRENT_COUNT,
+                                       LAPIC_IRR, LAPIC_ISR + 3,       LAPIC_DIVIDE,
+                                       LAPIC_TMR, LAPIC_ESR,           LAPIC_ID,
+                                       LAPIC_LDR, LAPIC_DFR,           LAPIC_LVT_LINT0,
+                                       LAPIC_EOI };
+    uint64_t              dice = 12345;
+    unsigned              taken = 0, refused = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < 20000; i++) {
+        struct lapic             apic = busy_apic(i & 1), before = apic, again;
+        struct hvm_hw_lapic_regs regs;
+
+        context_lapic_save_regs(&apic, NOW, &regs);
+        for (unsigned n = 0; n < 1 + i % 4; n++) {
+            uint32_t value;
+
+            dice = dice * UINT64_C(6364136223846793005) + 1442695040888963407u;
+            value = (uint32_t)(dice >> 16) >> (dice >> 48) % 32;
+            memcpy(regs.data + wilder[(dice >> 56) % 16] * 16, &value, sizeof(value));
+        }
+        if (!context_lapic_load_regs(&apic, NOW, &regs)) {
+            assert_memory_equal(&apic, &before, sizeof(apic));
+            refused++;
+            continue;
+        }
+        again = saved_and_loaded(&apic, NOW, NOW);
+        assert_memory_equal(&again, &apic, sizeof(apic));
+        assert_int_equal((apic.irr[0] | apic.isr[0] | apic.tmr[0]) & 0xffff, 0);
+        taken++;
+    }
+    assert_true(taken > 1000 && refused > 1000);
+}
+
+/* The same of registers: what is taken can be told and taken again. */
+static void random_registers_are_refused_or_taken(void **state)
+{
+    uint64_t dice = 54321;
+    unsigned taken = 0, refused = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < 20000; i++) {
+        struct hvm_hw_cpu  c = (i & 1) ? long_cpu() : first_cpu();
+        struct paging_regs r;
+
+        for (unsigned n = 0; n < 1 + i % 3; n++) {
+            size_t at;
+
+            dice = dice * UINT64_C(6364136223846793005) + 1442695040888963407u;
+            at = (dice >> 32) % sizeof(c);
+            ((uint8_t *)&c)[at] ^= (uint8_t)(1u << (dice >> 60) % 8);
+        }
+        if (!context_regs(&policy, &c, &r)) {
+            refused++;
+            continue;
+        }
+        taken++;
+        assert_int_equal(r.efer, c.msr_efer);
+        assert_int_equal(r.cr4 & ~policy.cr4_valid, 0);
+        assert_int_equal(r.cr0 >> 32, 0);
+        assert_true((r.cr0 & CR0_PG) == 0 || (r.cr0 & CR0_PE) != 0);
+        assert_int_equal((r.efer & EFER_LMA) != 0,
+                         (r.efer & EFER_LME) != 0 && (r.cr0 & CR0_PG) != 0);
+    }
+    assert_true(taken > 1000 && refused > 1000);
+}
+
 static void what_follows_is_told(void **state)
 {
     struct lapic        apic = busy_apic(true);
@@ -305,6 +396,9 @@ int main(void)
         cmocka_unit_test(events_are_those_that_a_processor_delivers),
         cmocka_unit_test(an_apic_that_is_loaded_is_the_one_that_was_saved),
         cmocka_unit_test(its_timer_goes_on_from_where_it_was),
+        cmocka_unit_test(an_interrupt_of_its_timer_is_not_lost),
+        cmocka_unit_test(random_bytes_are_refused_or_taken),
+        cmocka_unit_test(random_registers_are_refused_or_taken),
         cmocka_unit_test(what_follows_is_told),
         cmocka_unit_test(a_base_that_cannot_be_is_refused),
         cmocka_unit_test(registers_that_an_apic_cannot_have_are_refused),
