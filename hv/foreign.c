@@ -10,8 +10,9 @@
 #define BUCKETS          4096u
 #define RECORDS_AT_ONCE  64u /* are made */
 #define BUCKETS_PER_STEP 1024u
-#define RECORDS_PER_STEP 128u /* are given back */
-#define MARKED_PER_STEP  512u /* buckets and records */
+#define RECORDS_PER_STEP 128u  /* are given back */
+#define MARKED_PER_STEP  512u  /* buckets and records, */
+#define LOOKED_PER_STEP  4096u /* or frames and entries */
 
 struct foreign {
     struct borrow   borrow;
@@ -227,10 +228,46 @@ int64_t foreign_unmap(struct domain *d, gfn_t gfn)
 
 /* ---- all of them ---- */
 
+/* A table may be in the middle of being checked: what it has no references on yet is marked for nothing. */
+static void mark_by_table(struct domain *owner, mfn_t table)
+{
+    const uint64_t *word = phys_ptr(&machine_phys, table);
+
+    for (unsigned i = 0; i < DIRECT_ENTRIES; i++) {
+        const pte_t entry = { __atomic_load_n(&word[i], __ATOMIC_SEQ_CST) };
+        const mfn_t mfn = mfn_of(pte_frame(entry));
+
+        if (pte_has(entry, PTE_P | PTE_W) && mfn.raw < machine_phys.frames &&
+            phys_frame(&machine_phys, mfn)->kind == FRAME_GUEST &&
+            phys_frame(&machine_phys, mfn)->owner == owner->id)
+            paging_dirty_mark(domain_lock(owner), mfn);
+    }
+}
+
+/* A PV domain has no records of what it maps but its last tables themselves, wherever they are. */
+static bool mark_by_tables(const struct domain *d, struct domain *owner, uint32_t *cursor)
+{
+    for (unsigned left = LOOKED_PER_STEP; left != 0 && *cursor < machine_phys.frames; left--) {
+        const mfn_t mfn = mfn_of((*cursor)++);
+        struct type t;
+
+        if (!pv_owns(d, mfn))
+            continue;
+        t = type_read(&pv_machine, mfn);
+        if (t.kind != TYPE_L1 || t.count == 0)
+            continue;
+        mark_by_table(owner, mfn);
+        left -= left > DIRECT_ENTRIES ? DIRECT_ENTRIES : left - 1;
+    }
+    return *cursor == machine_phys.frames;
+}
+
 bool foreign_mark_written(struct domain *owner, uint32_t *cursor)
 {
     const struct domain *d = control_domain();
 
+    if (d != NULL && d->pv != NULL)
+        return mark_by_tables(d, owner, cursor);
     if (d == NULL || d->foreigns == NULL)
         return true;
     for (unsigned left = MARKED_PER_STEP; left != 0 && *cursor < BUCKETS; left--, ++*cursor) {

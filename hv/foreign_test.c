@@ -408,6 +408,64 @@ static void parameters_of_others_are_the_control_domains(void **state)
                      -XEN_EINVAL);
 }
 
+/* ---- the log of what is written ---- */
+
+/* How many frames a whole round finds; more than one step, for the machine has many. */
+static uint64_t round_of(struct domain *d, bool final)
+{
+    struct dirty_round round;
+    enum dirty_result  result;
+    uint64_t           steps = 0;
+
+    dirty_begin(d, &round, dirty_frames(d), true, final);
+    while ((result = dirty_step(d, &round)) != DIRTY_DONE) {
+        assert_int_not_equal(result, DIRTY_REFUSED);
+        steps++;
+    }
+    assert_true(!final || steps > 5);
+    return round.found;
+}
+
+/* What is mapped to be read only, and what is another's, is not. */
+static void may_be_written(struct domain *d, uint64_t frame, struct domain *third,
+                           uint64_t its_frame)
+{
+    uint64_t shared;
+
+    (void)round_of(d, true);
+    shared = round_of(d, true);
+    assert_int_equal(map(d->id, frame, FLAGS & ~PTE_W), 0);
+    assert_int_equal(round_of(d, true), shared);
+    assert_int_equal(map(third->id, its_frame, FLAGS), 0);
+    (void)round_of(third, false);
+    assert_int_equal(round_of(d, true), shared);
+    assert_int_equal(round_of(third, false), 0);
+    assert_int_equal(map(d->id, frame, FLAGS), 0);
+    assert_int_equal(round_of(d, false), 0);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(round_of(d, true), shared + 1);
+    assert_int_equal(round_of(d, false), 0);
+    assert_int_equal(unmap(), 0);
+    assert_int_equal(round_of(d, false), 1); /* once more when it ends */
+    assert_int_equal(round_of(d, true), shared);
+}
+
+static void what_may_be_written_is_in_the_log(void **state)
+{
+    struct domain *pv = other(CONFIG_PV), *pvh;
+    uint64_t       frame = frame_at(pv, PAGE_OF(5)).raw;
+
+    (void)state;
+    pv->name[0] = 'a'; /* names differ */
+    pvh = other(CONFIG_PVH);
+    while (dirty_on(pv) == DIRTY_AGAIN || dirty_on(pvh) == DIRTY_AGAIN)
+        ;
+    assert_true(pv->paging.dirty.on && pvh->paging.dirty.on);
+    may_be_written(pvh, GFN, pv, frame);
+    may_be_written(pv, frame, pvh, GFN);
+    audit();
+}
+
 static void how_far_a_domains_memory_reaches_can_be_asked(void **state)
 {
     struct domain *d = other(CONFIG_PVH), *pv;
@@ -447,6 +505,7 @@ int main(void)
         CONTROL(resources_tables_and_ports_of_others_are_the_control_domains_only),
         CONTROL(tables_are_pinned_for_another),
         CONTROL(parameters_of_others_are_the_control_domains),
+        CONTROL(what_may_be_written_is_in_the_log),
         CONTROL(how_far_a_domains_memory_reaches_can_be_asked),
     };
 
