@@ -161,6 +161,13 @@ bool machine_offers_nested(void)
     return !no_nested;
 }
 
+static unsigned vcpus_max = DOMAIN_VCPUS_MAX;
+
+unsigned machine_vcpus_max(void)
+{
+    return vcpus_max;
+}
+
 void machine_vcpu_set_kind(struct vcpu *v)
 {
     assert_int_equal(v->domain->paging.kind,
@@ -428,6 +435,7 @@ static int set_up(void **state)
     before = alloc_free_count();
     flushes = 0;
     no_nested = refuses = false;
+    vcpus_max = DOMAIN_VCPUS_MAX;
     kinds_set = full_flushes = 0;
     exits = 0;
     return 0;

@@ -77,7 +77,7 @@ static void what_cannot_be_had_is_refused(void **state)
     struct xen_domctl op;
 
     (void)state;
-    for (unsigned i = 0; i < 6; i++) {
+    for (unsigned i = 0; i < 5; i++) {
         op = wanted(true);
         if (i == 0)
             op.u.createdomain.arch.emulation_flags = 0;
@@ -87,12 +87,19 @@ static void what_cannot_be_had_is_refused(void **state)
             op.u.createdomain.flags = XEN_DOMCTL_CDF_hap;
         else if (i == 3)
             op.u.createdomain.flags |= XEN_DOMCTL_CDF_nested_virt;
-        else if (i == 4)
-            op.u.createdomain.arch.misc_flags = XEN_X86_MSR_RELAXED;
         else
-            op.u.createdomain.max_vcpus = DOMAIN_VCPUS_MAX + 1;
+            op.u.createdomain.arch.misc_flags = XEN_X86_MSR_RELAXED;
         assert_int_equal(domctl(control, 0, &op), -XEN_EINVAL);
     }
+    op = wanted(true);
+    op.u.createdomain.max_vcpus = DOMAIN_VCPUS_MAX + 1;
+    assert_int_equal(domctl(control, 0, &op), -XEN_EOPNOTSUPP);
+    assert_non_null(strstr(lines, "umbra: a domain with 9 vCPUs is refused: write vcpus=8\n"));
+    vcpus_max = 1;
+    op = wanted(true);
+    assert_int_equal(domctl(control, 0, &op), -XEN_EOPNOTSUPP);
+    assert_non_null(strstr(lines, "umbra: a domain with 2 vCPUs is refused: write vcpus=1\n"));
+    vcpus_max = DOMAIN_VCPUS_MAX;
     no_nested = true;
     op = wanted(true);
     assert_int_equal(domctl(control, 0, &op), -XEN_EOPNOTSUPP);
@@ -154,6 +161,52 @@ static void a_pool_is_set_in_steps(void **state)
                      -XEN_EOPNOTSUPP);
     stranger = other(CONFIG_PV);
     assert_int_equal(simple(stranger, d, XEN_DOMCTL_set_paging_mempool_size, 0), -XEN_EPERM);
+}
+
+/* The same pool by the words that tools had for it before, in MiB. */
+static void a_pool_is_set_by_shadow_op(void **state)
+{
+    struct domain    *d = made(true);
+    struct xen_domctl op = { .cmd = XEN_DOMCTL_shadow_op,
+                             .interface_version = XEN_DOMCTL_INTERFACE_VERSION,
+                             .domain = d->id };
+    struct hypercall  h = { .nr = __HYPERVISOR_domctl, .arg = { PAGE_OF(0) } };
+    static const struct {
+        uint32_t mb;
+        int64_t  result;
+        uint64_t frames;
+    } cases[] = {
+        { 4, 0, 4 * 256 },
+        { 2, 0, 2 * 256 },
+        { 256, -XEN_ENOMEM, 0 },
+        { UINT32_MAX, -XEN_EINVAL, 0 },
+        { 0, 0, 2 * 128 + 64 + 32 / 2 }, /* the least that it must have */
+    };
+
+    (void)state;
+    assert_int_equal(simple(control, d, XEN_DOMCTL_max_mem, 32 << 10), 0);
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        unsigned again = 0;
+
+        op.u.shadow_op.op = XEN_DOMCTL_SHADOW_OP_SET_ALLOCATION;
+        op.u.shadow_op.mb = cases[i].mb;
+        store(control, PAGE_OF(0), &op, sizeof(op));
+        while (hypercall_run(control->vcpu[0], &h) == HYPERCALL_AGAIN)
+            assert_true(again++ < 10000);
+        assert_int_equal(h.result, cases[i].result);
+        if (cases[i].result != 0)
+            continue;
+        assert_true(again > 3); /* in pieces, both ways */
+        assert_int_equal(pool_of(d), cases[i].frames * PAGE_SIZE);
+        op.u.shadow_op.op = XEN_DOMCTL_SHADOW_OP_GET_ALLOCATION;
+        assert_int_equal(domctl(control, d->id, &op), 0);
+        assert_int_equal(op.u.shadow_op.mb, (cases[i].frames + 255) / 256);
+    }
+    d = other(CONFIG_PV);
+    op.u.shadow_op.op = XEN_DOMCTL_SHADOW_OP_SET_ALLOCATION;
+    assert_int_equal(domctl(control, d->id, &op), -XEN_EOPNOTSUPP);
+    assert_int_equal(domctl(d, d->id, &op), -XEN_EPERM);
+    audit();
 }
 
 static void memory_comes_as_far_as_it_may_have_and_its_pool_goes(void **state)
@@ -285,6 +338,7 @@ int main(void)
         CONTROL(what_cannot_be_had_is_refused),
         CONTROL(vcpus_for_which_there_is_no_memory_may_be_asked_for_again),
         CONTROL(a_pool_is_set_in_steps),
+        CONTROL(a_pool_is_set_by_shadow_op),
         CONTROL(memory_comes_as_far_as_it_may_have_and_its_pool_goes),
         CONTROL(its_memory_map_is_what_was_set),
         CONTROL(parameters_are_set_and_told),

@@ -49,6 +49,8 @@ void hvm_vcpu_tell(struct vcpu *v, struct vcpu_guest_context *c);
  * be what is told: else, and before, -EOPNOTSUPP.
  */
 must_check int64_t hvm_vcpu_change(struct vcpu *v, const struct vcpu_guest_context *c);
+/* A step towards a pool of so many frames, or of the least that it must have: as a call's result. */
+int64_t domctl_set_pool(struct domain *d, uint64_t frames);
 
 /* ---- hc_policy.c ---- */
 

@@ -7,6 +7,7 @@
 #include "hv/build.h"
 #include "hv/domain_pool.h"
 #include "hv/hc_control.h"
+#include "hv/print.h"
 #include "hv/pv.h"
 #include "hv/time.h"
 
@@ -26,14 +27,26 @@ static int64_t wanted_hvm(const struct xen_domctl_createdomain *c, struct config
     return 0;
 }
 
+/*
+ * What a person asks for by vcpus= in a file of xl's, and cannot have, is said: a kernel that finds vCPUs which
+ * never come up waits for them, or panics.
+ */
+static int64_t too_many_vcpus(uint32_t count)
+{
+    if (count <= machine_vcpus_max())
+        return 0;
+    print("umbra: a domain with %u vCPUs is refused: write vcpus=%u\n", count, machine_vcpus_max());
+    return -XEN_EOPNOTSUPP;
+}
+
 /* What the hypervisor cannot do is refused, and so is what it would only ignore; oos_off is a hint. */
 static int64_t wanted(const struct xen_domctl_createdomain *c, struct config *config)
 {
     uint32_t known = XEN_DOMCTL_CDF_hvm | XEN_DOMCTL_CDF_hap | XEN_DOMCTL_CDF_oos_off;
 
     if ((c->flags & ~known) != 0 || c->iommu_opts != 0 || c->vmtrace_size != 0 ||
-        c->cpupool_id != 0 || c->max_vcpus == 0 || c->max_vcpus > DOMAIN_VCPUS_MAX ||
-        c->arch.misc_flags != 0 || XEN_DOMCTL_GRANT_version(c->grant_opts) != 1)
+        c->cpupool_id != 0 || c->max_vcpus == 0 || c->arch.misc_flags != 0 ||
+        XEN_DOMCTL_GRANT_version(c->grant_opts) != 1)
         return -XEN_EINVAL;
     *config = (struct config){ .type = CONFIG_PV, .vcpus = c->max_vcpus };
     if ((c->flags & XEN_DOMCTL_CDF_hvm) != 0)
@@ -45,12 +58,14 @@ static int64_t wanted(const struct xen_domctl_createdomain *c, struct config *co
 int64_t domctl_createdomain(struct vcpu *v, struct domain *none, struct xen_domctl *op)
 {
     struct config  config;
-    int64_t        result = wanted(&op->u.createdomain, &config);
+    int64_t        result = too_many_vcpus(op->u.createdomain.max_vcpus);
     uint16_t       id = op->domain < DOMID_FIRST_RESERVED ? op->domain : 0;
     struct domain *d;
 
     (void)v;
     (void)none;
+    if (result == 0)
+        result = wanted(&op->u.createdomain, &config);
     if (result != 0)
         return result;
     if (id != 0 && domain_by_id(id) != NULL)

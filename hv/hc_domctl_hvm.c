@@ -33,15 +33,10 @@ static uint64_t least(const struct domain *d)
  * The tools know how much Xen's tables take, and ask for less than ours may need: it gets the least then. Each
  * call that is made again finds less left to be done.
  */
-int64_t domctl_set_mempool_size(struct vcpu *v, struct domain *d, struct xen_domctl *op)
+int64_t domctl_set_pool(struct domain *d, uint64_t frames)
 {
-    uint64_t bytes = op->u.paging_mempool.size, frames = bytes >> PAGE_SHIFT;
-
-    (void)v;
     if (d->pv != NULL)
         return -XEN_EOPNOTSUPP;
-    if ((bytes & PAGE_MASK) != 0)
-        return -XEN_EINVAL;
     if (frames < least(d))
         frames = least(d);
     switch (domain_pool_set(d, frames)) {
@@ -57,6 +52,16 @@ int64_t domctl_set_mempool_size(struct vcpu *v, struct domain *d, struct xen_dom
         break;
     }
     return -XEN_EINVAL;
+}
+
+int64_t domctl_set_mempool_size(struct vcpu *v, struct domain *d, struct xen_domctl *op)
+{
+    uint64_t bytes = op->u.paging_mempool.size;
+
+    (void)v;
+    if ((bytes & PAGE_MASK) != 0 && d->pv == NULL)
+        return -XEN_EINVAL;
+    return domctl_set_pool(d, bytes >> PAGE_SHIFT);
 }
 
 /* ---- records ---- */

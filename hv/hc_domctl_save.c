@@ -226,8 +226,8 @@ static int64_t turn(struct domain *d, enum dirty_result (*step)(struct domain *d
 }
 
 /*
- * Of switching paging's kind for a test, and of the pool's size by these words, nothing is offered. What was
- * looked at by somebody who does not come again is forgotten when the log ends.
+ * Of switching paging's kind for a test nothing is offered. What was looked at by somebody who does not come
+ * again is forgotten when the log ends.
  */
 int64_t domctl_shadow_op(struct vcpu *v, struct domain *d, struct xen_domctl *op)
 {
@@ -251,6 +251,8 @@ int64_t domctl_shadow_op(struct vcpu *v, struct domain *d, struct xen_domctl *op
     case XEN_DOMCTL_SHADOW_OP_GET_ALLOCATION:
         arg->mb = (uint32_t)((d->paging.pool.total + PER_MB - 1) / PER_MB);
         return 0;
+    case XEN_DOMCTL_SHADOW_OP_SET_ALLOCATION:
+        return domctl_set_pool(d, (uint64_t)arg->mb * PER_MB);
     default:
         return -XEN_EINVAL;
     }

@@ -117,6 +117,9 @@ struct pt_features machine_guest_features(void);
 /* True if the processor can walk two levels of tables. */
 bool machine_offers_nested(void);
 
+/* How many vCPUs a domain may have: as many as can be started in it. */
+unsigned machine_vcpus_max(void);
+
 /*
  * The kind of paging of its domain has changed (hv/kind.c): the processor's side follows. The
  * vCPU has left the guest, and goes on as if nothing had happened.

@@ -105,6 +105,12 @@ bool machine_offers_nested(void)
     return has_svm && svm_has_nested_paging();
 }
 
+/* INIT and SIPI start nobody. */
+unsigned machine_vcpus_max(void)
+{
+    return 1;
+}
+
 void machine_vcpu_run(struct vcpu *v)
 {
     if (v->pv) {
