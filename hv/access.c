@@ -46,13 +46,6 @@ const char *access_refused(const struct domain *d)
     return NULL;
 }
 
-const char *access_type_refused(const struct domain *d, enum access_type type)
-{
-    if (d->pv != NULL && type != ACCESS_NONE && type <= ACCESS_ALL && !(type & ACCESS_READ))
-        return "a PV guest is not stepped, as it would have to be where it must not read";
-    return NULL;
-}
-
 /* ---- what is forbidden ---- */
 
 static bool relax(struct domain *d, gfn_t gfn)
@@ -141,6 +134,20 @@ void access_tell(struct vcpu *v, const struct verdict *refusal, gva_t va, uint64
                      refusal->gpa);
     else
         (void)relax(d, gfn_of(refusal->gpa >> PAGE_SHIFT));
+}
+
+void access_close(struct vcpu *v, uint64_t rip)
+{
+    struct verdict verdict;
+
+    do { /* each time one frame less is open, or more memory is free */
+        verdict = paging_step_done(domain_lock(v->domain), &v->paging);
+        verdict_flush(v->domain, &verdict);
+        if (verdict.kind == VERDICT_ACCESS)
+            access_tell(v, &verdict, gva_of(verdict.gpa), rip);
+        else if (verdict.kind == VERDICT_CRASH)
+            domain_crash(v->domain, "%s", verdict.why);
+    } while (verdict.again && verdict.kind != VERDICT_CRASH);
 }
 
 /* A walk has five tables and a frame at the end of it, each of which is told once. */

@@ -21,6 +21,12 @@
  */
 void access_tell(struct vcpu *v, const struct verdict *refusal, gva_t va, uint64_t rip);
 
+/*
+ * Closes what is open to one instruction of this vCPU's, which stands or stood at `rip`: what a
+ * walk has written there is told.
+ */
+void access_close(struct vcpu *v, uint64_t rip);
+
 /* This vCPU has executed an instruction while each is to be told, and goes on at `rip`. */
 void access_stepped(struct vcpu *v, gva_t rip);
 
@@ -29,8 +35,6 @@ must_check struct paging_reach access_reach(struct vcpu *v, gva_t va, unsigned a
 
 /* Why this domain cannot be given rights now, in words; NULL: it can. */
 must_check const char *access_refused(const struct domain *d);
-/* The same for such rights. */
-must_check const char *access_type_refused(const struct domain *d, enum access_type type);
 
 /* What a right is called, as an operator writes it: n r w rw x rx wx rwx rx2rw n2rwx default. */
 must_check const char *access_name(enum access_type type);

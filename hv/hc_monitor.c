@@ -57,13 +57,6 @@ static int64_t target(struct vcpu *v, uint16_t id, struct domain **d)
     return vm_event_is_on(*d) ? 0 : -XEN_ENODEV;
 }
 
-static int64_t good_type(const struct domain *d, unsigned access)
-{
-    if (access > ACCESS_DEFAULT)
-        return -XEN_EINVAL;
-    return access_type_refused(d, (enum access_type)access) == NULL ? 0 : -XEN_EOPNOTSUPP;
-}
-
 /* What a step has asked for. HC_AGAIN: the same step again. */
 static int64_t stepped(struct domain *d, const struct verdict *verdict)
 {
@@ -115,10 +108,8 @@ static bool in_map(const struct domain *d, uint64_t first, uint64_t nr)
 
 static int64_t set_access(struct domain *d, const struct xen_mem_access_op *op, uint64_t *done)
 {
-    int64_t result = good_type(d, op->access);
-
-    if (result != 0)
-        return result;
+    if (op->access > ACCESS_DEFAULT)
+        return -XEN_EINVAL;
     d->access_by_operator = false;
     if (op->pfn == ~UINT64_C(0))
         return set_default(d, (enum access_type)op->access);
@@ -137,7 +128,7 @@ static int64_t set_multi(struct vcpu *v, struct domain *d, const struct xen_mem_
     for (bool later = false; *done < op->nr; later = true, ++*done) {
         uint64_t pfn, one = 0;
         uint8_t  access;
-        int64_t  result;
+        int64_t  result = 0;
 
         if (later && hc_preempt())
             return HC_AGAIN;
@@ -145,8 +136,7 @@ static int64_t set_multi(struct vcpu *v, struct domain *d, const struct xen_mem_
                            sizeof(pfn)) ||
             !guest_copy_in(v, &access, hc_address(op->access_list.p) + *done, sizeof(access)))
             return -XEN_EFAULT;
-        result = good_type(d, access);
-        if (result == 0 && !in_map(d, pfn, 1))
+        if (access > ACCESS_DEFAULT || !in_map(d, pfn, 1))
             result = -XEN_EINVAL;
         if (result == 0)
             result = set_range(d, pfn, 1, (enum access_type)access, &one);
@@ -342,8 +332,6 @@ int64_t domctl_debug_op(struct vcpu *v, struct domain *d, struct xen_domctl *op)
 
     if (d == v->domain || vcpu >= d->nr_vcpus)
         return -XEN_EINVAL;
-    if (d->pv != NULL)
-        return -XEN_EOPNOTSUPP;
     if (what != XEN_DOMCTL_DEBUG_OP_SINGLE_STEP_ON && what != XEN_DOMCTL_DEBUG_OP_SINGLE_STEP_OFF)
         return -XEN_ENOSYS;
     if (!vm_event_is_on(d))
@@ -354,14 +342,15 @@ int64_t domctl_debug_op(struct vcpu *v, struct domain *d, struct xen_domctl *op)
 
 /* ---- which events ---- */
 
-/* What can be told of, besides accesses. Of PV guests only what they ask for themselves. */
+/* What can be told of, besides accesses. */
 static uint32_t capabilities(const struct domain *d)
 {
+    const uint32_t of_all = VM_EVENT_BIT(GUEST_REQUEST) | VM_EVENT_BIT(SINGLESTEP);
     const uint32_t of_hvm = VM_EVENT_BIT(WRITE_CTRLREG) | VM_EVENT_BIT(MOV_TO_MSR) |
-                            VM_EVENT_BIT(SINGLESTEP) | VM_EVENT_BIT(SOFTWARE_BREAKPOINT) |
-                            VM_EVENT_BIT(DEBUG_EXCEPTION) | VM_EVENT_BIT(CPUID);
+                            VM_EVENT_BIT(SOFTWARE_BREAKPOINT) | VM_EVENT_BIT(DEBUG_EXCEPTION) |
+                            VM_EVENT_BIT(CPUID);
 
-    return VM_EVENT_BIT(GUEST_REQUEST) | (d->pv != NULL ? 0 : of_hvm);
+    return of_all | (d->pv != NULL ? 0 : of_hvm);
 }
 
 static int64_t switch_cr(struct domain *d, const struct xen_domctl_monitor_op *op, bool on)

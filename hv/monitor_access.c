@@ -39,17 +39,6 @@ static bool set_default(struct domain *d, enum access_type type)
     return true;
 }
 
-/* Is each access told, or one to each frame? */
-static bool set_every(struct domain *d, bool every)
-{
-    if (every && d->pv != NULL) {
-        print("access: %s: a PV guest is not stepped: each frame is told once\n", d->name);
-        return false;
-    }
-    d->access_every = every;
-    return true;
-}
-
 bool monitor_access(const struct monitor_words *w)
 {
     enum access_type type;
@@ -77,15 +66,12 @@ bool monitor_access(const struct monitor_words *w)
         access_end(d);
         return true;
     }
-    if (w->count == 3 && (monitor_same(w->word[2], "every") || monitor_same(w->word[2], "once")))
-        return set_every(d, monitor_same(w->word[2], "every"));
+    if (w->count == 3 && (monitor_same(w->word[2], "every") || monitor_same(w->word[2], "once"))) {
+        d->access_every = monitor_same(w->word[2], "every"); /* or one to each frame */
+        return true;
+    }
     if (w->count == 3 || !access_by_name(w->word[w->count - 1], &type))
         return monitor_usage(w);
-    why = access_type_refused(d, type);
-    if (why) {
-        print("access: %s: %s\n", d->name, why);
-        return false;
-    }
     if (monitor_same(w->word[2], "all"))
         return w->count == 4 && type != ACCESS_DEFAULT ? set_default(d, type) : monitor_usage(w);
     return set(d, w, type);

@@ -69,6 +69,20 @@ struct pv_stat {
     uint64_t count, ticks;
 };
 
+/* One instruction and nothing after it, and each of them told: x86/pv/step.c. */
+struct pv_step {
+    bool open;     /* the next entry ends after one instruction:                  */
+    bool first;    /* nothing else may be bounced before it,                      */
+    bool each;     /* or all entries do so, since a listener wants to know        */
+    bool mute;     /* it is to be carried out here, without its writes            */
+    bool due;      /* one has been executed, which is to be told                  */
+    bool armed;    /* this entry ends so                                          */
+    bool trap;     /* the guest's own TF                                          */
+    bool held;     /* it stands behind a MOV SS, and may be executed together     */
+    uint8_t class; /* enum step_class of the instruction...                       */
+    uint64_t at;   /* ...that stands there                                        */
+};
+
 struct pv_vcpu {
     struct pv_regs regs;     /* first: entry.S. What RSP0 points behind while it is loaded */
     uint64_t       host_rsp; /* entry.S */
@@ -94,6 +108,7 @@ struct pv_vcpu {
     unsigned           ldt_entries;
     mfn_t              ldt_frame[PV_LDT_FRAMES]; /* the same, when used */
     struct pv_stat     stat[PV_KINDS];
+    struct pv_step     step;
     uint8_t            fpu[512] __attribute__((aligned(16)));
 };
 _Static_assert(sizeof(struct pv_regs) == 22 * 8, "x86/pv/entry.S");

@@ -36,6 +36,17 @@ def pv_switched(batch, linux, worked, count, milliseconds, run="/work.sh", limit
                  options=("--every", str(milliseconds), "paging linux other" + ("; audit" if count > 20 else "")))
 
 
+def stepping(batch, guest, *rights):
+    """Each instruction of a round is stepped, since rights that it needs are missing and stay so."""
+    options = ["--at", "0.5", "paging stepped shadow"]
+    for i, right in enumerate(rights, 1):
+        options += ["--at", f"{i}.7", f"access stepped every; access stepped all {right}",
+                    "--at", f"{i + 1}.5", "access stepped; access stepped off"]
+    return batch(lambda: [guest(f"pv-stepped-{len(rights)}", "pv-stepped", name="stepped", extra=f"rounds={len(rights) + 1}")], limit=120,
+                 has=("^stepped: ok$", *(rf"^access: stepped: the default is {right}, 1\d{{4}} accesses told$" for right in rights),
+                      *SHADOWED), has_not=("FAILED",), options=("--icount", *options))
+
+
 def makers(batch, config, linux):
     """Files of PV guests, and the test of some of them that make calls at random beside a Debian."""
     def guest(test, kernel, name=None, **keys):
@@ -61,7 +72,7 @@ def pv_long_tests(batch, config, linux, worked):
     A long boot under shadow paging, many switches, and hypercalls at random for minutes, in slices: from one
     guest, and from two that grant each other pages.
     """
-    _, debian, fuzzer, fuzz = makers(batch, config, linux)
+    guest, debian, fuzzer, fuzz = makers(batch, config, linux)
 
     def pair(seed):
         test = f"pv-fuzz-pair-{seed}"
@@ -73,6 +84,8 @@ def pv_long_tests(batch, config, linux, worked):
          batch(lambda: [linux("pv-shadowed", type="pv", paging=None)], limit=500,
                has=(*worked, "linux has shadow paging, change 1"), options=("--at", "0", "paging linux shadow"),
                end="walk 0xffffffff82a03e98; pool; audit")),
+        ("a PV guest does not notice that each of its instructions is stepped, whatever right is missing",
+         stepping(batch, guest, "r", "w", "rw", "x", "rx", "wx")),
         ("a PV guest is switched to shadow paging and back a hundred times in a minute's work",
          pv_switched(batch, linux, worked, 100, 400, run="/work.sh work=60s", limit=500)),
         ("a PV guest and one under shadow paging run side by side and both power off",
@@ -165,6 +178,7 @@ def pv_tests(batch, config, linux, bare, worked):
         ("SYSENTER of a PV guest comes with the frame that the ABI has, on a processor that has it",
          one("pv-traps", INTEL)),
         *((f"{what}, under shadow paging", shadowed(name)) for name, what in BARE.items()),
+        ("a PV guest does not notice that each of its instructions is stepped", stepping(batch, guest, "n")),
         ("a PV guest has entries that are not present and name memory",
          leaky("pv-l1tf", ("pv-l1tf, paging: direct, 0 changes", *CLEAN), end="paging; audit")),
         ("where such entries could leak, a PV guest gets shadow paging and keeps it",

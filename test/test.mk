@@ -9,7 +9,7 @@
 .PHONY: test-long fuzz corpus lint-clang soak explore mutants lint-quick
 
 # A *_test.c without a main function is a part of other tests, which name it.
-hosted_test_src := $(shell grep -l '^int main\b' $(wildcard paging/*_test.c hv/*_test.c x86/*_test.c x86/svm/*_test.c bench/*_test.c \
+hosted_test_src := $(shell grep -l '^int main\b' $(wildcard paging/*_test.c hv/*_test.c x86/*_test.c x86/svm/*_test.c x86/pv/*_test.c bench/*_test.c \
     tools/access/*_test.c test/model/*_test.c test/direct/*_test.c) /dev/null)
 hosted_tests    := $(hosted_test_src:%.c=$B/test/%)
 fuzz_src        := $(shell grep -l 'LLVMFuzzerTestOneInput' $(wildcard paging/*_fuzz.c hv/*_fuzz.c x86/*_fuzz.c \
@@ -192,7 +192,7 @@ corpus: $(fuzzers)
 
 # ---- linters ----
 lint_src := $(paging_src) $(hv_src) $(x86_src)
-all_c    := $(wildcard paging/*.[ch] hv/*.[ch] x86/*.[ch] x86/svm/*.[ch] x86/hw/*.h tools/*.c tools/access/*.[ch] bench/*.[ch] test/*/*.[ch] test/guests/*/*.[ch])
+all_c    := $(wildcard paging/*.[ch] hv/*.[ch] x86/*.[ch] x86/svm/*.[ch] x86/pv/*.[ch] x86/hw/*.h tools/*.c tools/access/*.[ch] bench/*.[ch] test/*/*.[ch] test/guests/*/*.[ch])
 LINT_CPPFLAGS := -I. $(ZYDIS_CPPFLAGS)
 
 # What is quick; make lint asks clang-tidy as well, one file after the other.

@@ -185,13 +185,17 @@ void machine_vcpu_event_set_regs(struct vcpu *v, const struct vm_event_regs_x86 
 
 void machine_vcpu_excuse(struct vcpu *v, bool without_writing)
 {
-    if (!v->pv)
+    if (v->pv)
+        pv_vcpu_excuse(v, without_writing);
+    else
         svm_vcpu_excuse(v, without_writing);
 }
 
 void machine_vcpu_single_step(struct vcpu *v, bool on)
 {
-    if (!v->pv)
+    if (v->pv)
+        pv_vcpu_single_step(v, on);
+    else
         svm_vcpu_single_step(v, on);
 }
 

@@ -45,6 +45,9 @@
 #define EFER_LMSLE (1ul << 13)
 #define EFER_FFXSR (1ul << 14)
 
+/* Offset of XMM0 in what FXSAVE writes: APM vol. 2, 11.4.4 */
+#define FXSAVE_XMM 160
+
 /* RFLAGS, APM vol. 2, 3.1.6 */
 #define RFLAGS_CF     (1ul << 0)
 #define RFLAGS_ALWAYS (1ul << 1)

@@ -15,9 +15,11 @@
 /* Cleared by SYSCALL: whatever would change how its entry runs. */
 #define SFMASK_VALUE                                                                               \
     (RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_NT | RFLAGS_RF | RFLAGS_AC | 3ul << 12)
-#define DR7_ENABLES UINT64_C(0xff)
-#define DR7_RESET   UINT64_C(0x400)
-#define DR6_RESET   UINT64_C(0xffff0ff0)
+#define SELECTOR_TI    4u
+#define SELECTOR_INDEX 0xfff8u
+#define DR7_ENABLES    UINT64_C(0xff)
+#define DR7_RESET      UINT64_C(0x400)
+#define DR6_RESET      UINT64_C(0xffff0ff0)
 
 /* What GS points to at SYSCALL's entry: entry.S. */
 struct entry_words {
@@ -303,7 +305,34 @@ bool pv_cpu_ldt_fault(uint64_t address)
     return true;
 }
 
+static size_t copy(void *to, const void *from, size_t len);
+
+uint64_t pv_cpu_descriptor(uint16_t selector)
+{
+    uint64_t page = this_cpu()->id * WINDOW_PAGES + (selector & SELECTOR_TI ? WINDOW_LDT_PAGE : 0);
+    uint64_t at = LAYOUT_WINDOW + page * PAGE_SIZE + (selector & SELECTOR_INDEX), descriptor;
+
+    return copy(&descriptor, (const void *)at, sizeof(descriptor)) == 0 ? descriptor
+                                                                        : 0; /* NOLINT */
+}
+
 /* ---- FPU and debug registers ---- */
+
+void pv_cpu_save_fpu(struct pv_vcpu *pv)
+{
+    BUG_ON(cpu.loaded != pv);
+    write_cr0(read_cr0() & ~CR0_TS);
+    __asm__ volatile("fxsave64 %0" : "=m"(pv->fpu));
+    pv_edge_set_ts(pv, pv->ts);
+}
+
+void pv_cpu_load_fpu(const struct pv_vcpu *pv)
+{
+    BUG_ON(cpu.loaded != pv);
+    write_cr0(read_cr0() & ~CR0_TS);
+    __asm__ volatile("fxrstor64 %0" ::"m"(pv->fpu));
+    write_cr0(pv->ts ? read_cr0() | CR0_TS : read_cr0());
+}
 
 void pv_edge_set_ts(struct pv_vcpu *pv, bool ts)
 {

@@ -49,6 +49,8 @@ unsigned pv_fetch(struct pv_vcpu *pv, uint8_t bytes[15])
 {
     uint64_t rip = pv->regs.rip, rest = PAGE_SIZE - (rip & PAGE_MASK);
 
+    if (pv_is_shadowed(pv->vcpu->domain))
+        return pv_peek(pv, gva_of(rip), bytes);
     if (pv_edge_copy_in(pv->vcpu, bytes, rip, INSN_BYTES_MAX))
         return INSN_BYTES_MAX;
     if (rest < INSN_BYTES_MAX && pv_edge_copy_in(pv->vcpu, bytes, rip, rest))

@@ -6,7 +6,8 @@
 #define X86_PV_PV_H
 
 #include "hv/pv.h"
-#include "x86/decode.h"
+#include "x86/emulate.h"
+#include "x86/step.h"
 
 /* Vectors that are no exception: entry.S. */
 enum {
@@ -38,6 +39,11 @@ void pv_cpu_selectors(uint16_t selector[PV_SELECTORS]);
 void pv_cpu_clear_selectors(void);
 /* The processor wants a descriptor of an LDT that is not mapped yet: maps it, if it is one. */
 must_check bool pv_cpu_ldt_fault(uint64_t address);
+/* A descriptor of the tables that are loaded; 0: there is none. */
+must_check uint64_t pv_cpu_descriptor(uint16_t selector);
+/* Between the processor and pv->fpu, while the vCPU is loaded. */
+void pv_cpu_save_fpu(struct pv_vcpu *pv);
+void pv_cpu_load_fpu(const struct pv_vcpu *pv);
 /* If the address is in the LDT's window: which byte of the LDT it is. */
 bool pv_cpu_ldt_offset(uint64_t address, uint64_t *offset);
 
@@ -74,6 +80,39 @@ const struct insn *pv_instruction(const uint8_t *bytes, unsigned length);
 /* The guest's write to `address` was refused: true if it was one update of a table, done or to be tried again. */
 must_check bool pv_table_write(struct pv_vcpu *pv, uint64_t address);
 
+/* Flat segments of ring 3; FS and GS with their bases. */
+void pv_emulator_segments(struct pv_vcpu *pv, struct emu_segment segment[SEGMENTS]);
+
+/* ---- step.c: one instruction, and nothing after it; of a domain that is shadowed ---- */
+
+/* Something is to be done about it before the next entry. */
+static inline bool pv_step_wanted(const struct pv_vcpu *pv)
+{
+    return pv->step.open | pv->step.due;
+}
+/* The last thing before such an entry: true, it can be made. False: something else was done instead. */
+must_check bool pv_step_ready(struct pv_vcpu *pv);
+/*
+ * First thing after an entry that was armed: registers as they were without us. `dr6` is that of a
+ * debug exception: what of it is the guest's own. False: nothing is.
+ */
+must_check bool pv_step_disarm(struct pv_vcpu *pv, uint64_t *dr6);
+/* Frames are open for the next instruction: the verdict has said so. */
+void pv_step_open(struct pv_vcpu *pv);
+/* They are closed, whether it was executed or not. */
+void pv_step_close(struct pv_vcpu *pv);
+/* The same if it was, or something else has come of it. Nothing, unless one is stepped. */
+void pv_step_over(struct pv_vcpu *pv);
+/* The guest runs 64-bit code. */
+must_check bool pv_step_is_64bit(const struct pv_vcpu *pv);
+void            pv_vcpu_excuse(struct vcpu *v, bool without_writing);
+void            pv_vcpu_single_step(struct vcpu *v, bool on);
+
+/* ---- muted.c ---- */
+
+/* Carries out the instruction at RIP, without what it writes to memory. */
+void pv_emulate_muted(struct pv_vcpu *pv);
+
 /* ---- shadow.c: of a domain that is shadowed ---- */
 
 /* The core has the root that the vCPU needs now; false: it must let others run and come again. */
@@ -82,6 +121,11 @@ must_check bool pv_shadow_ready(struct pv_vcpu *pv);
 void pv_shadow_enter(struct pv_vcpu *pv);
 /* A page fault in the guest: true if it was ours. Else it is the guest's, with this error code. */
 must_check bool pv_shadow_fault(struct pv_vcpu *pv, uint64_t address, uint64_t *error);
+/*
+ * Bytes at a linear address as the root in use has them, whatever rights their frames have: how many
+ * could be read, at most 15.
+ */
+must_check unsigned pv_peek(struct pv_vcpu *pv, gva_t va, uint8_t bytes[INSN_BYTES_MAX]);
 /* Copies what its kernel has at these addresses, none of them ours, to `to`; or, if NULL, there from `from`. */
 must_check bool pv_shadow_copy(struct vcpu *v, void *to, const void *from, uint64_t va, size_t len);
 

@@ -73,6 +73,10 @@ bool pv_shadow_fault(struct pv_vcpu *pv, uint64_t address, uint64_t *error)
     verdict = paging_fault(domain_lock(pv->vcpu->domain), &pv->vcpu->paging, &fault);
     switch (verdict.kind) {
     case VERDICT_RETRY:
+        if (verdict.step)
+            pv_step_open(pv);
+        else if (pv->step.open)
+            pv_step_close(pv);
         return true;
     case VERDICT_INJECT:
         *error = verdict.pfec;
@@ -88,6 +92,17 @@ bool pv_shadow_fault(struct pv_vcpu *pv, uint64_t address, uint64_t *error)
     domain_crash(pv->vcpu->domain, "%s",
                  verdict.why ? verdict.why : "its tables do not say what they were checked for");
     return true;
+}
+
+unsigned pv_peek(struct pv_vcpu *pv, gva_t va, uint8_t bytes[INSN_BYTES_MAX])
+{
+    unsigned want = INSN_BYTES_MAX, rest = (unsigned)(PAGE_SIZE - (va.raw & PAGE_MASK));
+
+    if (!pv_address_ok(va.raw, 1))
+        return 0;
+    if (rest < want && !pv_address_ok(va.raw + rest, 1))
+        want = rest;
+    return step_peek(pv->vcpu, va, bytes, want);
 }
 
 /* Copies within one page, as its kernel's tables allow. */

@@ -120,8 +120,7 @@ static enum emu_status exchange_memory(void *context, uint64_t linear, void *old
     return update(t, offset, found, value);
 }
 
-/* Flat segments of ring 3; FS and GS with their bases. */
-static void fill_segments(struct pv_vcpu *pv, struct emu_segment segment[SEGMENTS])
+void pv_emulator_segments(struct pv_vcpu *pv, struct emu_segment segment[SEGMENTS])
 {
     for (unsigned i = 0; i < SEGMENTS; i++)
         segment[i] = (struct emu_segment){ .selector = 3, .attributes = 0xcf3, .limit = ~0u };
@@ -146,7 +145,7 @@ static bool execute(struct table_write *t, const struct insn *insn)
     };
     struct emu_result result;
 
-    fill_segments(t->pv, segment);
+    pv_emulator_segments(t->pv, segment);
     pv_registers_get(r, cpu.gpr);
     result = emulate(insn, &cpu, &memory, 1);
     if (result.outcome == EMU_MEMORY && result.status == EMU_RETRY)

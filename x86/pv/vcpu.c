@@ -60,6 +60,7 @@ static void hypercall(struct pv_vcpu *pv)
             r->rax = (uint64_t)h.result;
         return;
     }
+    pv->step.due = false;
     r->rip -= SYSCALL_LENGTH;
     r->rdi = h.arg[0];
     r->rsi = h.arg[1];
@@ -72,28 +73,29 @@ static void hypercall(struct pv_vcpu *pv)
 static enum pv_kind page_fault(struct pv_vcpu *pv)
 {
     uint64_t address = pv->fault_address, error = pv->regs.error, offset;
+    bool     in_ldt = pv_cpu_ldt_offset(address, &offset);
 
-    if (pv_cpu_ldt_offset(address, &offset)) {
+    if (in_ldt) {
         if (pv_cpu_ldt_fault(address))
             return PV_KIND_PAGE_FAULT;
         address = pv->ldt.raw + offset;
     } else if (pv_is_shadowed(pv->vcpu->domain) && pv_shadow_fault(pv, address, &error)) {
         return PV_KIND_SHADOW_FAULT;
-    } else if ((error & PFEC_P_W) == PFEC_P_W && pv_table_write(pv, address)) {
-        return PV_KIND_TABLE_WRITE;
     }
+    pv_step_over(pv);
+    if (!in_ldt && (error & PFEC_P_W) == PFEC_P_W && pv_table_write(pv, address))
+        return PV_KIND_TABLE_WRITE;
     pv_bounce_page_fault(pv, address, error);
     return PV_KIND_PAGE_FAULT;
 }
 
-static void debug(struct pv_vcpu *pv)
+static uint64_t take_dr6(void)
 {
     uint64_t dr6;
 
     __asm__ volatile("mov %%dr6, %0" : "=r"(dr6));
     __asm__ volatile("mov %0, %%dr6" ::"r"(UINT64_C(0xffff0ff0)));
-    pv->dr[6] = dr6;
-    pv_bounce_exception(pv, VECTOR_DB, 0);
+    return dr6;
 }
 
 static enum pv_kind exception(struct pv_vcpu *pv, uint8_t vector)
@@ -108,9 +110,6 @@ static enum pv_kind exception(struct pv_vcpu *pv, uint8_t vector)
     case VECTOR_UD:
         pv_undefined(pv);
         return PV_KIND_PRIVILEGED;
-    case VECTOR_DB:
-        debug(pv);
-        return PV_KIND_EXCEPTION;
     case VECTOR_NM:
         pv_edge_set_ts(pv, false);
         break;
@@ -121,10 +120,34 @@ static enum pv_kind exception(struct pv_vcpu *pv, uint8_t vector)
     return PV_KIND_EXCEPTION;
 }
 
+/* Perhaps it is just the end of a step. */
+static enum pv_kind debug(struct pv_vcpu *pv)
+{
+    uint64_t dr6 = take_dr6();
+    bool     own = !pv->step.armed || pv_step_disarm(pv, &dr6);
+
+    pv_step_over(pv);
+    if (own) {
+        pv->dr[6] = dr6;
+        pv_bounce_exception(pv, VECTOR_DB, 0);
+    }
+    return PV_KIND_EXCEPTION;
+}
+
 static enum pv_kind leave(struct pv_vcpu *pv)
 {
-    uint64_t vector = pv->regs.vector;
+    uint64_t vector = pv->regs.vector, none = 0;
 
+    if (vector == VECTOR_DB)
+        return debug(pv);
+    if (pv->step.armed)
+        (void)!pv_step_disarm(pv, &none);
+    if (vector >= VECTOR_PIC && vector < PV_VECTOR_SYSCALL) { /* nothing was executed */
+        trap_interrupt(vector);
+        return PV_KIND_INTERRUPT;
+    }
+    if (vector != VECTOR_PF) /* which may be ours */
+        pv_step_over(pv);
     if (vector == PV_VECTOR_SYSCALL && pv->kernel) {
         hypercall(pv);
         return PV_KIND_HYPERCALL;
@@ -141,10 +164,6 @@ static enum pv_kind leave(struct pv_vcpu *pv)
     if (vector == PV_VECTOR_REFUSED) {
         pv_bounce_failsafe(pv);
         return PV_KIND_REFUSED;
-    }
-    if (vector >= VECTOR_PIC) {
-        trap_interrupt(vector);
-        return PV_KIND_INTERRUPT;
     }
     return exception(pv, (uint8_t)vector);
 }
@@ -168,11 +187,13 @@ static void end_exit(struct cpu *c, struct pv_vcpu *pv, struct pv_stat *stat)
 /* What the guest is to see before it goes on. */
 static void before_entry(struct vcpu *v)
 {
-    if (v->stale)
+    bool first = v->pv->step.first; /* nothing comes before it */
+
+    if (v->stale && !first)
         vcpu_before_entry(v);
     if (v->pv->selectors_refused)
         pv_bounce_failsafe(v->pv);
-    if (v->pv->callback[PV_CALLBACK_EVENT].address != 0 && vcpu_has_event_upcall(v))
+    if (!first && v->pv->callback[PV_CALLBACK_EVENT].address != 0 && vcpu_has_event_upcall(v))
         pv_bounce_event(v->pv);
 }
 
@@ -197,6 +218,10 @@ void pv_vcpu_run(struct vcpu *v)
             end_exit(c, pv, stat);
             continue;
         }
+        if (pv_step_wanted(pv) && !pv_step_ready(pv)) {
+            end_exit(c, pv, stat);
+            continue;
+        }
         end_exit(c, pv, stat);
         c->entries++;
         if (pv_is_shadowed(v->domain))
@@ -207,6 +232,8 @@ void pv_vcpu_run(struct vcpu *v)
         stat = &pv->stat[leave(pv)];
         stat->count++;
     }
+    if (pv->step.open)
+        pv_step_close(pv); /* others of the domain may run now */
     end_exit(c, pv, stat);
     pv_cpu_end();
 }

@@ -13,7 +13,6 @@
 #define EXCEPTIONS      32
 #define NO_ERROR        UINT32_MAX
 #define SETTLE_TRIES    16
-#define DR6_CAUSES      0xe00ful /* B0 to B3, BD, BS, BT: APM vol. 2, 13.1.1.4 */
 
 /* While all exceptions are intercepted (task.c) the mask waits elsewhere. */
 void svm_vcpu_watch(struct vcpu *v)

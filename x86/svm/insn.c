@@ -13,8 +13,6 @@
 
 #define STRING_BUDGET 64   /* iterations: each may write a table */
 #define OVERWRITE_MIN 2048 /* bytes: half a table */
-#define FXSAVE_XMM    160  /* offset of XMM0: APM vol. 2, 11.4.4 */
-#define DR6_BS        (1u << 14)
 
 static unsigned user_access(const struct machine_vcpu *m)
 {

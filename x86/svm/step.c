@@ -40,92 +40,13 @@
 #include "x86/svm/svm.h"
 #include "x86/traps.h"
 
-#define DR6_BREAKPOINTS 0xful
-#define DR6_BD          (1ul << 13)
-#define DR6_BS          (1ul << 14)
-#define DR6_BT          (1ul << 15)
-#define DR6_CAUSES      (DR6_BREAKPOINTS | DR6_BD | DR6_BS | DR6_BT)
-#define GPR_R11         11
+#define GPR_R11 11
 
 /* Exceptions with an error code: APM vol. 2, 8.2. */
 #define WITH_ERROR                                                                                 \
     (1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 | 1u << 14 | 1u << 17 | 1u << 21)
 
 /* ---- what stands at RIP ---- */
-
-static enum step_class class_of_second(uint8_t opcode)
-{
-    switch (opcode) {
-    case 0x05:
-        return STEP_SYSCALL;
-    case 0x07:
-        return STEP_SYSRET;
-    case 0x21:
-    case 0x23:
-        return STEP_MOV_DR;
-    default:
-        return STEP_PLAIN;
-    }
-}
-
-/* Where the opcode is. */
-static unsigned after_prefixes(const uint8_t *bytes, unsigned count, bool is_64bit)
-{
-    unsigned i = 0;
-
-    for (; i < count; i++) {
-        uint8_t b = bytes[i];
-        bool    prefix = b == 0x66 || b == 0x67 || b == 0xf0 || b == 0xf2 || b == 0xf3 ||
-                      (b & 0xe7) == 0x26 || b == 0x64 || b == 0x65;
-
-        if (!prefix && !(is_64bit && (b & 0xf0) == 0x40))
-            break;
-    }
-    return i;
-}
-
-enum step_class step_class_of(const uint8_t *bytes, unsigned count, bool is_64bit)
-{
-    unsigned i = after_prefixes(bytes, count, is_64bit);
-
-    if (i == count)
-        return STEP_PLAIN;
-    switch (bytes[i]) {
-    case 0x17:
-        return is_64bit ? STEP_PLAIN : STEP_HOLDS;
-    case 0x8e:
-        return i + 1 < count && (bytes[i + 1] >> 3 & 7) == SEG_SS ? STEP_HOLDS : STEP_PLAIN;
-    case 0x9c:
-        return STEP_PUSHF;
-    case 0x9d:
-    case 0xcf:
-        return STEP_LOADS_FLAGS;
-    case 0x0f:
-        return i + 1 < count ? class_of_second(bytes[i + 1]) : STEP_PLAIN;
-    default:
-        return STEP_PLAIN;
-    }
-}
-
-/* One page's part of them, without a change of the guest's tables: the walk must be the processor's. */
-static unsigned peek(struct machine_vcpu *m, gva_t va, uint8_t *to, unsigned want)
-{
-    struct vcpu        *v = m->vcpu;
-    unsigned            offset = (unsigned)(va.raw & PAGE_MASK);
-    struct paging_view  view;
-    struct paging_reach r;
-
-    if (want > PAGE_SIZE - offset)
-        want = (unsigned)PAGE_SIZE - offset;
-    paging_view(domain_lock(v->domain), &v->paging, va, &view);
-    if (!view.mapped)
-        return 0;
-    r = paging_reach_gpa(domain_lock(v->domain), view.gpa);
-    if (r.kind != REACH_RAM)
-        return 0;
-    __builtin_memcpy(to, (const uint8_t *)phys_ptr(&machine_phys, r.mfn) + offset, want);
-    return want;
-}
 
 static gva_t linear(const struct machine_vcpu *m, uint64_t base, uint64_t offset)
 {
@@ -134,12 +55,7 @@ static gva_t linear(const struct machine_vcpu *m, uint64_t base, uint64_t offset
 
 static unsigned code_at(struct machine_vcpu *m, uint64_t rip, uint8_t bytes[INSN_BYTES_MAX])
 {
-    gva_t    va = linear(m, m->vmcb->cs.base, rip);
-    unsigned have = peek(m, va, bytes, INSN_BYTES_MAX);
-
-    if (have != 0 && have < INSN_BYTES_MAX)
-        have += peek(m, gva_of(va.raw + have), bytes + have, INSN_BYTES_MAX - have);
-    return have;
+    return step_peek(m->vcpu, linear(m, m->vmcb->cs.base, rip), bytes, INSN_BYTES_MAX);
 }
 
 /* Of the instruction that is executed together with the one before it decides what comes of TF. */
@@ -166,7 +82,7 @@ static uint64_t bs_after_mov(struct machine_vcpu *m)
 {
     uint8_t  bytes[INSN_BYTES_MAX];
     unsigned have = code_at(m, m->vmcb->rip, bytes),
-             i = after_prefixes(bytes, have, regs_is_64bit(m));
+             i = step_prefixes(bytes, have, regs_is_64bit(m));
 
     if (i + 2 >= have || bytes[i + 1] != 0x23 || (bytes[i + 2] >> 3 & 5) != 4)
         return m->vmcb->dr6 & DR6_BS;
@@ -266,17 +182,6 @@ static bool mend_flags(struct machine_vcpu *m, bool done)
     return due != 0;
 }
 
-/* A processor may say that an address has matched although its breakpoint is off: APM vol. 2, 13.1.1. */
-static uint64_t causes(const struct vmcb *b)
-{
-    uint64_t hit = b->dr6 & DR6_CAUSES;
-
-    for (unsigned i = 0; i < 4; i++)
-        if (!(b->dr7 >> 2 * i & 3))
-            hit &= ~(1ul << i);
-    return hit;
-}
-
 /*
  * The same of DR6 after a debug exception. Returns the causes that are the guest's own.
  */
@@ -285,7 +190,7 @@ static uint64_t mend_dr6(struct machine_vcpu *m)
     struct svm_step *s = &m->step;
     struct vmcb     *b = m->vmcb;
     bool             done = s->class == STEP_MOV_DR ? b->rip != s->rip : b->dr6 & (DR6_BS | DR6_BT);
-    uint64_t         hit = causes(b);
+    uint64_t         hit = step_causes(b->dr6, b->dr7);
 
     if (s->class == STEP_MOV_DR && done) {
         hit = DR6_BS;
@@ -321,17 +226,9 @@ static uint64_t disarm(struct machine_vcpu *m)
 
 void step_close(struct machine_vcpu *m)
 {
-    struct vcpu   *v = m->vcpu;
-    struct verdict verdict;
+    struct vcpu *v = m->vcpu;
 
-    do { /* each time one frame less is open, or more memory is free */
-        verdict = paging_step_done(domain_lock(v->domain), &v->paging);
-        verdict_flush(v->domain, &verdict);
-        if (verdict.kind == VERDICT_ACCESS)
-            access_tell(v, &verdict, gva_of(verdict.gpa), m->step.rip);
-        else if (verdict.kind == VERDICT_CRASH)
-            domain_crash(v->domain, "%s", verdict.why);
-    } while (verdict.again && verdict.kind != VERDICT_CRASH);
+    access_close(v, m->step.rip);
     m->step.first = v->paging.excused;
     m->step.open = v->paging.excused || m->step.each;
 }

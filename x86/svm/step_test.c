@@ -1,4 +1,4 @@
-/* test: with x86/svm/step.c x86/svm/event.c */
+/* test: with x86/svm/step.c x86/svm/event.c x86/step.c */
 /* One instruction with frames open: what is armed, what the guest sees of it, what comes in which order. */
 #include <stdarg.h>
 #include <stddef.h>
@@ -49,11 +49,10 @@ struct paging_reach paging_reach_gpa(struct paging_locked p, uint64_t gpa)
     return (struct paging_reach){ .kind = REACH_RAM, .gpa = gpa, .mfn = mfn_of(gpa >> PAGE_SHIFT) };
 }
 
-struct verdict paging_step_done(struct paging_locked p, const struct paging_vcpu *v)
+void access_close(struct vcpu *v, uint64_t rip)
 {
-    (void)p, (void)v;
+    (void)v, (void)rip;
     note("close", 0);
-    return (struct verdict){ .kind = VERDICT_RETRY };
 }
 
 static bool wanted; /* a listener wants to hear of exceptions */
@@ -117,12 +116,6 @@ struct guest_result guest_write(struct vcpu *v, gva_t va, const void *from, size
     assert_true(acc & ACC_OURS);
     memcpy(memory + va.raw, from, len);
     return (struct guest_result){ .status = GUEST_OK };
-}
-
-void access_tell(struct vcpu *v, const struct verdict *refusal, gva_t va, uint64_t rip)
-{
-    (void)v, (void)refusal, (void)va;
-    note("tell", rip);
 }
 
 void access_stepped(struct vcpu *v, gva_t rip)

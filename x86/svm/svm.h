@@ -19,6 +19,7 @@
 #include "x86/emulate.h"
 #include "x86/hw/svm.h"
 #include "x86/msr.h"
+#include "x86/step.h"
 
 #define SVM_CPUS_MAX 8
 
@@ -78,17 +79,6 @@ enum svm_kind {
 
 struct svm_stat {
     uint64_t count, ticks;
-};
-
-/* What an instruction does with TF: step.c. */
-enum step_class {
-    STEP_PLAIN,
-    STEP_PUSHF,
-    STEP_LOADS_FLAGS,
-    STEP_SYSCALL,
-    STEP_SYSRET,
-    STEP_MOV_DR,
-    STEP_HOLDS, /* the trap back for one instruction more: MOV SS, POP SS */
 };
 
 /* One instruction, or the delivery of an event, that frames are open for; see step.c. */
@@ -344,8 +334,6 @@ void step_close(struct machine_vcpu *m);
 void step_before_entry(struct machine_vcpu *m);
 /* Deals with the exit from an entry that was armed. */
 enum svm_kind step_exit(struct machine_vcpu *m);
-/* What stands in these bytes. */
-must_check enum step_class step_class_of(const uint8_t *bytes, unsigned count, bool is_64bit);
 
 /* ---- exit.c ---- */
 enum svm_kind svm_exit(struct machine_vcpu *m); /* deals with the exit in the VMCB */

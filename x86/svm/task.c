@@ -26,8 +26,7 @@
 
 #define OPCODE_PUSHA 0x60
 #define TSS_BUSY     0x02u
-#define TSS_32       0x08u /* in the attributes of TR */
-#define DR6_BT       (1u << 15)
+#define TSS_32       0x08u               /* in the attributes of TR */
 #define INFO_IRET    (UINT64_C(1) << 36) /* EXITINFO2 of a task switch, APM vol. 2, 15.14.1 */
 #define INFO_JMP     (UINT64_C(1) << 38)
 #define INFO_ERROR   (UINT64_C(1) << 44)
