@@ -1,5 +1,5 @@
 # Watches other domains with Debian's xen-access: run=/watch.sh watch=HOW:DOMID,... on the kernel's command line, HOW being
-# write, exec, or what else it knows; or with umbra-access and the rules in /watch.rules and the symbols in /watch.map: rules:DOMID. A domain stands still until it is watched, and is watched until it has ended.
+# write, exec, or what else it knows; or with umbra-access and the symbols in /watch.map: rules:DOMID by the rules in /watch.rules, rules-pv:DOMID by /watch-pv.rules. A domain stands still until it is watched, and is watched until it has ended.
 for word in $(cat /proc/cmdline); do
     case $word in
     watch=*) all=$(echo "${word#watch=}" | tr , " ") ;;
@@ -23,6 +23,7 @@ until_end() {
 watch() {
     case $1 in
     rules) umbra-access "$2" --rules /watch.rules --map /watch.map ;;
+    rules-pv) umbra-access "$2" --rules /watch-pv.rules --map /watch.map ;;
     *) xen-access "$2" "$1" ;;
     esac > "/tmp/watch.$2" 2>&1 &
     watcher=$!
@@ -30,7 +31,7 @@ watch() {
     sleep 2
     xl unpause "$2" 2> /dev/null
     until_end "$2"
-    [ "$1" = rules ] || kill $watcher
+    [ "${1%-pv}" = rules ] || kill $watcher
     wait $watcher
     echo "watch $2: xen-access $1 ended with status $?" >> "/tmp/watch.$2"
 }

@@ -42,7 +42,7 @@ $B/control/root: packages.txt tools/fetch-debs.sh | $B/.packages
 	@tools/fetch-debs.sh $B/control/apt $@ $(control_debs)
 $B/control/vmlinuz: $B/control/root
 	@cp $</boot/vmlinuz-* $@
-control_files := init=control-init tools.sh=control-tools.sh create.sh=control-create.sh watch.sh=control-watch.sh watch.rules=control-access.rules watch.map=control-access.map \
+control_files := init=control-init tools.sh=control-tools.sh create.sh=control-create.sh watch.sh=control-watch.sh watch.rules=control-access.rules watch-pv.rules=control-access-pv.rules watch.map=control-access.map \
     save.sh=control-save.sh guest/pv.cfg=control-guest.xl
 control_files := $(foreach f,$(control_files),/$(subst =,=examples/,$f))
 

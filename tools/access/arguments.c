@@ -32,8 +32,6 @@ const char arguments_help[] =
     "        count   as log, but in the summary only\n"
     "        pause   the first is told; the program ends, and the domain stays paused before\n"
     "                that access (xl unpause)\n"
-    "        Of a PV guest, log and count open a page for 100 ms after each event: no\n"
-    "        instruction of it can be let pass alone.\n"
     "\n"
     "Each event is a line: seconds, vCPU, access, frame, offset, the linear address if it is\n"
     "known, and the instruction's address with its symbol. `walk` is an access by the processor\n"

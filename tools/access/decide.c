@@ -1,14 +1,13 @@
 #include "tools/access/decide.h"
 
-struct decision decide(enum action action, bool can_step, bool waits)
+struct decision decide(enum action action, bool waits)
 {
     struct decision d = { .report = action != ACTION_COUNT };
 
     switch (action) {
     case ACTION_LOG:
     case ACTION_COUNT:
-        d.emulate = waits && can_step;
-        d.open = d.close = waits && !can_step;
+        d.emulate = waits;
         break;
     case ACTION_ONCE:
         d.open = true;

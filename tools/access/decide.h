@@ -10,15 +10,13 @@ struct decision {
     bool report;  /* a line is printed */
     bool emulate; /* the instruction passes, and the rights stay */
     bool open;    /* the page gets all rights */
-    bool close;   /* ... and loses them again a moment later */
     bool stop;    /* the domain is paused, and the program ends */
 };
 
 /*
- * By the action of the page's rule. `can_step`: the hypervisor can let one instruction pass (not that of a
- * PV guest); `waits`: the vCPU stands still until the answer. It does not for what a hypercall has
- * accessed: that is over.
+ * By the action of the page's rule. `waits`: the vCPU stands still until the answer. It does not for
+ * what a hypercall has accessed: that is over.
  */
-struct decision decide(enum action action, bool can_step, bool waits);
+struct decision decide(enum action action, bool waits);
 
 #endif

@@ -18,18 +18,10 @@
 #pragma GCC diagnostic ignored "-Wsign-conversion"
 #pragma GCC diagnostic ignored "-Wconversion"
 
-#define PAGE     4096
-#define OPEN_MAX 256 /* pages of a PV guest that are open for a moment */
-#define INTERVAL 0.1 /* seconds for which they are */
-#define LOOK     1.0 /* seconds between looks at whether the domain is still there */
+#define PAGE 4096
+#define LOOK 1.0 /* seconds between looks at whether the domain is still there */
 
 volatile sig_atomic_t listen_ended;
-
-struct opened {
-    uint64_t gfn;
-    uint8_t  rights;
-    double   since;
-};
 
 struct listener {
     const struct guest       *guest;
@@ -41,8 +33,6 @@ struct listener {
     void                     *page;
     vm_event_back_ring_t      ring;
     double                    start;
-    struct opened             opened[OPEN_MAX];
-    unsigned                  open_count;
     bool                      stop, failed, paused;
 };
 
@@ -137,47 +127,19 @@ static void report(const struct listener *l, const vm_event_request_t *request)
     printf(" rip %#" PRIx64 "%s%s\n", rip, *symbol ? " " : "", symbol);
 }
 
-/* A page of a PV guest has all rights for a moment; without room for it, another is closed before its time. */
-static void close_one(struct listener *l, unsigned i)
-{
-    const struct opened was = l->opened[i];
-
-    l->opened[i] = l->opened[--l->open_count];
-    l->failed |= !guest_set_rights(l->guest, was.gfn, 1, was.rights);
-}
-
-static void open_page(struct listener *l, uint64_t gfn, uint8_t rights, bool moment)
-{
-    if (moment && l->open_count == OPEN_MAX)
-        close_one(l, 0);
-    if (moment)
-        l->opened[l->open_count++] = (struct opened){ gfn, rights, now() };
-    l->failed |= !guest_set_rights(l->guest, gfn, 1, RIGHTS_RWX);
-}
-
-static void close_due(struct listener *l)
-{
-    for (unsigned i = 0; i < l->open_count;)
-        if (now() - l->opened[i].since >= INTERVAL)
-            close_one(l, i);
-        else
-            i++;
-}
-
 static void access_event(struct listener *l, const vm_event_request_t *request)
 {
     uint64_t        gfn = request->u.mem_access.gfn;
     int             found = rules_find(&l->a->rules, gfn);
     enum action     action = found < 0 ? l->a->default_action : l->a->rules.rule[found].action;
-    uint8_t         rights = found < 0 ? l->a->default_rights : l->a->rules.rule[found].rights;
     bool            waits = request->flags & VM_EVENT_FLAG_VCPU_PAUSED;
-    struct decision d = decide(action, !l->guest->pv, waits);
+    struct decision d = decide(action, waits);
 
     summary_add(l->summary, gfn, kind_of(request->u.mem_access.flags), request->data.regs.x86.rip);
     if (d.report && !l->a->summary_only)
         report(l, request);
     if (d.open)
-        open_page(l, gfn, rights, d.close);
+        l->failed |= !guest_set_rights(l->guest, gfn, 1, RIGHTS_RWX);
     if (d.stop && !l->paused) {
         l->paused = xc_domain_pause(l->guest->xc, l->guest->domain) == 0;
         l->failed |= !l->paused && !guest_refused(l->guest, "pausing");
@@ -227,17 +189,12 @@ static void set_back(const struct listener *l)
         guest_set_default(l->guest, RIGHTS_RWX);
     for (unsigned i = 0; i < rules->count; i++)
         guest_set_rights(l->guest, rules->rule[i].first, rules->rule[i].count, RIGHTS_RWX);
-    if (l->a->has_default &&
-        l->guest->pv) /* those that were opened and closed have rights of their own */
-        for (size_t i = 0; i < l->summary->places; i++)
-            if (l->summary->page[i].total)
-                guest_set_rights(l->guest, l->summary->page[i].gfn, 1, RIGHTS_RWX);
 }
 
 static bool wait_for_event(struct listener *l)
 {
     struct pollfd             fd = { .fd = xenevtchn_fd(l->channel), .events = POLLIN };
-    int                       ready = poll(&fd, 1, l->open_count ? 20 : 200);
+    int                       ready = poll(&fd, 1, 200);
     xenevtchn_port_or_error_t port;
 
     if (ready < 0 && errno != EINTR)
@@ -257,7 +214,6 @@ static void run(struct listener *l)
     while (!l->stop && !l->failed && !listen_ended) {
         l->failed |= !wait_for_event(l);
         drain(l, true);
-        close_due(l);
         if (l->a->seconds && now() - l->start >= (double)l->a->seconds)
             l->stop = true;
         if (now() - looked >= LOOK) {

@@ -175,6 +175,7 @@ void pv_main(void)
     if (touches > TOUCHES)
         pv_fail("too many touches", touches, TOUCHES);
     build_window();
+    pv_shared.arch.p2m_cr3 = pv_mfn((const void *)pv_info->pt_base) * PAGE; /* as Linux does */
     say_places();
     start = wait_for_pause();
     for (uint64_t round = 0; round < rounds; round++) {
