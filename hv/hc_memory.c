@@ -184,6 +184,31 @@ static int64_t place(struct domain *d, mfn_t mfn, gfn_t *where, gfn_t gfn)
     return result;
 }
 
+/*
+ * The ring of a listener to a PV domain: memory of the listener's own, beyond what it may have else,
+ * and no more of it than there are such domains.
+ */
+static int64_t bring_ring(struct domain *d, struct domain *watched, gfn_t gfn)
+{
+    struct p2m_entry entry = { .type = P2M_RAM };
+    int64_t          result = vm_event_is_on(watched) ? -XEN_EBUSY : foreign_unmap(d, gfn);
+
+    if (result != 0)
+        return result;
+    if (domain_pool_least(d, 1) > d->paging.pool.total)
+        return -XEN_ENOMEM;
+    entry.mfn = domain_alloc_frame(d);
+    if (!mfn_valid(entry.mfn))
+        return -XEN_ENOMEM;
+    result = hc_memory_replace(d, gfn, entry);
+    if (!mfn_eq(p2m_get(&d->paging.p2m, gfn).mfn, entry.mfn)) {
+        domain_free_frame(d, entry.mfn);
+        return result;
+    }
+    vm_event_use_page(watched, entry.mfn);
+    return result;
+}
+
 /* One page of a mapping space; `owner`: of a foreign frame. */
 static int64_t add_page(struct domain *d, unsigned space, struct domain *owner, uint64_t index,
                         uint64_t gfn)
@@ -194,6 +219,8 @@ static int64_t add_page(struct domain *d, unsigned space, struct domain *owner, 
         return -XEN_EINVAL;
     switch (space) {
     case XENMAPSPACE_gmfn_foreign:
+        if (owner->pv != NULL && index == VM_EVENT_PV_PFN)
+            return bring_ring(d, owner, gfn_of(gfn));
         if (foreign_find(owner, index, &frame) != 0)
             return -XEN_EINVAL;
         return foreign_map(d, gfn_of(gfn), frame);

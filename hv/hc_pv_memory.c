@@ -38,6 +38,8 @@ static int64_t bring(struct domain *d, uint64_t *word)
 /* The page of a listener's ring is none of the domain's from the start. */
 static int64_t take_from_other(struct domain *d, uint64_t *mfn)
 {
+    if (*mfn == VM_EVENT_PV_PFN && mfn_valid(d->pv->ring))
+        return 0;
     return vm_event_is_page(d, mfn_of(*mfn)) ? 0 : take_away(d, mfn);
 }
 
@@ -50,6 +52,8 @@ static int64_t bring_to_other(struct domain *d, uint64_t *word)
         return bring(d, word);
     if (vm_event_is_on(d))
         return -XEN_EBUSY;
+    if (control->pv == NULL)
+        return 0; /* it is brought when the listener says where it is to be */
     mfn = vm_event_make_page(d, control);
     if (!mfn_valid(mfn))
         return -XEN_ENOMEM;

@@ -161,6 +161,8 @@ void vm_event_give_back(struct domain *d, mfn_t mfn);
  * listener or the listening ends: MFN_NONE if there is none.
  */
 must_check mfn_t vm_event_make_page(struct domain *d, struct domain *listener);
+/* A frame of the listener's, which has a map of ours, is that from now on. */
+void vm_event_use_page(struct domain *d, mfn_t mfn);
 /* True if the frame is that. */
 must_check bool vm_event_is_page(const struct domain *d, mfn_t mfn);
 

@@ -6,7 +6,9 @@
  *                                 map, and it comes back when the listener goes
  *   a PV domain                   a frame of the listener's: what is the domain's own it can map by its
  *                                 number, whether or not it was taken away. The parameter names no
- *                                 frame, so that the tool wants one to be put there
+ *                                 frame, so that the tool wants one to be put there. A PV listener
+ *                                 gets that at once, and its number; another one when it says where
+ *                                 in its map it wants to see what has the parameter's number
  */
 #include "hv/guest.h"
 #include "hv/kind.h"
@@ -44,11 +46,6 @@ mfn_t vm_event_make_page(struct domain *d, struct domain *listener)
     return d->pv->ring = mfn;
 }
 
-bool vm_event_is_page(const struct domain *d, mfn_t mfn)
-{
-    return d->pv != NULL && mfn_valid(mfn) && mfn_eq(d->pv->ring, mfn);
-}
-
 /* It goes when its owner has unmapped it. */
 static void drop_page(struct domain *d)
 {
@@ -59,8 +56,24 @@ static void drop_page(struct domain *d)
         return;
     owner = domain_by_id(phys_frame(&machine_phys, mfn)->owner);
     d->pv->ring = MFN_NONE;
+    if (owner != NULL && owner->pv == NULL) {
+        direct_take_back(&machine_phys, mfn);
+        return;
+    }
     BUG_ON(owner == NULL || !pv_unhold(owner, mfn));
     (void)!direct_release(&owner->pv->direct, mfn);
+}
+
+void vm_event_use_page(struct domain *d, mfn_t mfn)
+{
+    drop_page(d);
+    direct_lend(&machine_phys, mfn);
+    d->pv->ring = mfn;
+}
+
+bool vm_event_is_page(const struct domain *d, mfn_t mfn)
+{
+    return d->pv != NULL && mfn_valid(mfn) && mfn_eq(d->pv->ring, mfn);
 }
 
 /* Shadows that were only for the listener go with it. A PV guest's last step is always the first. */
@@ -96,9 +109,8 @@ void vm_event_give_back(struct domain *d, mfn_t mfn)
 void vm_event_end(struct domain *d)
 {
     vm_event_disable(d);
-    if (d->pv == NULL)
-        return;
-    drop_page(d);
+    if (d->pv != NULL)
+        drop_page(d);
     for (struct domain *of = domains; of != NULL; of = of->next) {
         if (of->pv == NULL || !mfn_valid(of->pv->ring) ||
             phys_frame(&machine_phys, of->pv->ring)->owner != d->id)

@@ -5,6 +5,7 @@
 #include "hv/kind.h"
 #include "hv/vm_event.h"
 
+#define HERE  UINT64_C(0x20000) /* beyond the memory of a control domain with a map */
 #define FLAGS (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D)
 
 static int64_t map(struct domain *who, uint16_t id, uint64_t frame)
@@ -166,6 +167,147 @@ static void either_side_may_end_first(void **state)
     audit();
 }
 
+/* ---- a listener with a map of ours ---- */
+
+static int set_up_shadow(void **state)
+{
+    return set_up_control_as(state, CONFIG_PVH, CONFIG_PAGING_SHADOW);
+}
+
+static int set_up_nested(void **state)
+{
+    return set_up_control_as(state, CONFIG_PVH, CONFIG_PAGING_NESTED);
+}
+
+/* Under either kind of paging. */
+#define MAPPED(name)                                                                               \
+    cmocka_unit_test_setup_teardown(name, set_up_shadow, tear_down),                               \
+        cmocka_unit_test_setup_teardown(name, set_up_nested, tear_down)
+
+/* A batch of one page: what the call says, or what it says of the page. */
+static int64_t place(struct domain *who, uint16_t of, uint64_t number, uint64_t gfn)
+{
+    struct xen_add_to_physmap_batch arg = { .domid = DOMID_SELF,
+                                            .space = XENMAPSPACE_gmfn_foreign,
+                                            .size = 1 };
+    int32_t                         status = 1;
+    int64_t                         result;
+
+    arg.u.foreign_domid = of;
+    arg.idxs.p = (void *)PAGE_OF(1);
+    arg.gpfns.p = (void *)PAGE_OF(2);
+    arg.errs.p = (void *)PAGE_OF(4);
+    store(who, PAGE_OF(1), &number, sizeof(number));
+    store(who, PAGE_OF(2), &gfn, sizeof(gfn));
+    result = call_with(who, __HYPERVISOR_memory_op, XENMEM_add_to_physmap_batch, &arg, sizeof(arg));
+    look(who, PAGE_OF(4), &status, sizeof(status));
+    return result != 0 ? result : status;
+}
+
+static int64_t remove_at(uint64_t gfn)
+{
+    struct xen_remove_from_physmap arg = { .domid = DOMID_SELF, .gpfn = gfn };
+
+    return call_with(control, __HYPERVISOR_memory_op, XENMEM_remove_from_physmap, &arg,
+                     sizeof(arg));
+}
+
+static mfn_t ring_at(uint64_t gfn)
+{
+    return p2m_get(&control->paging.p2m, gfn_of(gfn)).mfn;
+}
+
+/* As xc_monitor_enable does it there. */
+static void attach_here(struct domain *d, uint64_t gfn)
+{
+    uint64_t ring = number_of_ring(d->id);
+
+    assert_int_equal(reserve(control, XENMEM_populate_physmap, d->id, &ring), 1);
+    assert_int_equal(ring, VM_EVENT_PV_PFN);
+    assert_int_equal(place(control, d->id, ring, gfn), 0);
+    assert_int_equal(listen(d->id, XEN_VM_EVENT_ENABLE), 0);
+    assert_int_equal(reserve(control, XENMEM_decrease_reservation, d->id, &ring), 1);
+}
+
+static void raise(struct domain *d)
+{
+    vm_event_raise(d->vcpu[0],
+                   &(struct vm_event_note){ .reason = VM_EVENT_REASON_MEM_ACCESS, .sync = true });
+}
+
+static void a_ring_stands_where_a_listener_with_a_map_wants_it(void **state)
+{
+    struct domain               *d = other(CONFIG_PV);
+    uint64_t                     had = control->pages, of_guest = d->pages;
+    struct vm_event_sring        seen;
+    const struct vm_event_sring *page = &seen;
+
+    (void)state;
+    attach_here(d, HERE);
+    assert_int_equal(control->pages, had + 1);
+    assert_int_equal(d->pages, of_guest);
+    assert_true(mfn_eq(ring_at(HERE), d->vm_event->frame));
+    assert_int_equal(place(control, d->id, VM_EVENT_PV_PFN, HERE + 1), -XEN_EBUSY);
+    raise(d);
+    look(control, HERE << PAGE_SHIFT, &seen, sizeof(seen));
+    assert_int_equal(page->ring[0].req.reason, VM_EVENT_REASON_MEM_ACCESS);
+    audit();
+    assert_int_equal(listen(d->id, XEN_VM_EVENT_DISABLE), 0);
+    assert_int_equal(d->vcpu[0]->state, VCPU_RUNNABLE);
+    assert_int_equal(remove_at(HERE), 0);
+    assert_int_equal(control->pages, had);
+    assert_int_equal(kind_of(d), PAGED_DIRECT);
+    audit();
+}
+
+/* It gives the page up first, tries again, or ends; or the domain does. */
+static void such_a_ring_lasts_as_long_as_its_listening(void **state)
+{
+    struct domain *d = other(CONFIG_PV);
+    uint64_t       had = control->pages;
+
+    (void)state;
+    assert_int_equal(place(control, d->id, VM_EVENT_PV_PFN, HERE), 0); /* and no more comes of it */
+    assert_int_equal(place(control, d->id, VM_EVENT_PV_PFN, HERE), 0);
+    assert_int_equal(remove_at(HERE), 0);
+    assert_int_equal(control->pages, had + 1); /* it is the ring still */
+    attach_here(d, HERE);
+    assert_int_equal(remove_at(HERE), 0);
+    raise(d); /* to nobody */
+    audit();
+    assert_int_equal(listen(d->id, XEN_VM_EVENT_DISABLE), 0);
+    assert_true(hc_memory_settle(control));
+    assert_int_equal(control->pages, had);
+    attach_here(d, HERE);
+    raise(d);
+    assert_true(destroy_some(d));
+    assert_int_equal(remove_at(HERE), 0);
+    assert_int_equal(control->pages, had);
+    d = other(CONFIG_PV);
+    attach_here(d, HERE);
+    raise(d);
+    assert_true(destroy_some(control));
+    assert_false(vm_event_is_on(d) || mfn_valid(d->pv->ring));
+    assert_int_equal(d->vcpu[0]->state, VCPU_RUNNABLE);
+    audit();
+}
+
+static void nobody_else_can_have_such_a_ring(void **state)
+{
+    struct domain *third = other(CONFIG_PVH), *d;
+    uint64_t       ring = VM_EVENT_PV_PFN;
+
+    (void)state;
+    strcpy(third->name, "third");
+    d = other(CONFIG_PV);
+    assert_int_equal(place(third, d->id, ring, HERE), -XEN_EPERM);
+    assert_int_not_equal(place(control, third->id, ring, HERE), 0); /* that one has a map */
+    attach_here(d, HERE);
+    assert_int_not_equal(map(d, DOMID_SELF, d->vm_event->frame.raw), 0);
+    assert_int_equal(reserve(d, XENMEM_decrease_reservation, DOMID_SELF, &ring), 0);
+    audit();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +315,9 @@ int main(void)
         CONTROL(a_guest_cannot_reach_the_ring),
         CONTROL(there_is_one_ring_at_a_time),
         CONTROL(either_side_may_end_first),
+        MAPPED(a_ring_stands_where_a_listener_with_a_map_wants_it),
+        MAPPED(such_a_ring_lasts_as_long_as_its_listening),
+        MAPPED(nobody_else_can_have_such_a_ring),
     };
 
     return cmocka_run_group_tests(tests, machine_up, machine_down);

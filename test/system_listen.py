@@ -2,6 +2,7 @@
 
 import re
 
+from system_control import PVH_EXTRA
 from watched import ARENA, FETCH, READ, ROOTS, TABLES, USER, WRITE, forbidden, watched_touch
 
 WINDOW, PAGE = 1 << 39, 1 << 12
@@ -123,10 +124,10 @@ def compare(output, dom, guest, how, rounds, touches, linear):
 
 
 def read_rules():
-    """Rights and actions by frame, of the rules that umbra-access is given."""
+    """Rights and actions by frame, of the rules that umbra-access is given for an HVM guest."""
     rights, actions = {}, {}
     with open("examples/control-access.map", encoding="ascii") as file:
-        symbol = ARENA[0] + (int(file.read().split()[0], 16) - WINDOW) // PAGE
+        symbol = ARENA[0] + (int(re.search(r"(\w+) D page_in_window", file.read())[1], 16) - WINDOW) // PAGE
     with open("examples/control-access.rules", encoding="ascii") as file:
         for words in (line.split("#")[0].split() for line in file):
             if words:
@@ -138,9 +139,17 @@ def read_rules():
     return rights, actions
 
 
+def read_pv_rules(guest):
+    """The same for a PV guest, whose frames have names."""
+    with open("examples/control-access-pv.rules", encoding="ascii") as file:
+        rules = [line.split() for line in file if line.startswith("page_")]
+    frames = [guest.frames[int(name.removeprefix("page_"))] for name, *_ in rules]
+    return dict(zip(frames, [right for _, right, *_ in rules])), dict(zip(frames, [(action or ["log"])[0] for _, _, *action in rules]))
+
+
 def compare_rules(output, dom, guest, rounds, touches, linear):
     """What the guest says it has touched, and what umbra-access has printed and counted by those rules."""
-    rights, actions = read_rules()
+    rights, actions = read_pv_rules(guest) if isinstance(guest, Pv) else read_rules()
     touched = [text for i in range(rounds) for text in touches_of(said(output, f"guest{dom}"), i)]
     lines = [(int(gfn, 16), what, int(gla, 16) // PAGE * PAGE if gla else None) for what, gfn, gla in re.findall(
         rf"^(?:control\| )?watch {dom}: [\d.]+ vcpu 0 (\w+) gfn (\w+) offset \w+(?: linear (\w+))? rip 0x[1-9a-f]\w*(?: \S+)?$", output, re.MULTILINE)]
@@ -174,12 +183,15 @@ def listen_tests(umbra, judge, failure, bare, control):
                         extra=f"rounds={rounds} touches={touches} seed={dom}")
         return bare(test, "watched", name=f"guest{dom}", paging=paging, extra=f"{rounds} {touches} {dom} 1")
 
-    def watched(*guests):
-        """Guests (how they are watched, their paging, rounds, touches), and all of them under one control domain."""
+    def watched(*guests, listener=None):
+        """Guests (how they are watched, their paging, rounds, touches), and all of them under one control domain: a PV domain, or
+        one under a kind of paging."""
         def run():
-            test = "listen-" + "-".join(f"{how}-{paging}" for how, paging, _, _ in guests)
+            test = f"listen-{listener or 'pv'}-" + "-".join(f"{how}-{paging}" for how, paging, _, _ in guests)
             watch = ",".join(f"{how}:{dom}" for dom, (how, *_) in enumerate(guests, 1))
-            files = [control(test, f"/watch.sh watch={watch}", memory=256)]
+            script = f"/watch.sh watch={watch}"
+            kind = {"type": "pvh", "paging": listener, "extra": f"{PVH_EXTRA} run={script}"} if listener else {}
+            files = [control(test, script, memory=256, **kind)]
             files += [one(test, dom, paging, rounds, touches) for dom, (_, paging, rounds, touches) in enumerate(guests, 1)]
             status, output = umbra(["run", "--batch", "--limit", "240", "--at-end", "audit", *files], 240)
             judge(status, output, 0, (r"^(control\| )?init: /watch\.sh ended with status 0$",), ("FAILED", r"audit: [1-9]\d* violations"))
@@ -188,12 +200,12 @@ def listen_tests(umbra, judge, failure, bare, control):
                     raise failure(f"xen-access {how} of domain {dom} has not ended well\n{output[-6000:]}")
                 if "watched: ok" not in said(output, f"guest{dom}"):
                     raise failure(f"guest{dom} has not ended well\n{output[-6000:]}")
-                if how == "rules":
-                    wrong = compare_rules(output, dom, Hvm(output, f"guest{dom}"), rounds, touches, paging != "nested")
+                guest = (Pv if paging == "pv" else Hvm)(output, f"guest{dom}")
+                if how.startswith("rules"):
+                    wrong = compare_rules(output, dom, guest, rounds, touches, paging != "nested")
                 elif how in EVENTS:
                     wrong = compare_events(output, dom, how, rounds)
                 else:
-                    guest = (Pv if paging == "pv" else Hvm)(output, f"guest{dom}")
                     wrong = compare(output, dom, guest, how, rounds, touches, paging != "nested")
                 if wrong:
                     raise failure(f"domain {dom}, {how}, {paging}: {wrong}\n{output[-12000:]}")
@@ -202,7 +214,7 @@ def listen_tests(umbra, judge, failure, bare, control):
     return (
         ("Debian's xen-access tells all that guests write or execute, and nothing else, under all kinds of paging, and umbra-access by its rules",
          watched(("write", "shadow", 2, 40), ("exec", "shadow", 2, 40), ("exec", "nested", 2, 40), ("write", "nested", 1, 12),
-                 ("write", "pv", 2, 40), ("exec", "pv", 2, 40), ("rules", "shadow", 2, 100), ("rules", "nested", 2, 100))),
+                 ("write", "pv", 2, 40), ("exec", "pv", 2, 40), ("rules", "shadow", 2, 100), ("rules", "nested", 2, 100), ("rules-pv", "pv", 2, 100))),
         ("Debian's xen-access tells breakpoints, debug exceptions, CPUID and writes to CR4, which the guest does not notice",
          watched(("breakpoint", "shadow", 2, 1), ("breakpoint", "nested", 2, 1), ("debug", "shadow", 2, 1), ("debug", "nested", 2, 1),
                  ("cpuid", "nested", 2, 1), ("write_ctrlreg_cr4", "shadow", 2, 1), ("write_ctrlreg_cr4", "nested", 2, 1))),
@@ -210,6 +222,9 @@ def listen_tests(umbra, judge, failure, bare, control):
         ("Debian's xen-access tells all that guests do at length",
          watched(("write", "shadow", 12, 400), ("exec", "shadow", 12, 400), ("exec", "nested", 12, 400), ("write", "nested", 3, 30),
                  ("write", "pv", 12, 400), ("exec", "pv", 12, 400))),
+        *((f"guests of all kinds are listened to from a control domain under {paging} paging",
+           watched(("write", "pv", 2, 40), ("rules-pv", "pv", 2, 100), ("exec", "shadow", 2, 40), ("exec", "nested", 2, 40), listener=paging))
+          for paging in ("shadow", "nested")),
         ("umbra-access tells and counts by its rules what guests access at length",
-         watched(("rules", "shadow", 12, 400), ("rules", "nested", 12, 400))),
+         watched(("rules", "shadow", 12, 400), ("rules", "nested", 12, 400), ("rules-pv", "pv", 12, 400))),
     )
