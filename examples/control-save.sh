@@ -1,10 +1,10 @@
 # A guest is saved, restored and moved, and goes on counting, by Debian's Xen tools in the control domain:
-# run=/save.sh on its kernel's command line, and work=pv, nested or shadow for which kind of guest.
-kind=${1:-pv}
-case $kind in
-pv) of= ;;
-nested) of='type="pvh"; hap=1' ;;
-shadow) of='type="pvh"; hap=0' ;;
+# run=/save.sh on its kernel's command line, and work=pv, nested or shadow for which kind of guest. A PVH guest gets the
+# other kind of paging in the end.
+case ${1:-pv} in
+pv) is='type="pv"' becomes=$is ;;
+nested) is='type="pvh"; hap=1' becomes='type="pvh"; hap=0' ;;
+shadow) is='type="pvh"; hap=0' becomes='type="pvh"; hap=1' ;;
 *) exit 1 ;;
 esac
 file=/guest/pv.cfg
@@ -33,7 +33,7 @@ goes_on() {
     echo "save: it does not count on from $1"
 }
 
-xl create "$file" "$of" 'name="counter"' 'memory=96' 'extra="console=hvc0 nr_cpus=1 run=/count.sh work=60"' || exit 1
+xl create "$file" "$is" 'name="counter"' 'memory=96' 'extra="console=hvc0 nr_cpus=1 run=/count.sh work=60"' || exit 1
 shows "^count: 3"
 
 echo "save: to a file, and the guest is gone"
@@ -65,6 +65,7 @@ done
 echo "save: from a file, and it is destroyed"
 log=/var/log/xen/console/guest-counter.log
 : > $log
-xl restore -p /root/counter && xl unpause counter && shows "^count: " && xl destroy counter
+{ cat "$file"; printf '%s\nname = "counter"\nmemory = 96\n' "$becomes"; } > /root/becomes
+xl restore -p /root/becomes /root/counter && xl unpause counter && shows "^count: " && xl debug-keys q && xl destroy counter
 rm /root/counter
 xl list

@@ -58,21 +58,21 @@ def control_tests(batch, config, long=False):
 def control_long_tests(batch, config):
     control = control_domain(config)
 
-    def saved(kind):
-        """What /save.sh does with a guest of this kind, and what is said of it."""
+    def saved(kind, becomes):
+        """What /save.sh does with a guest of this kind, and what is said of it; its last restoration gives it another."""
         return batch(lambda: [control(f"control-save-{kind}", "/save.sh", extra=f"{EXTRA} run=/save.sh work={kind}")],
                      limit=900, options=("--memory", "1400"),
                      has=(*UP, r"^umbra: dom1 is suspended$",
                           r"^umbra: dom2 is suspended$", r"^umbra: dom2 goes on$",
                           r"^Migration successful\.$", r"^umbra: dom3 powered off$", r"^memwork: ok",
-                          r"^save: from a file, and it is destroyed$",
+                          rf"^save: from a file, and it is destroyed\n(.*\n)*? +4 dom4 +\w+ +vcpus: 1 .* paging: {becomes} ",
                           r"(?s)save: it counts on.*save: it counts on.*save: it counts on",
                           r"^init: /save\.sh ended with status 0$", *END),
                      has_not=(r"^save: it does not", r"^save: it is still there", r"^xc: error", r"^libxl: error",
                               r"dom\d+ goes on[\s\S]*dom\d+ goes on"))
 
     return (
-        ("a PV guest is saved, restored, moved while it runs, and goes on counting by Debian's xl", saved("pv")),
+        ("a PV guest is saved, restored, moved while it runs, and goes on counting by Debian's xl", saved("pv", "direct")),
         *((f"a PVH guest under {kind} paging is saved, restored, moved while it runs, and goes on counting by Debian's xl",
-           saved(kind)) for kind in ("nested", "shadow")),
+           saved(kind, becomes)) for kind, becomes in (("nested", "shadow"), ("shadow", "nested"))),
     )
