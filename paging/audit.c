@@ -304,6 +304,8 @@ static void audit_leaf(struct auditor *a, const struct frame *f, unsigned index,
         audit_large(a, level, gfn, ours);
 }
 
+#define LINK_RIGHTS (PTE_W | PTE_U | PTE_NX)
+
 /* The table that the entry must point at if it points at all. */
 static bool child_right(const struct auditor *a, const struct frame *f, unsigned index,
                         const struct frame *child)
@@ -344,6 +346,9 @@ static void audit_child(struct auditor *a, const struct frame *f, unsigned index
         violation(a, "S3: an entry points at the wrong table");
     if (f->shadow.format != PT_DIRECT && exceeds(a, f, ours, allowed(a, f, index, &guest), guest))
         violation(a, "S3: an entry allows what the guest's entry forbids");
+    if (shadow_of(a->d, table)->shadow.format != PT_DIRECT && (f->shadow.view & PT_VIEW_WP) &&
+        !a->d->slots && ((ours.raw ^ allowed(a, f, index, &guest)) & LINK_RIGHTS) != 0)
+        violation(a, "S10: a link forbids what the guest's entry allows");
 }
 
 static uint64_t references(struct auditor *a, mfn_t table)

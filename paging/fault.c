@@ -1,7 +1,7 @@
 /*
  * A page fault under shadow or nested paging.
  *
- *   walk the guest's tables ── its own fault ──► inject
+ *   walk the guest's tables, from where ours end ── its own fault ──► inject
  *        │ reached a frame
  *   ask the p2m ── not memory ──► device
  *        │ memory
@@ -13,6 +13,13 @@
  */
 #include "dirty.h"
 #include "shadow.h"
+
+/* How far our tables lead to an address, and what the way there allows: known_way. */
+struct way {
+    mfn_t    table; /* of ours: the lowest one; MFN_NONE: nothing is known */
+    unsigned level;
+    uint64_t lowered; /* the domain's counter then: while it is the same, the way is */
+};
 
 /* Where the path of one access stands. */
 struct path {
@@ -270,9 +277,28 @@ static struct verdict emulate(const struct change *c, struct paging_vcpu *v, con
     return verdict;
 }
 
+/* Memory was made free, or a table was linked otherwise: the walk knows nothing of what is above it. */
+static bool is_lost(const struct paging_domain *d, const struct way *way)
+{
+    return mfn_valid(way->table) && way->lowered != d->lowered;
+}
+
+/* From the last table that links lead to, if that is known, or from the root. */
+static bool fill_from(struct path *p, const struct paging_root *root, const struct way *way)
+{
+    unsigned levels = root->format == PT_LA57 ? 5 : 4;
+    mfn_t    top;
+
+    if (mfn_valid(way->table))
+        return fill(p, way->table, way->level);
+    top = root->table[root->count == 1 ? 0 : p->va.raw >> 30 & 3];
+    return mfn_valid(top) && fill(p, top, root->count == 1 ? levels : 2);
+}
+
 /* The walk has succeeded and A and D are set: our tables follow. */
 static struct verdict resolve(struct change *c, struct paging_vcpu *v, const struct fault *f,
-                              const struct walk *w, const struct p2m_entry *p)
+                              const struct walk *w, const struct p2m_entry *p,
+                              const struct way *way)
 {
     const struct paging_root *root = &v->root[v->current];
     struct path               path = {
@@ -301,11 +327,10 @@ static struct verdict resolve(struct change *c, struct paging_vcpu *v, const str
         c->d->dirty.faults++;
         dirty_mark(c->d, p->mfn);
     }
-    mfn_t    top = root->table[root->count == 1 ? 0 : f->va.raw >> 30 & 3];
-    unsigned level = root->count == 1 ? (root->format == PT_LA57 ? 5 : 4) : 2;
-
-    if (!mfn_valid(top) || !fill(&path, top, level)) {
-        if (c->again) /* the fault comes again, and finds what was done */
+    if (is_lost(c->d, way))
+        return verdict_of(c, VERDICT_RETRY); /* it comes again, and finds what was done */
+    if (!fill_from(&path, root, way)) {
+        if (c->again)
             return verdict_of(c, VERDICT_RETRY);
         return crash(c, "its page tables lie outside its memory");
     }
@@ -344,11 +369,68 @@ static void walk_nested(gva_t gpa, struct walk *w)
     w->gfn = gfn_of(gpa.raw >> PAGE_SHIFT);
 }
 
+/*
+ * Do links of ours say all that the guest's entries say? A PV domain's follow later, without CR0.WP
+ * they have rights of their own, and the monitor's rights concern each table on the way.
+ */
+static bool links_tell_all(const struct paging_vcpu *v, const struct paging_root *root)
+{
+    return root->count == 1 && (v->mode.view & PT_VIEW_WP) && !v->domain->slots &&
+           !v->domain->access.active && mfn_valid(root->guest[0]);
+}
+
+/*
+ * A link of ours that leads to the shadow of a guest's table has the rights of the guest's entry,
+ * which is present and has A, and follows each write to it: only leaf tables go out of sync. So a
+ * walk ends the same if it begins at the last table that links lead to, as that of a processor does
+ * that caches upper entries. What is linked at a large page of the guest's is not looked through.
+ */
+static void known_way(const struct paging_vcpu *v, gva_t va, struct walk *w, struct way *way)
+{
+    const struct paging_domain *d = v->domain;
+    const struct paging_root   *root = &v->root[v->current];
+    const struct frame         *f = shadow_of(d, root->table[0]);
+    unsigned                    format = root->format, level = v->mode.levels;
+    mfn_t                       table = root->table[0];
+    uint64_t                    rights = PTE_W | PTE_U;
+
+    for (; level > 1; level--) {
+        unsigned index = (unsigned)(va.raw >> (PAGE_SHIFT + 9 * (level - 1))) & 511;
+        pte_t    e = entry_get(d, table, index);
+
+        if ((e.raw & (PTE_P | PTE_PS)) != PTE_P)
+            break;
+        const struct frame *child = shadow_of(d, mfn_of(pte_frame(e)));
+
+        if (child->shadow.format != format)
+            break;
+        rights = (rights & (e.raw | PTE_NX)) | (e.raw & PTE_NX);
+        table = mfn_of(pte_frame(e));
+        f = child;
+    }
+    *way = (struct way){ table, level, d->lowered };
+    w->top = (uint8_t)level;
+    w->rights = rights;
+    w->step[level].table = mfn_of(f->shadow.key);
+}
+
+static void walk_shadowed(const struct paging_vcpu *v, const struct fault *f, struct walk *w,
+                          struct way *way)
+{
+    if (!links_tell_all(v, &v->root[v->current])) {
+        walk_guest(v, f->va, f->acc, w);
+        return;
+    }
+    known_way(v, f->va, w, way);
+    walk_on(v, f->va, f->acc, w);
+}
+
 struct verdict paging_fault(struct paging_locked p, struct paging_vcpu *v, const struct fault *f)
 {
     struct paging_domain *d = p.domain;
     struct change         c = { .d = d };
     struct walk           w; /* large: filled in, not cleared */
+    struct way            way = { .table = MFN_NONE };
     struct verdict        verdict;
     unsigned              marks = 0;
 
@@ -359,7 +441,7 @@ struct verdict paging_fault(struct paging_locked p, struct paging_vcpu *v, const
     if (d->kind == PAGING_NESTED)
         walk_nested(f->va, &w);
     else
-        walk_guest(v, f->va, f->acc, &w);
+        walk_shadowed(v, f, &w, &way);
     d->stats.walks += d->kind == PAGING_SHADOW;
     if (d->access.active && !permit(&c, v, f, &w, &verdict))
         return verdict;
@@ -377,7 +459,7 @@ struct verdict paging_fault(struct paging_locked p, struct paging_vcpu *v, const
     }
     if (d->access.active && !permit_open(&c, v, f, w.gfn, e.mfn, &verdict))
         return verdict;
-    verdict = resolve(&c, v, f, &w, &e);
+    verdict = resolve(&c, v, f, &w, &e, &way);
     verdict.step = d->open.count != 0 && d->open.by == v;
     return verdict;
 }

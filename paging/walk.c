@@ -64,6 +64,7 @@ void walk_guest(const struct paging_vcpu *v, gva_t va, unsigned acc, struct walk
     const struct pt_mode *mode = &v->mode;
     mfn_t                 table = MFN_NONE;
 
+    w->top = (uint8_t)mode->levels;
     if (mode->format == PT_DIRECT) {
         walk_direct(va, w);
         return;
@@ -71,7 +72,16 @@ void walk_guest(const struct paging_vcpu *v, gva_t va, unsigned acc, struct walk
     if (mode->format != PT_PAE)
         table = table_at(v->domain, (v->regs.cr3 & PTE_FRAME) >> PAGE_SHIFT);
     w->rights = PTE_W | PTE_U;
-    for (uint8_t l = mode->levels;; l--) {
+    w->step[w->top].table = table;
+    walk_on(v, va, acc, w);
+}
+
+void walk_on(const struct paging_vcpu *v, gva_t va, unsigned acc, struct walk *w)
+{
+    const struct pt_mode *mode = &v->mode;
+    mfn_t                 table = w->step[w->top].table;
+
+    for (uint8_t l = w->top;; l--) {
         const struct pt_level *level = &mode->level[l];
         struct walk_step      *s = &w->step[l];
 
@@ -142,7 +152,7 @@ uint64_t walk_missing(const struct walk *w, unsigned level, unsigned acc)
 bool walk_mark(const struct paging_vcpu *v, struct walk *w, unsigned acc, unsigned *changed)
 {
     *changed = 0;
-    for (unsigned l = v->mode.levels; l >= w->level && l > 0; l--) {
+    for (unsigned l = w->top; l >= w->level && l > 0; l--) {
         uint64_t flags = walk_missing(w, l, acc);
 
         if (flags == 0)

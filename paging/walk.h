@@ -15,6 +15,7 @@ enum walk_status {
 
 struct walk {
     enum walk_status status;
+    uint8_t          top;    /* at which it began: higher steps were not looked at     */
     uint8_t          level;  /* at which the walk ended; a leaf above 1 is a large page */
     uint64_t         rights; /* accumulated PTE_W, PTE_U, PTE_NX                       */
     gfn_t            gfn;    /* valid when the walk reached a leaf                     */
@@ -30,6 +31,12 @@ struct walk {
  * as a bus without a device does.
  */
 void walk_guest(const struct paging_vcpu *v, gva_t va, unsigned acc, struct walk *w);
+
+/*
+ * The same from w->top on, where w->step[w->top].table is the table and w->rights what the entries
+ * that led there have accumulated. Not with paging off.
+ */
+void walk_on(const struct paging_vcpu *v, gva_t va, unsigned acc, struct walk *w);
 
 /*
  * Sets A at each level, and D at the leaf for a write, as the processor does at the end of
