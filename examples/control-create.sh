@@ -1,5 +1,5 @@
-# Guests of each kind come and go by Debian's Xen tools in the control domain: run=/create.sh on its kernel's command
-# line; work=long for those that work, too.
+# Guests of each kind come and go, and one is saved meanwhile, by Debian's Xen tools in the control domain: run=/create.sh
+# on its kernel's command line; work=long for those that work, too.
 file=/guest/pv.cfg
 name=
 
@@ -38,6 +38,11 @@ typed() {
     kill $!
 }
 
+# It is saved and gone, and goes on.
+kept() {
+    xl save "$name" /root/kept && ! xl list "$name" && xl restore /root/kept && rm /root/kept && typed
+}
+
 asked() {
     shows "poweroff ends this guest"
     xl pause "$name" && xl list "$name"
@@ -57,5 +62,5 @@ if [ "$1" = long ]; then
 fi
 create pv && asked && xl destroy pv && gone
 create nested 'type="pvh"' hap=1 && asked && xl shutdown nested && gone
-create shadow 'type="pvh"' hap=0 && asked && xl destroy shadow && gone
+create shadow 'type="pvh"' hap=0 && asked && kept && xl destroy shadow && gone
 xl list

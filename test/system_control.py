@@ -8,7 +8,7 @@ UP = (r"^Done setting up Dom0$", r"^init: the tools' daemons ended with status 0
 END = (r"^umbra: control powered off$", r"^audit: 0 violations .* after destruction$")
 
 
-GUESTS = "guests of each kind are created, paused, asked, shut down and destroyed by Debian's xl"
+GUESTS = "guests of each kind are created, paused, asked, saved, restored, shut down and destroyed by Debian's xl"
 
 
 def control_domain(config):
@@ -26,6 +26,7 @@ def control_tests(batch, config, long=False):
         has = [rf"^{kind} +\d+ +16\d +1 +-[-b]p---" for kind in kinds]
         has += [rf"^{kind} +\d+ +0 +0 +[-r][-b]- " for kind in kinds]
         has += [rf"^hello from {kind}$" for kind in kinds]
+        has += [r"^umbra: dom\d+ is suspended$", r"^hello from shadow\n(.*\n)*?hello from shadow$"]
         if work:
             has += [rf"^create: {kind}-works\n(.*\n)*?memwork: ok" for kind in kinds]
         run = "/create.sh" + (f" work={work}" if work else "")
