@@ -563,7 +563,8 @@ int64_t hc_memory_op(struct vcpu *v, struct hypercall *h)
         return hc_set_memory_map(v, h->arg[1]);
     case XENMEM_claim_pages:
         return hc_claim_pages(v, h->arg[1]);
-    case XENMEM_exchange: /* memory.h: "only PV guests can use this" */
+    case XENMEM_exchange:      /* memory.h: "only PV guests can use this" */
+    case XENMEM_get_vnumainfo: /* there is one node */
         return -XEN_EOPNOTSUPP;
     case XENMEM_maximum_ram_page:
         return (int64_t)machine_phys.frames - 1;

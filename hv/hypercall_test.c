@@ -321,6 +321,8 @@ static void sizes_are_told(void **state)
     poke(d, AREA, &self, sizeof(self));
     assert_int_equal(call(d, __HYPERVISOR_memory_op, XENMEM_maximum_gpfn, AREA, 0), 0x200000);
     assert_int_equal(call(d, __HYPERVISOR_memory_op, XENMEM_exchange, AREA, 0), -XEN_EOPNOTSUPP);
+    assert_int_equal(call(d, __HYPERVISOR_memory_op, XENMEM_get_vnumainfo, AREA, 0),
+                     -XEN_EOPNOTSUPP);
 }
 
 static void registered_vcpu_info_outlives_its_page_in_the_map(void **state)
