@@ -345,10 +345,10 @@ int64_t domctl_debug_op(struct vcpu *v, struct domain *d, struct xen_domctl *op)
 /* What can be told of, besides accesses. */
 static uint32_t capabilities(const struct domain *d)
 {
-    const uint32_t of_all = VM_EVENT_BIT(GUEST_REQUEST) | VM_EVENT_BIT(SINGLESTEP);
-    const uint32_t of_hvm = VM_EVENT_BIT(WRITE_CTRLREG) | VM_EVENT_BIT(MOV_TO_MSR) |
+    const uint32_t of_all = VM_EVENT_BIT(GUEST_REQUEST) | VM_EVENT_BIT(SINGLESTEP) |
                             VM_EVENT_BIT(SOFTWARE_BREAKPOINT) | VM_EVENT_BIT(DEBUG_EXCEPTION) |
                             VM_EVENT_BIT(CPUID);
+    const uint32_t of_hvm = VM_EVENT_BIT(WRITE_CTRLREG) | VM_EVENT_BIT(MOV_TO_MSR);
 
     return of_all | (d->pv != NULL ? 0 : of_hvm);
 }
@@ -449,7 +449,7 @@ int64_t hc_dm_op(struct vcpu *v, struct hypercall *h)
     result = hc_target(v, (uint16_t)h->arg[0], &d);
     if (result != 0)
         return result;
-    if (h->arg[1] != 1 || d->pv != NULL)
+    if (h->arg[1] != 1)
         return -XEN_EINVAL;
     if (!guest_copy_in(v, &buffer, h->arg[2], sizeof(buffer)))
         return -XEN_EFAULT;

@@ -83,6 +83,14 @@ struct pv_step {
     uint64_t at;   /* ...that stands there                                        */
 };
 
+/* An exception or a software interrupt of a listener's, which the vCPU finds next: x86/pv/event.c. */
+struct pv_injected {
+    bool     due;
+    uint8_t  vector, type; /* XEN_DMOP_EVENT_* */
+    uint32_t error;        /* ~0: none */
+    uint64_t cr2;
+};
+
 struct pv_vcpu {
     struct pv_regs regs;     /* first: entry.S. What RSP0 points behind while it is loaded */
     uint64_t       host_rsp; /* entry.S */
@@ -109,6 +117,7 @@ struct pv_vcpu {
     mfn_t              ldt_frame[PV_LDT_FRAMES]; /* the same, when used */
     struct pv_stat     stat[PV_KINDS];
     struct pv_step     step;
+    struct pv_injected injected;
     uint8_t            fpu[512] __attribute__((aligned(16)));
 };
 _Static_assert(sizeof(struct pv_regs) == 22 * 8, "x86/pv/entry.S");

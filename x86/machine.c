@@ -207,7 +207,7 @@ void machine_vcpu_watch(struct vcpu *v)
 
 bool machine_vcpu_inject(struct vcpu *v, const struct machine_event *event)
 {
-    return !v->pv && svm_vcpu_inject(v, event);
+    return v->pv ? pv_vcpu_inject(v, event) : svm_vcpu_inject(v, event);
 }
 
 /* ---- looking at it ---- */

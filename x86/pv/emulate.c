@@ -5,7 +5,7 @@
  */
 #include "x86/pv/pv.h"
 
-#include "hv/print.h"
+#include "hv/vm_event.h"
 #include "x86/cpu.h"
 #include "x86/cpuid.h"
 #include "x86/decode.h"
@@ -124,8 +124,11 @@ void pv_undefined(struct pv_vcpu *pv)
 
     if (pv_fetch(pv, bytes) >= sizeof(forced) &&
         __builtin_memcmp(bytes, forced, sizeof(forced)) == 0) {
+        uint32_t leaf = (uint32_t)pv->regs.rax, subleaf = (uint32_t)pv->regs.rcx;
+
         pv_cpuid(pv);
-        pv->regs.rip += sizeof(forced);
+        if (!vm_event_cpuid(pv->vcpu, sizeof(forced), leaf, subleaf))
+            pv->regs.rip += sizeof(forced);
         return;
     }
     pv_bounce_exception(pv, VECTOR_UD, 0);

@@ -108,6 +108,18 @@ must_check bool pv_step_is_64bit(const struct pv_vcpu *pv);
 void            pv_vcpu_excuse(struct vcpu *v, bool without_writing);
 void            pv_vcpu_single_step(struct vcpu *v, bool on);
 
+/* Where RIP points. */
+must_check gva_t pv_step_rip(const struct pv_vcpu *pv);
+
+/* ---- event.c: what a listener is asked about, and what it injects ---- */
+
+/* INT3 has been executed; a debug exception with this DR6. True: the listener is asked, and nothing is bounced. */
+must_check bool pv_event_breakpoint(struct pv_vcpu *pv);
+must_check bool pv_event_debug(struct pv_vcpu *pv, uint64_t dr6);
+/* Bounces what was injected. */
+void            pv_event_deliver(struct pv_vcpu *pv);
+must_check bool pv_vcpu_inject(struct vcpu *v, const struct machine_event *event);
+
 /* ---- muted.c ---- */
 
 /* Carries out the instruction at RIP, without what it writes to memory. */

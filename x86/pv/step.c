@@ -53,6 +53,11 @@ static gva_t linear(const struct pv_vcpu *pv, uint64_t selector, uint64_t offset
     return gva_of((uint32_t)((d >> 16 & 0xffffff) + (d >> 32 & 0xff000000) + offset));
 }
 
+gva_t pv_step_rip(const struct pv_vcpu *pv)
+{
+    return linear(pv, pv->regs.cs, pv->regs.rip);
+}
+
 static unsigned length_of(const uint8_t *bytes, unsigned have, bool wide)
 {
     struct insn insn;
@@ -105,7 +110,7 @@ bool pv_step_ready(struct pv_vcpu *pv)
     }
     if (s->due) {
         s->due = false;
-        access_stepped(pv->vcpu, linear(pv, pv->regs.cs, pv->regs.rip));
+        access_stepped(pv->vcpu, pv_step_rip(pv));
         return false;
     }
     if (s->mute) {

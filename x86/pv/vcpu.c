@@ -110,6 +110,10 @@ static enum pv_kind exception(struct pv_vcpu *pv, uint8_t vector)
     case VECTOR_UD:
         pv_undefined(pv);
         return PV_KIND_PRIVILEGED;
+    case VECTOR_BP:
+        if (pv_event_breakpoint(pv))
+            return PV_KIND_EXCEPTION;
+        break;
     case VECTOR_NM:
         pv_edge_set_ts(pv, false);
         break;
@@ -129,7 +133,8 @@ static enum pv_kind debug(struct pv_vcpu *pv)
     pv_step_over(pv);
     if (own) {
         pv->dr[6] = dr6;
-        pv_bounce_exception(pv, VECTOR_DB, 0);
+        if (!pv_event_debug(pv, dr6))
+            pv_bounce_exception(pv, VECTOR_DB, 0);
     }
     return PV_KIND_EXCEPTION;
 }
@@ -191,6 +196,8 @@ static void before_entry(struct vcpu *v)
 
     if (v->stale && !first)
         vcpu_before_entry(v);
+    if (v->pv->injected.due)
+        pv_event_deliver(v->pv);
     if (v->pv->selectors_refused)
         pv_bounce_failsafe(v->pv);
     if (!first && v->pv->callback[PV_CALLBACK_EVENT].address != 0 && vcpu_has_event_upcall(v))

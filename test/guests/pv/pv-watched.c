@@ -167,6 +167,24 @@ static uint64_t wait_for_pause(void)
     return after;
 }
 
+/* What a listener may want to hear of, and must not show: it is the kernel's as if nobody listened. */
+static void told(void)
+{
+    uint32_t a = 0x40000000, b, c = 0, d;
+
+    pv_check(PV_TRY("int3", ), false, "INT3");
+    pv_check(pv_fault.vector, 3, "its vector");
+    pv_check(*(const uint8_t *)(pv_fault.at.rip - 1), 0xcc, "RIP behind INT3");
+    pv_check(PV_TRY("int $3", ), false, "INT 3");
+    pv_check(pv_fault.vector, 3, "its vector");
+    pv_check(*(const uint8_t *)(pv_fault.at.rip - 2), 0xcd, "RIP behind INT 3");
+    pv_check(PV_TRY("pushfq; orq $0x100, (%%rsp); popfq; nop", ), false, "a single step");
+    pv_check(pv_fault.vector, 1, "its vector");
+    pv_check((uint64_t)pv_call(__HYPERVISOR_get_debugreg, 6, 0, 0, 0), 0xffff4ff0, "DR6");
+    __asm__ volatile("ud2\n\t.ascii \"xen\"\n\tcpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    pv_check(a, 0x40000004, "CPUID");
+}
+
 void pv_main(void)
 {
     uint64_t rounds = pv_number("rounds=", 2), touches = pv_number("touches=", 40), start;
@@ -180,6 +198,7 @@ void pv_main(void)
     start = wait_for_pause();
     for (uint64_t round = 0; round < rounds; round++) {
         wait_until(start + (round + 1) * SECOND);
+        told();
         for (uint64_t i = 0; i < touches; i++)
             one_touch(&touched[i]);
         wait_until(start + (round + 1) * SECOND + SECOND / 2);
