@@ -85,7 +85,7 @@ def pv_long_tests(batch, config, linux, worked):
                has=(*worked, "linux has shadow paging, change 1"), options=("--at", "0", "paging linux shadow"),
                end="walk 0xffffffff82a03e98; pool; audit")),
         ("a PV guest does not notice that each of its instructions is stepped, whatever right is missing",
-         stepping(batch, guest, "r", "w", "rw", "x", "rx", "wx")),
+         stepping(batch, guest, "r", "w", "rw", "x", "wx")),
         ("a PV guest is switched to shadow paging and back a hundred times in a minute's work",
          pv_switched(batch, linux, worked, 100, 400, run="/work.sh work=60s", limit=500)),
         ("a PV guest and one under shadow paging run side by side and both power off",
