@@ -37,7 +37,7 @@ bool monitor_domains(const struct monitor_words *w)
 
 bool monitor_vcpu(const struct monitor_words *w)
 {
-    static const char *const names[] = { "down", "runnable", "blocked" };
+    static const char *const names[] = { "down", "runnable", "blocked", "watched" };
 
     if (w->count > 2)
         return monitor_usage(w);

@@ -47,6 +47,24 @@ static void post(struct domain *d, const struct vm_event_note *note)
     release(v);
 }
 
+#define AGAIN_AFTER UINT64_C(50000000) /* ns */
+
+/*
+ * Stock listeners initialise the ring after they have enabled it. Where rights of one before are still there, the
+ * first requests are older than that, and would never be found.
+ */
+static void look_again(void *arg)
+{
+    struct domain   *d = arg;
+    struct vm_event *e = d->vm_event;
+
+    if (e->answered != 0 || e->refused != 0)
+        return;
+    if (vm_event_ring_put_again(&e->ring))
+        evtchn_notify_far(d, e->port);
+    timer_set(&e->again, machine_now() + AGAIN_AFTER);
+}
+
 static void drain(struct domain *d)
 {
     struct vm_event *e = d->vm_event;
@@ -58,8 +76,11 @@ static void drain(struct domain *d)
         e->count--;
         any = true;
     }
-    if (any)
-        evtchn_notify_far(d, e->port);
+    if (!any)
+        return;
+    evtchn_notify_far(d, e->port);
+    if (e->answered == 0 && !e->again.armed)
+        timer_set(&e->again, machine_now() + AGAIN_AFTER);
 }
 
 void vm_event_raise(struct vcpu *v, const struct vm_event_note *note)
@@ -195,6 +216,7 @@ enum vm_event_result vm_event_enable(struct domain *d, uint16_t listener, unsign
     }
     e->frame = frame;
     e->listener = listener;
+    e->again = (struct timer){ .run = look_again, .arg = d };
     vm_event_ring_init(&e->ring, phys_ptr(&machine_phys, e->frame));
     d->vm_event = e;
     *port = e->port;
@@ -208,6 +230,7 @@ void vm_event_disable(struct domain *d)
     if (e == NULL)
         return;
     d->vm_event = NULL;
+    timer_cancel(&e->again);
     evtchn_close_ours(d, e->port);
     vm_event_give_back(d, e->frame);
     free_bytes(e, sizeof(*e));

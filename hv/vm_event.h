@@ -72,6 +72,7 @@ struct vm_event {
     unsigned                 first, count; /* of the backlog */
     struct vm_event_note     backlog[DOMAIN_VCPUS_MAX * VM_EVENT_NOTES];
     uint64_t                 asked, answered, refused, untold;
+    struct timer             again; /* until there is an answer: the ring is looked at */
 };
 
 enum vm_event_result {

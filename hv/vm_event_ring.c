@@ -38,6 +38,14 @@ bool vm_event_ring_put(struct vm_event_ring *r, const vm_event_request_t *reques
     return true;
 }
 
+bool vm_event_ring_put_again(struct vm_event_ring *r)
+{
+    if (__atomic_load_n(&r->page->req_prod, __ATOMIC_RELAXED) == r->req_prod)
+        return false;
+    __atomic_store_n(&r->page->req_prod, r->req_prod, __ATOMIC_RELEASE);
+    return true;
+}
+
 bool vm_event_ring_take(struct vm_event_ring *r, vm_event_response_t *response)
 {
     const uint64_t *from = slot(r, r->rsp_cons);

@@ -21,7 +21,7 @@ struct vm_event_ring {
     uint32_t               rsp_cons; /* ...and slots that are free again */
 };
 
-/* The page is empty; the other end initialises it too, before the first request. */
+/* The page is empty; the other end initialises it too, at any time before its first response. */
 void vm_event_ring_init(struct vm_event_ring *r, void *page);
 
 must_check static inline unsigned vm_event_ring_free(const struct vm_event_ring *r)
@@ -31,6 +31,9 @@ must_check static inline unsigned vm_event_ring_free(const struct vm_event_ring 
 
 /* False: no slot is free. The other end has to be told after it. */
 must_check bool vm_event_ring_put(struct vm_event_ring *r, const vm_event_request_t *request);
+
+/* The other end has initialised the page after requests were put: says again how many. False: it knows. */
+must_check bool vm_event_ring_put_again(struct vm_event_ring *r);
 
 /* False: there is none. At most as many as there were requests. */
 must_check bool vm_event_ring_take(struct vm_event_ring *r, vm_event_response_t *response);

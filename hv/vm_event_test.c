@@ -102,6 +102,49 @@ static void a_violation_is_told_and_its_vcpu_waits_for_the_answer(void **state)
     assert_int_equal(guest->vm_event->answered, 1);
 }
 
+/* As Xen's tools do: it is enabled, its channel bound, and then the ring is initialised. */
+static void a_request_that_is_older_than_the_ring_is_told_again(void **state)
+{
+    vm_event_request_t r;
+
+    (void)state;
+    assert_int_equal(vm_event_enable(guest, listener->id, &port), VM_EVENT_OK);
+    ring = phys_ptr(&machine_phys, guest->vm_event->frame);
+    heard = said = 0;
+    violate(1, 0x300);
+    assert_int_equal(evtchn_bind_interdomain(listener, guest->id, port, &local), EVTCHN_OK);
+    for (unsigned i = 0; i < 3; i++) { /* whenever it does so */
+        SHARED_RING_INIT(ring);
+        assert_int_equal(ring->req_prod, 0);
+        listener->shared->evtchn_pending[local / 64] = 0;
+        now += 50000000;
+        timers_run();
+        assert_int_equal(ring->req_prod, 1);
+        assert_true(evtchn_pending(listener, local));
+    }
+    listener->shared->evtchn_pending[local / 64] = 0;
+    now += 50000000;
+    timers_run();
+    assert_false(evtchn_pending(listener, local)); /* it knows */
+    r = hear();
+    assert_int_equal(r.u.mem_access.gfn, 0x300);
+    say(r);
+    send();
+    assert_int_equal(guest->vcpu[1]->state, VCPU_RUNNABLE);
+    now += 50000000;
+    timers_run();
+    assert_false(guest->vm_event->again.armed);
+    violate(1, 0x300);
+    assert_false(guest->vm_event->again.armed);
+    violate(2, 0x300);
+    vm_event_disable(guest);
+    listen();
+    violate(2, 0x300);
+    vm_event_disable(guest); /* and nothing looks at what is gone */
+    now += 50000000;
+    timers_run();
+}
+
 static void answers_are_checked(void **state)
 {
     vm_event_request_t r, wrong;
@@ -347,6 +390,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TWO(a_violation_is_told_and_its_vcpu_waits_for_the_answer),
+        TWO(a_request_that_is_older_than_the_ring_is_told_again),
         TWO(answers_are_checked),
         TWO(flags_are_carried_out),
         TWO(only_the_flag_lets_a_vcpu_go),
