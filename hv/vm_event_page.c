@@ -94,9 +94,10 @@ void vm_event_give_back(struct domain *d, mfn_t mfn)
         take_shadows(d);
         return;
     }
-    __builtin_memset(phys_ptr(&machine_phys, mfn), 0, PAGE_SIZE);
+    /* The ring of a domain that dies stays as it is: its listener still reads it, and would find it full. */
     if (d->state == DOMAIN_DYING || p2m_get(&d->paging.p2m, gfn).type != P2M_HOLE)
         return;
+    __builtin_memset(phys_ptr(&machine_phys, mfn), 0, PAGE_SIZE);
     do {
         verdict =
             paging_p2m_set(domain_lock(d), gfn, (struct p2m_entry){ .mfn = mfn, .type = P2M_RAM });

@@ -153,7 +153,10 @@ static void drain(struct listener *l, bool watch)
     vm_event_request_t request;
     bool               any = false;
 
-    while (!(watch && (l->stop || l->failed)) && take_request(l, &request)) {
+    /* No more than a ring has: what comes meanwhile has an event of its own. */
+    for (unsigned i = 0; i < RING_SIZE(&l->ring); i++) {
+        if ((watch && (l->stop || l->failed)) || !take_request(l, &request))
+            break;
         any = true;
         if (watch && request.reason == VM_EVENT_REASON_MEM_ACCESS)
             access_event(l, &request);
