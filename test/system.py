@@ -18,6 +18,7 @@ from system_control import control_domain, control_long_tests, control_tests
 from system_kind import kind_tests
 from system_listen import listen_tests
 from system_pv import pv_long_tests, pv_tests
+from system_trouble import trouble_tests
 from watched import READ, RIGHTS, forbidden, watched_touch
 
 WORK = "build/test/system"
@@ -574,6 +575,7 @@ WORKED = (VERSION, r"memwork: ok \(\d+ rounds\)$", r"/work\.sh ended with status
 UNKNOWN_KEY = 'name = "a"\ntype = "pvh"\ncolour = 3\n'
 
 LISTEN_TESTS, LONG_LISTEN_TESTS = listen_tests(umbra, judge, Failure, bare, control_domain(config))
+TROUBLE_TESTS, LONG_TROUBLE_TESTS = trouble_tests(batch, bare, linux, control_domain(config))
 KIND_TESTS, LONG_KIND_TESTS = kind_tests(batch, umbra, judge, Failure, config, linux, bare, multiboot, WORKED)
 
 TESTS = (
@@ -734,6 +736,7 @@ TESTS = (
     *KIND_TESTS,
     *control_tests(batch, config),
     *LISTEN_TESTS,
+    *TROUBLE_TESTS,
 
     ("a panic prints registers and functions and ends the machine",
      selftest("panic", 1, ("the hypervisor panicked", r"(?i)rip", r"test_panic"))),
@@ -785,6 +788,7 @@ LONG_TESTS = (
      watched("pv", ("--at", "1", "paging linux shadow"))),
     *LONG_KIND_TESTS,
     *LONG_LISTEN_TESTS,
+    *LONG_TROUBLE_TESTS,
     *pv_long_tests(batch, config, linux, WORKED),
     *control_long_tests(batch, config),
 )

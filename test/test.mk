@@ -155,7 +155,7 @@ test: image tools guest control-image access-image $(hosted_tests) $(replays) $B
 # Goes on where it was stopped, if no source has changed meanwhile.
 test-long: OPS := 10000000
 test-long: TIME := 600
-test-long: image tools guest lint $(hosted_tests) $B/test/explore $B/test/soak-fast $(bare_guest_elf) $(multiboot_elf) \
+test-long: image tools guest control-image access-image lint $(hosted_tests) $B/test/explore $B/test/soak-fast $(bare_guest_elf) $(multiboot_elf) \
     $(pv_elf) $(fuzzers) $(afl_fuzzers)
 	@OPS=$(OPS) TIME=$(TIME) EXPLORE=long test/run.py hosted $(hosted_tests) $B/test/explore lint \
 	    long $B/test/soak-fast $(fuzzers) $(afl_fuzzers)

@@ -12,6 +12,11 @@ $B/umbra-access: $(access_src) $(wildcard tools/access/*.h) | $B/.packages
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -I. -static -o $@ $(access_src) $(xen_libs)
 
+# For tests, beside it.
+$B/test/control/provoke: test/control/provoke.c | $B/.packages
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -I. -static -o $@ $< $(xen_libs)
+
 guest: $B/guest/vmlinuz $B/guest/ramdisk.cpio
 
 # Debian's kernel, as it comes. Remove the file to fetch the current one.
@@ -44,10 +49,10 @@ $B/control/vmlinuz: $B/control/root
 	@cp $</boot/vmlinuz-* $@
 control_files := init=control-init tools.sh=control-tools.sh create.sh=control-create.sh watch.sh=control-watch.sh watch.rules=control-access.rules watch-pv.rules=control-access-pv.rules watch.map=control-access.map \
     save.sh=control-save.sh guest/pv.cfg=control-guest.xl
-control_files := $(foreach f,$(control_files),/$(subst =,=examples/,$f))
+control_files := $(foreach f,$(control_files),/$(subst =,=examples/,$f)) /trouble.sh=test/control/trouble.sh /bin/provoke=$B/test/control/provoke
 
-$B/control/ramdisk.cpio: tools/control-ramdisk.py tools/ramdisk.py $(wildcard examples/control*) $B/control/root \
-    $B/guest/vmlinuz $B/guest/ramdisk.cpio $B/umbra-access
+$B/control/ramdisk.cpio: tools/control-ramdisk.py tools/ramdisk.py $(wildcard examples/control*) test/control/trouble.sh $B/control/root \
+    $B/guest/vmlinuz $B/guest/ramdisk.cpio $B/umbra-access $B/test/control/provoke
 	@tools/control-ramdisk.py $@ /bin/busybox $B/control/root $(control_files) /guest/vmlinuz=$B/guest/vmlinuz \
 	    /guest/ramdisk.cpio=$B/guest/ramdisk.cpio /bin/umbra-access=$B/umbra-access
 control-image: image tools $B/control/vmlinuz $B/control/ramdisk.cpio
