@@ -198,16 +198,26 @@ static struct wanted wanted_of(const struct paging_domain *d, const struct pagin
 
 /*
  * The root in use is for the same tables as long as CR3 is, unless registers were only noted: a
- * change of the p2m empties it.
+ * change of the p2m empties it. If CR3 alone is written, which is most, all else is as it was.
  */
 static struct wanted wanted_next(const struct paging_vcpu *v, const struct paging_regs *r,
                                  const uint64_t pdpte[4])
 {
     const struct paging_root *now = &v->root[v->current];
+    const struct paging_regs *was = &v->regs;
     enum pt_format            format = format_of(r);
+    bool                      known = !v->noted && now->used && !now->empty;
 
-    if (v->noted || format == PT_PAE || r->cr3 != v->regs.cr3 || !now->used || now->empty ||
-        now->format != format)
+    if (known && now->count == 1 &&
+        ((r->cr0 ^ was->cr0) | (r->cr4 ^ was->cr4) | (r->efer ^ was->efer)) == 0)
+        return (struct wanted){
+            .format = now->format,
+            .view = now->view,
+            .guest = { memory_at(v->domain, (r->cr3 & PTE_FRAME) >> PAGE_SHIFT), MFN_NONE, MFN_NONE,
+                       MFN_NONE },
+            .count = 1,
+        };
+    if (!known || format == PT_PAE || r->cr3 != was->cr3 || now->format != format)
         return wanted_of(v->domain, r, pdpte);
     return (struct wanted){
         .format = (uint8_t)format,
@@ -219,8 +229,8 @@ static struct wanted wanted_next(const struct paging_vcpu *v, const struct pagin
 
 static bool slot_is(const struct paging_root *r, const struct wanted *w)
 {
-    return r->used && !r->empty && r->format == w->format && r->view == w->view &&
-           mfn_eq(r->guest[0], w->guest[0]) && mfn_eq(r->guest[1], w->guest[1]) &&
+    return mfn_eq(r->guest[0], w->guest[0]) && r->used && !r->empty && r->format == w->format &&
+           r->view == w->view && mfn_eq(r->guest[1], w->guest[1]) &&
            mfn_eq(r->guest[2], w->guest[2]) && mfn_eq(r->guest[3], w->guest[3]);
 }
 
