@@ -266,15 +266,18 @@ static bool lets_go(const struct paging_vcpu *v, const struct fault *f, mfn_t mf
 static struct verdict emulate(const struct change *c, struct paging_vcpu *v, const struct fault *f,
                               const struct walk *w, mfn_t mfn)
 {
-    struct verdict verdict = verdict_of(c, VERDICT_EMULATE);
-
-    verdict.gpa = w->gfn.raw << PAGE_SHIFT | (f->va.raw & PAGE_MASK);
-    verdict.mfn = mfn;
     v->last_write.event = v->events;
     v->last_write.mfn = mfn;
     v->last_write.offset = (unsigned)(f->va.raw & PAGE_MASK);
     c->d->stats.emulated++;
-    return verdict;
+    return (struct verdict){
+        .kind = VERDICT_EMULATE,
+        .flush = c->flush,
+        .va = c->va,
+        .gpa = w->gfn.raw << PAGE_SHIFT | (f->va.raw & PAGE_MASK),
+        .mfn = mfn,
+        .again = c->again,
+    };
 }
 
 /* Memory was made free, or a table was linked otherwise: the walk knows nothing of what is above it. */
@@ -300,6 +303,13 @@ static struct verdict resolve(struct change *c, struct paging_vcpu *v, const str
                               const struct walk *w, const struct p2m_entry *p,
                               const struct way *way)
 {
+    bool writes = f->acc & ACC_WRITE;
+    bool by_us = c->d->kind == PAGING_SHADOW && needs_emulation(v, w, f->acc);
+
+    /* The processor has found our entry, which forbids the write, as it should. */
+    if (f->present && writes && !by_us && is_protected_table(c->d, p->mfn) &&
+        !lets_go(v, f, p->mfn))
+        return emulate(c, v, f, w, p->mfn);
     const struct paging_root *root = &v->root[v->current];
     struct path               path = {
                       .c = c,
@@ -310,13 +320,6 @@ static struct verdict resolve(struct change *c, struct paging_vcpu *v, const str
                       .demand = f->acc,
     };
 
-    bool writes = f->acc & ACC_WRITE;
-    bool by_us = c->d->kind == PAGING_SHADOW && needs_emulation(v, w, f->acc);
-
-    /* The processor has found our entry, which forbids the write, as it should. */
-    if (f->present && writes && !by_us && is_protected_table(c->d, p->mfn) &&
-        !lets_go(v, f, p->mfn))
-        return emulate(c, v, f, w, p->mfn);
     if (by_us)
         path.demand &= ~(unsigned)ACC_WRITE;
     if (!shadow_reserve(c, FAULT_PAIRS))
@@ -459,8 +462,10 @@ struct verdict paging_fault(struct paging_locked p, struct paging_vcpu *v, const
     }
     if (d->access.active && !permit_open(&c, v, f, w.gfn, e.mfn, &verdict))
         return verdict;
+    if (d->open.count == 0)
+        return resolve(&c, v, f, &w, &e, &way);
     verdict = resolve(&c, v, f, &w, &e, &way);
-    verdict.step = d->open.count != 0 && d->open.by == v;
+    verdict.step = d->open.by == v;
     return verdict;
 }
 

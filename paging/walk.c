@@ -44,78 +44,90 @@ static void walk_direct(gva_t va, struct walk *w)
     w->gfn = gfn_of((uint32_t)va.raw >> PAGE_SHIFT);
 }
 
-/* The latched entries of PAE have no rights of their own. */
-static inline bool is_latched(const struct pt_mode *mode, unsigned l)
+/* The latched entries of PAE have no rights of their own. False: the walk ends there. */
+static bool walk_latched(const struct paging_vcpu *v, gva_t va, struct walk *w)
 {
-    return mode->format == PT_PAE && l == 3;
+    struct walk_step *s = &w->step[3];
+
+    w->level = 3;
+    s->table = MFN_NONE;
+    s->index = (uint32_t)(va.raw >> v->mode.level[3].shift) & 3;
+    s->entry.raw = v->pdpte[s->index];
+    if (!pte_has(s->entry, PTE_P)) {
+        w->status = WALK_NOT_PRESENT;
+        return false;
+    }
+    if (walk_latched_is_reserved(&v->mode, s->entry.raw)) { /* under nested paging it was loaded */
+        w->status = WALK_RESERVED;
+        return false;
+    }
+    w->top = 2;
+    w->step[2].table = table_at(v->domain, pte_frame(s->entry));
+    return true;
 }
 
-static inline pte_t read_entry(const struct paging_vcpu *v, unsigned l, const struct walk_step *s)
+static inline pte_t read_entry(const struct paging_vcpu *v, mfn_t table, unsigned index)
 {
-    if (is_latched(&v->mode, l))
-        return (pte_t){ v->pdpte[s->index] };
-    if (mfn_valid(s->table))
-        return walk_read(v->domain->phys, &v->mode, s->table, s->index);
+    if (mfn_valid(table))
+        return walk_read(v->domain->phys, &v->mode, table, index);
     return (pte_t){ v->mode.entry_bytes == 4 ? UINT32_MAX : UINT64_MAX };
 }
 
 void walk_guest(const struct paging_vcpu *v, gva_t va, unsigned acc, struct walk *w)
 {
-    const struct pt_mode *mode = &v->mode;
-    mfn_t                 table = MFN_NONE;
-
-    w->top = (uint8_t)mode->levels;
-    if (mode->format == PT_DIRECT) {
+    w->top = v->mode.levels;
+    w->rights = PTE_W | PTE_U;
+    if (v->mode.format == PT_DIRECT) {
         walk_direct(va, w);
         return;
     }
-    if (mode->format != PT_PAE)
-        table = table_at(v->domain, (v->regs.cr3 & PTE_FRAME) >> PAGE_SHIFT);
-    w->rights = PTE_W | PTE_U;
-    w->step[w->top].table = table;
+    if (v->mode.format != PT_PAE)
+        w->step[w->top].table = table_at(v->domain, (v->regs.cr3 & PTE_FRAME) >> PAGE_SHIFT);
+    else if (!walk_latched(v, va, w))
+        return;
     walk_on(v, va, acc, w);
+}
+
+/* The walk has ended at the entry of a page. */
+static void reach_page(const struct paging_vcpu *v, gva_t va, unsigned acc, struct walk *w, pte_t e)
+{
+    const struct pt_mode *mode = &v->mode;
+    uint64_t              frame = pte_frame(e);
+
+    if (w->level > 1) {
+        uint64_t span = (UINT64_C(1) << (mode->level[w->level].shift - PAGE_SHIFT)) - 1;
+
+        frame = walk_large_gfn(mode, w->level, e).raw | (va.raw >> PAGE_SHIFT & span);
+    }
+    w->gfn = gfn_of(frame);
+    w->status = denied(mode->view, w->rights, acc) ? WALK_DENIED : WALK_OK;
 }
 
 void walk_on(const struct paging_vcpu *v, gva_t va, unsigned acc, struct walk *w)
 {
-    const struct pt_mode *mode = &v->mode;
-    mfn_t                 table = w->step[w->top].table;
+    const struct pt_level *level = &v->mode.level[w->top];
+    struct walk_step      *s = &w->step[w->top];
 
-    for (uint8_t l = w->top;; l--) {
-        const struct pt_level *level = &mode->level[l];
-        struct walk_step      *s = &w->step[l];
-
+    for (uint8_t l = w->top;; l--, level--, s--) {
         w->level = l;
-        s->table = table;
         s->index = (uint32_t)(va.raw >> level->shift) & ((1u << level->bits) - 1);
-        pte_t e = s->entry = read_entry(v, l, s);
+        pte_t e = s->entry = read_entry(v, s->table, s->index);
 
         if (!pte_has(e, PTE_P)) {
             w->status = WALK_NOT_PRESENT;
             return;
         }
-        if (is_latched(mode, l)) {
-            if (walk_latched_is_reserved(mode, e.raw)) { /* under nested paging it was loaded */
-                w->status = WALK_RESERVED;
-                return;
-            }
-        } else {
-            if (e.raw & level->rsvd[pte_has(e, PTE_PS)]) {
-                w->status = WALK_RESERVED;
-                return;
-            }
-            w->rights &= e.raw | PTE_NX; /* W and U: every level grants */
-            w->rights |= e.raw & PTE_NX; /* NX: any level denies        */
-        }
-        if (l == 1 || (level->may_leaf && pte_has(e, PTE_PS))) {
-            uint64_t span = (UINT64_C(1) << (level->shift - PAGE_SHIFT)) - 1;
-            uint64_t frame = l == 1 ? pte_frame(e) : walk_large_gfn(mode, l, e).raw;
-
-            w->gfn = gfn_of(frame | (va.raw >> PAGE_SHIFT & span));
-            w->status = denied(mode->view, w->rights, acc) ? WALK_DENIED : WALK_OK;
+        if (e.raw & level->rsvd[pte_has(e, PTE_PS)]) {
+            w->status = WALK_RESERVED;
             return;
         }
-        table = table_at(v->domain, pte_frame(e));
+        w->rights &= e.raw | PTE_NX; /* W and U: every level grants */
+        w->rights |= e.raw & PTE_NX; /* NX: any level denies        */
+        if (l == 1 || (level->may_leaf && pte_has(e, PTE_PS))) {
+            reach_page(v, va, acc, w, e);
+            return;
+        }
+        s[-1].table = table_at(v->domain, pte_frame(e));
     }
 }
 
