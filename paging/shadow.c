@@ -104,10 +104,8 @@ static inline void link_entry(struct paging_domain *d, unsigned level, rmap_t nu
 }
 
 /* Room for one more writable leaf: the oldest loses its W. */
-static inline void evict_writable(struct change *c, unsigned level, pte_t e)
+static inline void evict_writable(struct change *c, unsigned level, const struct mapped *m)
 {
-    const struct mapped *m = mapped_of(c->d, phys_frame(c->d->phys, mfn_of(pte_frame(e))));
-
     if (m->writable[level - 1] < (level == 1 ? RMAP_WRITABLE_MAX : RMAP_LARGE_MAX))
         return;
     rmap_t oldest = rmap_prev(c->d->phys, m->leaves[level - 1][1]);
@@ -117,19 +115,42 @@ static inline void evict_writable(struct change *c, unsigned level, pte_t e)
     entry_set(c, rmap_table(oldest), rmap_index(oldest), (pte_t){ old.raw & ~PTE_W });
 }
 
-/* With the level known: the compiler leaves out what a leaf table has not. */
-static inline __attribute__((always_inline)) void set_at(struct change *c, mfn_t table,
-                                                         unsigned index, pte_t new, unsigned level)
+static __attribute__((noinline)) void unlink_leaf(struct paging_domain *d, rmap_t number, pte_t old)
+{
+    struct mapped *m = mapped_of(d, phys_frame(d->phys, mfn_of(pte_frame(old))));
+    bool           writable = pte_has(old, PTE_W);
+
+    d->stats.leaves[0]--;
+    m->writable[0] = (uint16_t)(m->writable[0] - writable);
+    rmap_remove(d->phys, &m->leaves[0][writable], number);
+}
+
+static __attribute__((noinline)) void link_leaf(struct change *c, rmap_t number, pte_t new)
+{
+    struct paging_domain *d = c->d;
+    struct mapped        *m = mapped_of(d, phys_frame(d->phys, mfn_of(pte_frame(new))));
+    bool                  writable = pte_has(new, PTE_W);
+
+    if (writable)
+        evict_writable(c, 1, m);
+    d->stats.leaves[0]++;
+    m->writable[0] = (uint16_t)(m->writable[0] + writable);
+    rmap_add(d->phys, &m->leaves[0][writable], number);
+}
+
+/* An entry above the leaf tables. */
+static void set_upper(struct change *c, mfn_t table, unsigned index, pte_t new)
 {
     struct paging_domain *d = c->d;
     struct frame         *f = shadow_of(d, table);
+    unsigned              level = f->shadow.level;
     pte_t                *slot = &((pte_t *)phys_ptr(d->phys, table))[index];
     pte_t                 old = *slot;
     bool                  was = pte_has(old, PTE_P), is = pte_has(new, PTE_P);
     bool                  same_list = was && is && list_of(d, level, old) == list_of(d, level, new);
 
     if (is && !same_list && entry_is_leaf(level, new) && pte_has(new, PTE_W))
-        evict_writable(c, level, new);
+        evict_writable(c, level, mapped_of(d, phys_frame(d->phys, mfn_of(pte_frame(new)))));
     if (is && !entry_is_leaf(level, new))
         shadow_ref(d, mfn_of(pte_frame(new)));
     if (rights_lost(old, new) && f->shadow.state == SHADOW_LIVE)
@@ -149,16 +170,40 @@ static inline __attribute__((always_inline)) void set_at(struct change *c, mfn_t
         shadow_put(c, mfn_of(pte_frame(old)));
 }
 
+/*
+ * The same for a leaf of 4 KiB, which nearly all are. While the frame and W stay, so does the list
+ * that it is on.
+ */
+static inline void set_leaf(struct change *c, struct frame *f, pte_t *slot, pte_t new,
+                            rmap_t number)
+{
+    pte_t old = *slot;
+    bool  was = pte_has(old, PTE_P), is = pte_has(new, PTE_P);
+    bool  same_list = was && is && ((old.raw ^ new.raw) & (PTE_FRAME | PTE_W)) == 0;
+
+    if (rights_lost(old, new) && f->shadow.state == SHADOW_LIVE)
+        lower(c, rmap_table(number), rmap_index(number));
+    if (was && !same_list)
+        unlink_leaf(c->d, number, old);
+    c->work++;
+    __atomic_store_n(&slot->raw, new.raw, __ATOMIC_RELAXED);
+    if (is && !same_list)
+        link_leaf(c, number, new);
+    f->shadow.used = (uint16_t)(f->shadow.used + is - was);
+}
+
 void entry_set(struct change *c, mfn_t table, unsigned index, pte_t new)
 {
-    unsigned level = shadow_of(c->d, table)->shadow.level;
+    struct frame *f = shadow_of(c->d, table);
+    pte_t        *slot = &((pte_t *)phys_ptr(c->d->phys, table))[index];
+    pte_t         old = *slot;
 
-    if (pte_eq(entry_get(c->d, table, index), new))
+    if (pte_eq(old, new))
         return;
-    if (level == 1)
-        set_at(c, table, index, new, 1);
+    if (f->shadow.level == 1)
+        set_leaf(c, f, slot, new, rmap_of(table, index));
     else
-        set_at(c, table, index, new, level);
+        set_upper(c, table, index, new);
 }
 
 /* ---- references, life and death ---- */
