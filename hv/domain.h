@@ -250,8 +250,8 @@ static inline bool vcpu_has_vector_upcall(const struct vcpu *v)
 /* The same of a PV guest, which masks events itself. */
 static inline bool vcpu_has_event_upcall(const struct vcpu *v)
 {
-    return __atomic_load_n(&v->info->evtchn_upcall_mask, __ATOMIC_SEQ_CST) == 0 &&
-           __atomic_load_n(&v->info->evtchn_upcall_pending, __ATOMIC_SEQ_CST) != 0;
+    return __atomic_load_n(&v->info->evtchn_upcall_pending, __ATOMIC_SEQ_CST) != 0 &&
+           __atomic_load_n(&v->info->evtchn_upcall_mask, __ATOMIC_SEQ_CST) == 0;
 }
 
 static inline bool vcpu_has_upcall(const struct vcpu *v)

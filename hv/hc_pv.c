@@ -6,14 +6,11 @@
 
 #include <string.h>
 
-#define RFLAGS_IF      UINT64_C(0x200)
-#define RFLAGS_ALWAYS  UINT64_C(2)
-#define RFLAGS_OF_USER UINT64_C(0x254dd5) /* what ring 3 may set: no IOPL, VM, VIF, VIP */
-#define GDT_PER_FRAME  (HC_GDT_ENTRIES_MAX / PV_GDT_FRAMES)
-#define IO_PORTS       65536u
-#define DR7_ALWAYS     UINT64_C(0x400)
-#define DR7_LENGTHS    16                   /* first of the fields R/W and LEN of breakpoint 0 */
-#define DR7_ALLOWED    UINT64_C(0xffff03ff) /* no GD, no reserved bits */
+#define GDT_PER_FRAME (HC_GDT_ENTRIES_MAX / PV_GDT_FRAMES)
+#define IO_PORTS      65536u
+#define DR7_ALWAYS    UINT64_C(0x400)
+#define DR7_LENGTHS   16                   /* first of the fields R/W and LEN of breakpoint 0 */
+#define DR7_ALLOWED   UINT64_C(0xffff03ff) /* no GD, no reserved bits */
 
 static bool canonical(uint64_t address)
 {
@@ -363,12 +360,11 @@ int64_t hc_physdev_op(struct vcpu *v, struct hypercall *h)
 int64_t hc_iret(struct vcpu *v, struct hypercall *h)
 {
     struct pv_vcpu     *pv = v->pv;
-    struct pv_regs     *r = &pv->regs;
     struct iret_context c;
 
     (void)h;
-    if (!guest_copy_in(v, &c, r->rsp, sizeof(c))) {
-        domain_crash(v->domain, "the iret hypercall's frame at %lx cannot be read", r->rsp);
+    if (!guest_copy_in(v, &c, pv->regs.rsp, sizeof(c))) {
+        domain_crash(v->domain, "the iret hypercall's frame at %lx cannot be read", pv->regs.rsp);
         return 0;
     }
     if ((c.cs & 3) == 3) {
@@ -378,19 +374,6 @@ int64_t hc_iret(struct vcpu *v, struct hypercall *h)
         }
         pv_edge_toggle(pv);
     }
-    r->rip = c.rip;
-    r->cs = (uint16_t)(c.cs | 3);
-    r->rflags = (c.rflags & RFLAGS_OF_USER) | RFLAGS_IF | RFLAGS_ALWAYS;
-    r->rsp = c.rsp;
-    r->ss = (uint16_t)(c.ss | 3);
-    if ((c.flags & VGCF_in_syscall) == 0) {
-        r->r11 = c.r11;
-        r->rcx = c.rcx;
-    } else { /* as SYSRET leaves them */
-        r->r11 = r->rflags;
-        r->rcx = r->rip;
-    }
-    __atomic_store_n(&v->info->evtchn_upcall_mask, (c.rflags & RFLAGS_IF) == 0, __ATOMIC_SEQ_CST);
-    r->rax = c.rax; /* any value: it is no result */
+    hc_return(pv, &c);
     return 0;
 }

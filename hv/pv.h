@@ -94,10 +94,12 @@ struct pv_injected {
 struct pv_vcpu {
     struct pv_regs regs;     /* first: entry.S. What RSP0 points behind while it is loaded */
     uint64_t       host_rsp; /* entry.S */
+    bool           slow;     /* no exit may take the short way */
     bool           kernel;   /* the guest's kernel runs, not one of its programs */
     bool           ts;       /* CR0.TS, as the guest wants it */
     bool           fsgsbase; /* CR4.FSGSBASE, the same        */
 
+    struct cpu        *cpu; /* that runs it, or did so last */
     struct vcpu       *vcpu;
     struct direct_vcpu direct;
     struct pv_trap     trap[PV_VECTORS];

@@ -5,6 +5,8 @@
  * and no gate of the IDT in use then switches stacks. What comes from ring 3, where PV guests
  * run, ends the guest's turn: x86/pv/entry.S.
  */
+#include "x86/push.inc"
+
 #define FRAME_CS 144 /* struct trap_frame */
 #define CS_RPL   3
 
@@ -32,24 +34,6 @@ trap_stubs:
         .endif
         .set vector, vector + 1
         .endr
-
-        .macro push_registers
-        pushq   %rax
-        pushq   %rcx
-        pushq   %rdx
-        pushq   %rbx
-        pushq   %rbp
-        pushq   %rsi
-        pushq   %rdi
-        pushq   %r8
-        pushq   %r9
-        pushq   %r10
-        pushq   %r11
-        pushq   %r12
-        pushq   %r13
-        pushq   %r14
-        pushq   %r15
-        .endm
 
         .globl trap_common
         .balign 16

@@ -2,17 +2,9 @@
  * Bounces: the guest's kernel is made to run a handler, with a frame on its stack as Xen's ABI has
  * it (xen/arch-x86/xen-x86_64.h, callback.h). A frame is made here and copied out in one piece.
  */
-#include "x86/pv/pv.h"
-
-#include "x86/cpu.h"
-#include "x86/layout.h"
+#include "x86/pv/bounce.h"
 
 #define FRAME_WORDS_MAX 12
-#define STACK_ALIGN     UINT64_C(15)
-#define RPL             UINT64_C(3)
-#define PFEC_USER       UINT64_C(4)
-#define FLAGS_CLEARED   (RFLAGS_TF | RFLAGS_NT | RFLAGS_RF | RFLAGS_VM | RFLAGS_AC)
-#define MASK_SHIFT      32 /* of the slot of CS: the mask of events before the bounce */
 
 /* What stands at the lowest addresses of a frame, below RIP. */
 struct bounce {
@@ -21,11 +13,6 @@ struct bounce {
     unsigned              words;
     uint64_t              word[FRAME_WORDS_MAX];
 };
-
-static uint8_t masked(const struct pv_vcpu *pv)
-{
-    return __atomic_load_n(&pv->vcpu->info->evtchn_upcall_mask, __ATOMIC_RELAXED) != 0;
-}
 
 /* Xen's order: RCX, R11, then what is special, then what IRETQ would pop. The rest stays as it is. */
 static void begin(struct bounce *b, const struct pv_vcpu *pv, const struct pv_trap *trap,
@@ -40,20 +27,19 @@ static void begin(struct bounce *b, const struct pv_vcpu *pv, const struct pv_tr
 
 static void finish(struct pv_vcpu *pv, struct bounce *b)
 {
-    struct pv_regs *r = &pv->regs;
-    uint8_t         mask = masked(pv);
-    bool            kernel = pv->kernel;
-    uint64_t        rsp = (kernel ? r->rsp : pv->kernel_sp) & ~STACK_ALIGN;
-    uint64_t       *w = &b->word[b->words];
+    const struct pv_regs *r = &pv->regs;
+    uint8_t               mask = bounce_mask(pv);
+    uint64_t              rsp = bounce_stack(pv, pv->kernel);
+    uint64_t             *w = &b->word[b->words];
 
     w[0] = r->rip;
-    w[1] = (kernel ? r->cs & 0xffff & ~RPL : r->cs & 0xffff) | (uint64_t)mask << MASK_SHIFT;
-    w[2] = (r->rflags & ~RFLAGS_IF) | (mask ? 0 : RFLAGS_IF);
+    w[1] = bounce_cs(r->cs, pv->kernel, mask);
+    w[2] = bounce_rflags(r->rflags, mask);
     w[3] = r->rsp;
     w[4] = r->ss;
     b->words += 5;
     rsp -= b->words * sizeof(uint64_t);
-    if (!kernel)
+    if (!pv->kernel)
         pv_edge_toggle(pv);
     if (b->trap->address == 0 || !pv_address_ok(b->trap->address, 1)) {
         domain_crash(pv->vcpu->domain, "%s at %lx, and its kernel has no handler for it", b->what,
@@ -65,13 +51,7 @@ static void finish(struct pv_vcpu *pv, struct bounce *b)
                      b->what, r->rip, rsp);
         return;
     }
-    if (b->trap->masks)
-        __atomic_store_n(&pv->vcpu->info->evtchn_upcall_mask, 1, __ATOMIC_RELAXED);
-    r->rip = b->trap->address;
-    r->cs = SELECTOR_USER_CS64;
-    r->rflags = (r->rflags & ~FLAGS_CLEARED) | RFLAGS_IF;
-    r->rsp = rsp;
-    r->ss = SELECTOR_USER_SS;
+    bounce_enter(pv, b->trap, rsp);
 }
 
 /* Vectors for which the processor pushes an error code: APM vol. 2, 8.2. */
@@ -101,9 +81,8 @@ void pv_bounce_interrupt(struct pv_vcpu *pv, uint8_t vector)
 
 void pv_bounce_page_fault(struct pv_vcpu *pv, uint64_t address, uint64_t error)
 {
-    error = pv->kernel ? error & ~PFEC_USER : error | PFEC_USER;
     __atomic_store_n(&pv->vcpu->info->arch.cr2, address, __ATOMIC_RELAXED);
-    pv_bounce_exception(pv, VECTOR_PF, error);
+    pv_bounce_exception(pv, VECTOR_PF, bounce_fault_error(pv, error));
 }
 
 void pv_bounce_syscall(struct pv_vcpu *pv, enum pv_callback which)

@@ -3,6 +3,7 @@
  * then host_rsp.
  */
 #include "x86/layout.h"
+#include "x86/push.inc"
 
 #define REGS_VECTOR    120
 #define REGS_RIP       136
@@ -17,6 +18,7 @@
 #define VECTOR_SYSCALL32 257
 #define VECTOR_REFUSED 258
 #define VECTOR_SYSENTER 259
+#define WAY_KEPT       1   /* enum pv_way */
 #define CS_UNKNOWN     3
 #define RFLAGS_NONE    2
 #define KERNEL_TOP     0   /* offsets in the words that GS points to: x86/pv/cpu.c */
@@ -36,22 +38,24 @@ pv_enter:
         pushq   %r15
         pushq   %rdi
         movq    %rsp, HOST_RSP(%rdi)
+pv_resume:
+        movq    0(%rdi), %r15
+        movq    8(%rdi), %r14
+        movq    16(%rdi), %r13
+        movq    24(%rdi), %r12
+        movq    80(%rdi), %rbp
+        movq    88(%rdi), %rbx
+pv_resume_kept: /* those above are as they are in memory */
         pushq   REGS_SS(%rdi)
         pushq   REGS_RSP(%rdi)
         pushq   REGS_RFLAGS(%rdi)
         pushq   REGS_CS(%rdi)
         pushq   REGS_RIP(%rdi)
-        movq    0(%rdi), %r15
-        movq    8(%rdi), %r14
-        movq    16(%rdi), %r13
-        movq    24(%rdi), %r12
         movq    32(%rdi), %r11
         movq    40(%rdi), %r10
         movq    48(%rdi), %r9
         movq    56(%rdi), %r8
         movq    72(%rdi), %rsi
-        movq    80(%rdi), %rbp
-        movq    88(%rdi), %rbx
         movq    96(%rdi), %rdx
         movq    104(%rdi), %rcx
         movq    112(%rdi), %rax
@@ -88,7 +92,17 @@ pv_syscall:
         pushq   %rcx
         pushq   $0
         pushq   $VECTOR_SYSCALL
-        jmp     trap_common
+        push_registers
+        movq    %rsp, %rdi
+        movq    HOST_RSP(%rdi), %rsp
+        call    pv_quick_system_call
+        /* By the way that it says. */
+pv_go:
+        movq    (%rsp), %rdi
+        cmpl    $WAY_KEPT, %eax
+        je      pv_resume_kept
+        ja      pv_resume
+        jmp     pv_leave
 
         .globl pv_syscall32
         .balign 16
@@ -129,6 +143,9 @@ pv_sysenter:
 pv_exit:
         cld
         movq    %rsp, %rdi
+        movq    HOST_RSP(%rdi), %rsp
+        call    pv_quick
+        jmp     pv_go
 pv_leave:
         movq    HOST_RSP(%rdi), %rsp
         popq    %rdi

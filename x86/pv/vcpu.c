@@ -2,14 +2,12 @@
  * The loop that runs a PV vCPU, and what ends its turn. Ticks between an exit and the next entry
  * belong to the kind of that exit.
  */
-#include "x86/pv/pv.h"
+#include "x86/pv/quick.h"
 
 #include "hv/hypercall.h"
 #include "hv/preempt.h"
 #include "hv/print.h"
-#include "x86/cpu.h"
-#include "x86/layout.h"
-#include "x86/traps.h"
+#include "hv/trace.h"
 
 #define SYSCALL_LENGTH 2
 #define FCW_RESET      0x37fu /* as FNINIT leaves it */
@@ -102,7 +100,6 @@ static enum pv_kind exception(struct pv_vcpu *pv, uint8_t vector)
 {
     switch (vector) {
     case VECTOR_PF:
-        pv->fault_address = read_cr2();
         return page_fault(pv);
     case VECTOR_GP:
         pv_general_protection(pv);
@@ -173,12 +170,12 @@ static enum pv_kind leave(struct pv_vcpu *pv)
     return exception(pv, (uint8_t)vector);
 }
 
-/* ---- the loop ---- */
+/* ---- the short way ---- */
 
 /* What is done before the first entry of a turn. */
 static struct pv_stat no_exit;
 
-static void end_exit(struct cpu *c, struct pv_vcpu *pv, struct pv_stat *stat)
+static inline void end_exit(struct cpu *c, struct pv_vcpu *pv, struct pv_stat *stat)
 {
     uint64_t now = rdtsc(), stretch = now - c->stretch_start;
 
@@ -188,6 +185,111 @@ static void end_exit(struct cpu *c, struct pv_vcpu *pv, struct pv_stat *stat)
                            stat != &no_exit ? pv_kind_names[stat - pv->stat] : "a first entry");
     c->stretch_start = now;
 }
+
+/* A page fault that is the guest's to the first look: no write to what may be a table, no address of ours. */
+static bool is_plain_fault(const struct pv_vcpu *pv)
+{
+    return pv->fault_address - PV_RESERVED_START >= PV_RESERVED_END - PV_RESERVED_START &&
+           ((pv->regs.error & PFEC_P_W) != PFEC_P_W || !pv->kernel);
+}
+
+static inline enum pv_way quick_leave(struct pv_vcpu *pv)
+{
+    pv->regs.vector = PV_VECTOR_DONE;
+    return PV_WAY_LOOP;
+}
+
+/* Neither is an event pending nor are events masked: so it is nearly always when a program runs. */
+static bool is_quiet(const struct vcpu_info *info)
+{
+    return __atomic_load_n(&info->evtchn_upcall_pending, __ATOMIC_SEQ_CST) == 0 &&
+           __atomic_load_n(&info->evtchn_upcall_mask, __ATOMIC_RELAXED) == 0;
+}
+
+/*
+ * A bounce or the return from one, begun at that time, is done: on with the guest, unless the loop has to look at it.
+ * What is as short as this is never the longest stretch. `quiet`: no event was pending before.
+ */
+static inline __attribute__((always_inline)) enum pv_way
+quick_end(struct cpu *c, struct pv_vcpu *pv, enum pv_kind kind, bool quiet, uint64_t began)
+{
+    const struct vcpu_info *info = pv->vcpu->info;
+    struct pv_stat         *stat = &pv->stat[kind];
+    uint64_t                now = rdtsc();
+
+    stat->count++;
+    stat->ticks += now - began;
+    if (__atomic_load_n(&c->pending, __ATOMIC_RELAXED) != 0 ||
+        (!quiet && __atomic_load_n(&info->evtchn_upcall_pending, __ATOMIC_SEQ_CST) != 0 &&
+         __atomic_load_n(&info->evtchn_upcall_mask, __ATOMIC_SEQ_CST) == 0)) {
+        c->stretch_start = now;
+        return quick_leave(pv);
+    }
+    c->entries++;
+    return PV_WAY_KEPT;
+}
+
+/* Nothing that the loop asks before an entry has come about by a hypercall. */
+static bool is_as_before(struct cpu *c, const struct vcpu *v)
+{
+    return vcpu_may_run_on(c, v) && !direct_unfinished(&v->pv->direct) && !v->stale &&
+           !vcpu_has_event_upcall(v) && !pv_is_shadowed(v->domain);
+}
+
+static __attribute__((noinline)) enum pv_way quick_hypercall(struct cpu *c, struct pv_vcpu *pv,
+                                                             uint64_t began)
+{
+    struct pv_stat *stat = &pv->stat[PV_KIND_HYPERCALL];
+
+    c->stretch_start = began;
+    hypercall(pv);
+    stat->count++;
+    end_exit(c, pv, stat);
+    if (!is_as_before(c, pv->vcpu))
+        return quick_leave(pv);
+    c->entries++;
+    return PV_WAY_ALL;
+}
+
+enum pv_way pv_quick_system_call(struct pv_vcpu *pv)
+{
+    struct cpu *c = pv->cpu;
+    uint64_t    began = rdtsc();
+
+    if (pv->slow)
+        return PV_WAY_LOOP;
+    if (!pv->kernel)
+        return is_quiet(pv->vcpu->info) &&
+                       quick_bounce(pv, &pv->callback[PV_CALLBACK_SYSCALL], false, 0, NULL)
+                   ? quick_end(c, pv, PV_KIND_SYSCALL, true, began)
+                   : PV_WAY_LOOP;
+    if ((uint32_t)pv->regs.rax != __HYPERVISOR_iret)
+        return quick_hypercall(c, pv, began);
+    if (!quick_return(pv))
+        return PV_WAY_LOOP;
+    pv->vcpu->domain->hypercalls[__HYPERVISOR_iret]++;
+    return quick_end(c, pv, PV_KIND_HYPERCALL, false, began);
+}
+
+static enum pv_way quick_page_fault(struct cpu *c, struct pv_vcpu *pv)
+{
+    uint64_t began = rdtsc(), error = bounce_fault_error(pv, pv->regs.error);
+
+    if (!is_plain_fault(pv) || !quick_bounce(pv, &pv->trap[VECTOR_PF], pv->kernel, bounce_mask(pv), &error))
+        return PV_WAY_LOOP;
+    __atomic_store_n(&pv->vcpu->info->arch.cr2, pv->fault_address, __ATOMIC_RELAXED);
+    return quick_end(c, pv, PV_KIND_PAGE_FAULT, false, began);
+}
+
+enum pv_way pv_quick(struct pv_vcpu *pv)
+{
+    if (pv->regs.vector != VECTOR_PF)
+        return PV_WAY_LOOP;
+    pv->fault_address = read_cr2(); /* which a fault of ours would change */
+    return pv->slow ? PV_WAY_LOOP : quick_page_fault(pv->cpu, pv);
+}
+
+/* ---- the loop ---- */
 
 /* What the guest is to see before it goes on. */
 static void before_entry(struct vcpu *v)
@@ -204,6 +306,30 @@ static void before_entry(struct vcpu *v)
         pv_bounce_event(v->pv);
 }
 
+static void enter(struct pv_vcpu *pv)
+{
+    bool shadowed = pv_is_shadowed(pv->vcpu->domain);
+
+    pv->slow = shadowed || trace_enabled;
+    if (shadowed)
+        pv_shadow_enter(pv);
+    else
+        pv_enter(pv);
+}
+
+/* The exit whose work goes on from here. */
+static struct pv_stat *end_turn(struct cpu *c, struct pv_vcpu *pv)
+{
+    struct pv_stat *stat;
+
+    if (pv->regs.vector == PV_VECTOR_DONE)
+        return &no_exit;
+    c->stretch_start = rdtsc();
+    stat = &pv->stat[leave(pv)];
+    stat->count++;
+    return stat;
+}
+
 void pv_vcpu_run(struct vcpu *v)
 {
     struct pv_vcpu *pv = v->pv;
@@ -211,6 +337,7 @@ void pv_vcpu_run(struct vcpu *v)
     struct pv_stat *stat = &no_exit; /* of the exit whose work goes on */
 
     c->current = v;
+    pv->cpu = c;
     pv_cpu_load(pv);
     pv_cpu_begin(pv);
     while (vcpu_may_run_on(c, v)) {
@@ -231,13 +358,8 @@ void pv_vcpu_run(struct vcpu *v)
         }
         end_exit(c, pv, stat);
         c->entries++;
-        if (pv_is_shadowed(v->domain))
-            pv_shadow_enter(pv);
-        else
-            pv_enter(pv);
-        c->stretch_start = rdtsc();
-        stat = &pv->stat[leave(pv)];
-        stat->count++;
+        enter(pv);
+        stat = end_turn(c, pv);
     }
     if (pv->step.open)
         pv_step_close(pv); /* others of the domain may run now */
