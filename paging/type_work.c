@@ -86,26 +86,43 @@ static uint64_t any_of_few(const uint64_t *entry)
     return any;
 }
 
-/* How many entries from `first` on, an aligned group, say nothing and need nothing; 0: look at each. */
-static unsigned empty_from(const struct direct_machine *m, mfn_t table, unsigned first)
+static bool are_many_empty(const uint64_t *entry)
 {
-    const uint64_t *entry = &table_entry(m, table, first)->raw;
-
-    if (first % EMPTY_FEW != 0 || any_of_few(entry) != 0)
-        return 0;
-    if (first % EMPTY_MANY != 0 ||
-        (any_of_few(entry + EMPTY_FEW) | any_of_few(entry + 2 * EMPTY_FEW) |
-         any_of_few(entry + 3 * EMPTY_FEW)) != 0)
-        return EMPTY_FEW;
-    return EMPTY_MANY;
+    return any_of_few(entry) == 0 && any_of_few(entry + EMPTY_FEW) == 0 &&
+           any_of_few(entry + 2 * EMPTY_FEW) == 0 && any_of_few(entry + 3 * EMPTY_FEW) == 0;
 }
 
-/* The same of those that end before `end`. */
-static unsigned empty_before(const struct direct_machine *m, mfn_t table, unsigned end)
+/* How many entries from the cursor on are empty, as far as the budget goes; the next of them is. */
+static unsigned empty_from(struct direct_vcpu *v, const struct type_level *t)
 {
-    if (end >= EMPTY_MANY && empty_from(m, table, end - EMPTY_MANY) == EMPTY_MANY)
-        return EMPTY_MANY;
-    return end >= EMPTY_FEW && empty_from(m, table, end - EMPTY_FEW) != 0 ? EMPTY_FEW : 0;
+    const uint64_t *entry = &table_entry(v->domain->machine, t->table, 0)->raw;
+    unsigned        at = t->cursor;
+
+    do {
+        count_entry(v);
+        if (at % EMPTY_MANY == 0 && are_many_empty(entry + at))
+            at += EMPTY_MANY;
+        else
+            at += at % EMPTY_FEW == 0 && any_of_few(entry + at) == 0 ? EMPTY_FEW : 1;
+    } while (at < DIRECT_ENTRIES && v->budget > 0 &&
+             __atomic_load_n(entry + at, __ATOMIC_RELAXED) == 0);
+    return at - t->cursor;
+}
+
+/* The same of those below the cursor. */
+static unsigned empty_before(struct direct_vcpu *v, const struct type_level *t)
+{
+    const uint64_t *entry = &table_entry(v->domain->machine, t->table, 0)->raw;
+    unsigned        at = t->cursor;
+
+    do {
+        count_entry(v);
+        if (at % EMPTY_MANY == 0 && are_many_empty(entry + at - EMPTY_MANY))
+            at -= EMPTY_MANY;
+        else
+            at -= at % EMPTY_FEW == 0 && any_of_few(entry + at - EMPTY_FEW) == 0 ? EMPTY_FEW : 1;
+    } while (at > 0 && v->budget > 0 && __atomic_load_n(entry + at - 1, __ATOMIC_RELAXED) == 0);
+    return t->cursor - at;
 }
 
 static void store_descriptor(const struct direct_machine *m, mfn_t table, unsigned index,
@@ -186,15 +203,13 @@ static void visit_up(struct direct_vcpu *v, struct type_level *t)
     const struct direct_machine *m = v->domain->machine;
 
     while (t->cursor < DIRECT_ENTRIES && !must_stop(v)) {
-        unsigned empty = t->half ? 0 : empty_from(m, t->table, t->cursor);
+        pte_t e = table_read(m, t->table, t->cursor);
 
-        if (empty != 0) {
-            count_entry(v);
-            t->cursor = (uint16_t)(t->cursor + empty);
+        if (e.raw == 0 && !t->half) {
+            t->cursor = (uint16_t)(t->cursor + empty_from(v, t));
             continue;
         }
 
-        pte_t             e = table_read(m, t->table, t->cursor);
         struct entry_need need = entry_need(m, t->table, t->kind, t->cursor, e);
 
         /* To come back to where it stood is no progress, or small budgets would get nowhere. */
@@ -246,17 +261,13 @@ static void visit_down(struct direct_vcpu *v, struct type_level *t)
         return;
     }
     while (t->cursor > 0 && !must_stop(v)) {
-        unsigned empty = empty_before(m, t->table, t->cursor);
-
-        if (empty != 0) {
-            count_entry(v);
-            t->cursor = (uint16_t)(t->cursor - empty);
+        if (table_read(m, t->table, t->cursor - 1u).raw == 0) {
+            t->cursor = (uint16_t)(t->cursor - empty_before(v, t));
             continue;
         }
-        unsigned index = --t->cursor;
-
         count_entry(v);
 
+        unsigned          index = --t->cursor;
         pte_t             e = take_back(v, t->table, t->kind, index);
         struct entry_need need = entry_need(m, t->table, t->kind, index, e);
 
