@@ -160,6 +160,51 @@ static bool execute(struct table_write *t, const struct insn *insn)
     return true;
 }
 
+/* ---- a whole entry, stored or exchanged ---- */
+
+static uint64_t operand_address(const struct insn *insn, struct pv_regs *r)
+{
+    const struct insn_operand *op = &insn->operand[0];
+    uint64_t                   at = (uint64_t)op->value;
+
+    if (op->base == REG_RIP)
+        at += r->rip + insn->length;
+    else if (op->base != REG_NONE)
+        at += *pv_register(r, op->base);
+    if (op->index != REG_NONE)
+        at += *pv_register(r, op->index) * op->scale;
+    return at;
+}
+
+/* MOV or XCHG of a register and the eight bytes at that address: what guests nearly always write tables by. */
+static bool is_plain(const struct insn *insn, struct pv_regs *r, uint64_t address)
+{
+    const struct insn_operand *to = &insn->operand[0], *from = &insn->operand[1];
+
+    return (insn->kind == INSN_XCHG || (insn->kind == INSN_MOV && !insn->lock)) &&
+           to->type == OPERAND_MEMORY && to->bytes == ENTRY_BYTES &&
+           from->type == OPERAND_REGISTER && !insn->own_base && insn->address_bytes == 8 &&
+           (r->rflags & RFLAGS_TF) == 0 && address % ENTRY_BYTES == 0 &&
+           operand_address(insn, r) == address;
+}
+
+static bool carry_out(struct table_write *t, const struct insn *insn, uint64_t address)
+{
+    struct pv_regs *r = &t->pv->regs;
+    uint64_t       *reg = pv_register(r, insn->operand[1].number);
+    unsigned        offset = (unsigned)(address - t->page);
+    uint64_t        old = entry_at(t, offset);
+    enum emu_status status = update(t, offset, old, *reg);
+
+    if (status != EMU_OK)
+        return status == EMU_RETRY;
+    if (insn->kind == INSN_XCHG)
+        *reg = old;
+    r->rip += insn->length;
+    r->rflags &= ~RFLAGS_RF;
+    return true;
+}
+
 bool pv_table_write(struct pv_vcpu *pv, uint64_t address)
 {
     struct table_write t = { .pv = pv, .page = address & ~PAGE_MASK };
@@ -177,5 +222,7 @@ bool pv_table_write(struct pv_vcpu *pv, uint64_t address)
         return false;
     length = pv_fetch(pv, bytes);
     insn = pv_instruction(bytes, length);
-    return insn && execute(&t, insn);
+    if (!insn)
+        return false;
+    return is_plain(insn, &pv->regs, address) ? carry_out(&t, insn, address) : execute(&t, insn);
 }

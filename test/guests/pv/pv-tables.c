@@ -156,8 +156,11 @@ static void write_entries(void)
     pv_check(pv_store((uint64_t)&level1[1], entry), true, "MOV to an entry");
     pv_check(level1[1], entry, "the entry");
     pv_check(*(uint64_t *)(WINDOW + PAGE), 0x5678, "the page behind it");
-    pv_check(PV_TRY("xchgq %0, %1", ARGUMENTS("+r"(entry), "+m"(level1[1]))), true, "XCHG");
-    pv_check(entry, machine(other) | FLAGS, "what XCHG found");
+    got = entry & ~W;
+    pv_check(PV_TRY("xchgq %0, %1", ARGUMENTS("+r"(got), "+m"(level1[1]))), true, "XCHG");
+    pv_check(got, entry, "what XCHG found");
+    pv_check(level1[1], entry & ~W, "what XCHG left");
+    pv_check(PV_TRY("xchgq %0, %1", ARGUMENTS("+r"(got), "+m"(level1[1]))), true, "XCHG back");
     entry = 0;
     pv_check(PV_TRY("lock cmpxchgq %2, %1", ARGUMENTS("+a"(old), "+m"(level1[0])), "r"(entry)),
              true, "CMPXCHG");
