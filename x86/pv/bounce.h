@@ -6,10 +6,10 @@
 #include "x86/layout.h"
 #include "x86/pv/pv.h"
 
-#define BOUNCE_WORDS   7u /* RCX, R11, RIP, CS, RFLAGS, RSP, SS */
-#define BOUNCE_CLEARED (RFLAGS_TF | RFLAGS_NT | RFLAGS_RF | RFLAGS_VM | RFLAGS_AC)
+#define BOUNCE_WORDS     7u /* RCX, R11, RIP, CS, RFLAGS, RSP, SS */
+#define BOUNCE_CLEARED   (RFLAGS_TF | RFLAGS_NT | RFLAGS_RF | RFLAGS_VM | RFLAGS_AC)
 #define BOUNCE_PFEC_USER UINT64_C(4)
-#define BOUNCE_SHIFT   32 /* of the slot of CS: the mask of events before the bounce */
+#define BOUNCE_SHIFT     32 /* of the slot of CS: the mask of events before the bounce */
 
 static inline uint8_t bounce_mask(const struct pv_vcpu *pv)
 {

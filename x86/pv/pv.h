@@ -151,11 +151,11 @@ void pv_vcpu_event_set_regs(struct vcpu *v, const struct vm_event_regs_x86 *regs
 enum pv_way {
     PV_WAY_LOOP, /* pv_enter returns; the vector is PV_VECTOR_DONE if the exit has been carried out */
     PV_WAY_KEPT, /* at once, and RBX, RBP, R12 to R15 are what they were                            */
-    PV_WAY_ALL,  /* at once, with all registers from memory                                         */
+    PV_WAY_ALL, /* at once, with all registers from memory                                         */
 };
 /* What entry.S asks at an exit, with all registers in memory: at SYSCALL from 64-bit code, and at others. */
-enum pv_way pv_quick_system_call(struct pv_vcpu *pv);
-enum pv_way pv_quick(struct pv_vcpu *pv);
+enum pv_way     pv_quick_system_call(struct pv_vcpu *pv);
+enum pv_way     pv_quick(struct pv_vcpu *pv);
 must_check bool pv_vcpu_start(struct vcpu *v, const struct machine_start *start);
 void            pv_vcpu_stop(struct vcpu *v);
 void            pv_vcpu_run(struct vcpu *v);

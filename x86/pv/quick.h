@@ -41,8 +41,10 @@ static inline void quick_to_program(struct pv_vcpu *pv)
  * To a handler, from the guest's kernel or from one of its programs, with or without events masked. `error`: the word beside RIP, or NULL. False: nothing has
  * changed, but words below the kernel's stack pointer.
  */
-static inline __attribute__((always_inline)) bool
-quick_bounce(struct pv_vcpu *pv, const struct pv_trap *trap, bool kernel, uint8_t mask, const uint64_t *error)
+static inline __attribute__((always_inline)) bool quick_bounce(struct pv_vcpu       *pv,
+                                                               const struct pv_trap *trap,
+                                                               bool kernel, uint8_t mask,
+                                                               const uint64_t *error)
 {
     const struct pv_regs *r = &pv->regs;
     uint64_t rsp = bounce_stack(pv, kernel) - (BOUNCE_WORDS + (error ? 1u : 0u)) * sizeof(uint64_t);
@@ -79,14 +81,13 @@ static inline bool quick_frame(uint64_t va, struct iret_context *c)
     uint32_t ok = 0;
 
 #define WORD(n, name) #n ": movq 8*" #n "-8(%[va]), %[" name "]\n\t" EX_TABLE(#n "b", "10f")
-    __asm__ volatile(WORD(1, "rax") WORD(2, "r11") WORD(3, "rcx") WORD(4, "flags") WORD(5, "rip")
-                         WORD(6, "cs") WORD(7, "rflags") WORD(8, "rsp") WORD(9, "ss")
-                     "movl $1, %[ok]\n\t"
-                     "10:"
-                     : [ok] "+r"(ok), [rax] "=&r"(rax), [r11] "=&r"(r11), [rcx] "=&r"(rcx),
-                       [flags] "=&r"(flags), [rip] "=&r"(rip), [cs] "=&r"(cs),
-                       [rflags] "=&r"(rflags), [rsp] "=&r"(rsp), [ss] "=&r"(ss)
-                     : [va] "r"(va));
+    __asm__ volatile(
+        WORD(1, "rax") WORD(2, "r11") WORD(3, "rcx") WORD(4, "flags") WORD(5, "rip") WORD(6, "cs")
+            WORD(7, "rflags") WORD(8, "rsp") WORD(9, "ss") "movl $1, %[ok]\n\t"
+                                                           "10:"
+        : [ok] "+r"(ok), [rax] "=&r"(rax), [r11] "=&r"(r11), [rcx] "=&r"(rcx), [flags] "=&r"(flags),
+          [rip] "=&r"(rip), [cs] "=&r"(cs), [rflags] "=&r"(rflags), [rsp] "=&r"(rsp), [ss] "=&r"(ss)
+        : [va] "r"(va));
 #undef WORD
     *c = (struct iret_context){ rax, r11, rcx, flags, rip, cs, rflags, rsp, ss };
     return ok;

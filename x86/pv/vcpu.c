@@ -210,8 +210,10 @@ static bool is_quiet(const struct vcpu_info *info)
  * A bounce or the return from one, begun at that time, is done: on with the guest, unless the loop has to look at it.
  * What is as short as this is never the longest stretch. `quiet`: no event was pending before.
  */
-static inline __attribute__((always_inline)) enum pv_way
-quick_end(struct cpu *c, struct pv_vcpu *pv, enum pv_kind kind, bool quiet, uint64_t began)
+static inline __attribute__((always_inline)) enum pv_way quick_end(struct cpu     *c,
+                                                                   struct pv_vcpu *pv,
+                                                                   enum pv_kind kind, bool quiet,
+                                                                   uint64_t began)
 {
     const struct vcpu_info *info = pv->vcpu->info;
     struct pv_stat         *stat = &pv->stat[kind];
@@ -233,7 +235,8 @@ quick_end(struct cpu *c, struct pv_vcpu *pv, enum pv_kind kind, bool quiet, uint
 static bool is_as_before(struct cpu *c, const struct vcpu *v)
 {
     return vcpu_may_run_on(c, v) && !direct_unfinished(&v->pv->direct) && !v->stale &&
-           !vcpu_has_event_upcall(v) && !pv_is_shadowed(v->domain);
+           !vcpu_has_event_upcall(v) && !pv_is_shadowed(v->domain) && !pv_step_wanted(v->pv) &&
+           !v->pv->injected.due;
 }
 
 static __attribute__((noinline)) enum pv_way quick_hypercall(struct cpu *c, struct pv_vcpu *pv,
@@ -275,7 +278,8 @@ static enum pv_way quick_page_fault(struct cpu *c, struct pv_vcpu *pv)
 {
     uint64_t began = rdtsc(), error = bounce_fault_error(pv, pv->regs.error);
 
-    if (!is_plain_fault(pv) || !quick_bounce(pv, &pv->trap[VECTOR_PF], pv->kernel, bounce_mask(pv), &error))
+    if (!is_plain_fault(pv) ||
+        !quick_bounce(pv, &pv->trap[VECTOR_PF], pv->kernel, bounce_mask(pv), &error))
         return PV_WAY_LOOP;
     __atomic_store_n(&pv->vcpu->info->arch.cr2, pv->fault_address, __ATOMIC_RELAXED);
     return quick_end(c, pv, PV_KIND_PAGE_FAULT, false, began);
@@ -310,7 +314,7 @@ static void enter(struct pv_vcpu *pv)
 {
     bool shadowed = pv_is_shadowed(pv->vcpu->domain);
 
-    pv->slow = shadowed || trace_enabled;
+    pv->slow = shadowed || trace_enabled || pv_step_wanted(pv) || pv->step.armed;
     if (shadowed)
         pv_shadow_enter(pv);
     else
