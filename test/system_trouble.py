@@ -19,7 +19,7 @@ def said(dom, how):
     if how == "killed":
         has += [line(rf"provoke of domain {dom}, {what} {count}, ended with status 137, then umbra-access with 0")
                 for what, count in MIDDLE]
-        has += [rf"(?:umbra-access {ended} 0\n(?:.*\n)*?){{3}}",
+        has += [rf"(?:umbra-access {ended} 0\n(?:.*\n)*?.*){{3}}",
                 line(rf"umbra-access of domain {dom} that pauses it ended with status 0"), line(rf"domain {dom} is --p---")]
     if how in ("killed", "brief"):
         has += [line(rf"xl destroy {ended} 0"), rf"trouble: [\d.]+ domain {dom} is --p--d while it is mapped\n"
