@@ -7,8 +7,12 @@
  */
 #include "x86/push.inc"
 
-#define FRAME_CS 144 /* struct trap_frame */
-#define CS_RPL   3
+#define FRAME_VECTOR 120 /* struct trap_frame */
+#define FRAME_RIP    136
+#define FRAME_CS     144
+#define CS_RPL       3
+#define VECTOR_LOST  261 /* x86/pv/pv.h */
+#define STUB_DEBUG   16  /* of #DB, in trap_stubs */
 
         .text
 
@@ -43,12 +47,19 @@ trap_common:
         jnz     pv_exit
         jmp     trap_ring0
 
-        /* #DB has a stack of its own while a PV guest is loaded. */
+        /*
+         * #DB has a stack of its own while a PV guest is loaded. A second one before the first
+         * instruction of this has overwritten its frame, and nobody can go back to where it came.
+         */
 trap_debug:
         push_registers
         testb   $CS_RPL, FRAME_CS(%rsp)
         jnz     pv_exit_copied
-        jmp     trap_ring0
+        leaq    trap_stubs+STUB_DEBUG(%rip), %rax
+        cmpq    %rax, FRAME_RIP(%rsp)
+        jne     trap_ring0
+        movq    $VECTOR_LOST, FRAME_VECTOR(%rsp)
+        jmp     pv_exit_copied
 
         /* What is not the guest's, wherever it comes. */
 trap_own_stack:

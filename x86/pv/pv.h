@@ -16,6 +16,8 @@ enum {
     PV_VECTOR_REFUSED = 258,
     PV_VECTOR_SYSENTER = 259,
     PV_VECTOR_DONE = 260, /* no exit: pv_quick has carried it out */
+    PV_VECTOR_LOST =
+        261, /* a second #DB has overwritten where the first one came from: x86/entry.S */
 };
 
 /* ---- entry.S ---- */

@@ -96,6 +96,22 @@ static uint64_t take_dr6(void)
     return dr6;
 }
 
+/*
+ * MOV SS or QEMU may bring two at once, the second in the hypervisor: what is left of the frame is
+ * ours. The guest has asked for both.
+ */
+static enum pv_kind lost(struct pv_vcpu *pv)
+{
+    struct pv_regs *r = &pv->regs;
+
+    r->rip = r->rsp = 0;
+    r->rflags = RFLAGS_ALWAYS | RFLAGS_IF;
+    r->cs = SELECTOR_USER_CS64;
+    r->ss = SELECTOR_USER_SS;
+    domain_crash(pv->vcpu->domain, "a debug exception came inside of another, whose place is lost");
+    return PV_KIND_EXCEPTION;
+}
+
 static enum pv_kind exception(struct pv_vcpu *pv, uint8_t vector)
 {
     switch (vector) {
@@ -150,6 +166,8 @@ static enum pv_kind leave(struct pv_vcpu *pv)
     }
     if (vector != VECTOR_PF) /* which may be ours */
         pv_step_over(pv);
+    if (vector == PV_VECTOR_LOST)
+        return lost(pv);
     if (vector == PV_VECTOR_SYSCALL && pv->kernel) {
         hypercall(pv);
         return PV_KIND_HYPERCALL;

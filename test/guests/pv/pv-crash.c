@@ -53,6 +53,17 @@ static void no_frame(void)
     __asm__ volatile("movq %0, %%rsp\n\tsyscall" ::"r"(0x8000000000000000ul), "a"(23ul));
 }
 
+/* A breakpoint on data and a single step in one instruction: QEMU makes two exceptions of them. */
+static void two_traps(void)
+{
+    static volatile uint64_t watched;
+
+    pv_call(__HYPERVISOR_set_debugreg, 0, (uint64_t)&watched, 0, 0);
+    pv_call(__HYPERVISOR_set_debugreg, 7, 0x90001, 0, 0);
+    __asm__ volatile("pushfq\n\torq $0x100, (%%rsp)\n\tpopfq\n\tmovq $1, %0"
+                     : "=m"(watched)::"memory");
+}
+
 void pv_main(void)
 {
     pv_print("pv-crash: about to crash by ");
@@ -74,5 +85,7 @@ void pv_main(void)
         empty_root();
     else if (is("no-frame"))
         no_frame();
+    else if (is("two-traps"))
+        two_traps();
     pv_print("pv-crash: FAILED: still here\n");
 }
