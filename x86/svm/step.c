@@ -31,7 +31,8 @@
  *   INT, INT3, INTO    intercepted; they are injected, the frames closed
  *   all others         the guest's TF is as it was
  *
- * MOV SS and POP SS hold the trap back for one more instruction, to which the frames are open too.
+ * MOV SS and POP SS hold the trap back for one more instruction, to which the frames are open too. QEMU
+ * does not hold it back: RIP tells.
  */
 #include "hv/access.h"
 #include "hv/guest.h"
@@ -58,20 +59,29 @@ static unsigned code_at(struct machine_vcpu *m, uint64_t rip, uint8_t bytes[INSN
     return step_peek(m->vcpu, linear(m, m->vmcb->cs.base, rip), bytes, INSN_BYTES_MAX);
 }
 
-/* Of the instruction that is executed together with the one before it decides what comes of TF. */
+/* The instruction that may be executed together with the one before it decides what comes of TF. */
 static enum step_class class_at_rip(struct machine_vcpu *m)
 {
-    uint8_t  bytes[INSN_BYTES_MAX];
-    unsigned have = code_at(m, m->vmcb->rip, bytes), length;
-    bool     is_64bit = regs_is_64bit(m);
+    struct svm_step *s = &m->step;
+    uint8_t          bytes[INSN_BYTES_MAX];
+    unsigned         have = code_at(m, m->vmcb->rip, bytes), length;
+    bool             is_64bit = regs_is_64bit(m);
     enum step_class class = step_class_of(bytes, have, is_64bit);
 
-    if (class != STEP_HOLDS)
+    s->held = class == STEP_HOLDS;
+    if (!s->held)
         return class;
     length = insn_length(m, bytes, have);
-    have = length != 0 ? code_at(m, m->vmcb->rip + length, bytes) : 0;
+    s->at = m->vmcb->rip + length;
+    have = length != 0 ? code_at(m, s->at, bytes) : 0;
     class = step_class_of(bytes, have, is_64bit);
     return class == STEP_HOLDS ? STEP_PLAIN : class;
+}
+
+/* The trap has come behind a MOV SS already, as on QEMU. */
+static bool is_before_held(const struct machine_vcpu *m)
+{
+    return m->step.held && m->vmcb->rip == m->step.at;
 }
 
 /*
@@ -189,13 +199,17 @@ static uint64_t mend_dr6(struct machine_vcpu *m)
 {
     struct svm_step *s = &m->step;
     struct vmcb     *b = m->vmcb;
-    bool             done = s->class == STEP_MOV_DR ? b->rip != s->rip : b->dr6 & (DR6_BS | DR6_BT);
+    bool             moved = s->class == STEP_MOV_DR;
+    bool             done = moved ? b->rip != s->rip : b->dr6 & (DR6_BS | DR6_BT);
     uint64_t         hit = step_causes(b->dr6, b->dr7);
 
-    if (s->class == STEP_MOV_DR && done) {
+    if (is_before_held(m)) {
+        done = false;
+        b->dr6 = moved ? b->dr6 & ~DR6_BS : s->dr6;
+    } else if (moved && done) {
         hit = DR6_BS;
         b->dr6 = (b->dr6 & ~DR6_BS) | s->dr6;
-    } else if (s->class != STEP_MOV_DR) {
+    } else if (!moved) {
         b->dr6 = s->dr6;
     }
     if (!mend_flags(m, done))

@@ -311,6 +311,30 @@ static void pushed_flags_are_the_guests(void **state)
     }
 }
 
+/* A processor that does not hold the trap back has not executed what stands behind MOV SS. */
+static void a_trap_behind_mov_ss_is_before_the_next(void **state)
+{
+    static const struct {
+        const char *code;
+        size_t      length;
+    } cases[] = { { "\x8e\xd0\x9c", 3 }, /* PUSHF */
+                  { "\x8e\xd0\x9d", 3 }, /* POPF */
+                  { "\x8e\xd0\x0f\x23\xf0", 5 } /* MOV DR6 */ };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct machine_vcpu *m = fresh(cases[i].code, cases[i].length, 0);
+
+        memory[STACK + 1] = 0xff;
+        step_before_entry(m);
+        vmcb.rip += 2;
+        ends(m, DB, BS);
+        assert_int_equal(memory[STACK + 1], 0xff);
+        assert_true(vmcb.rflags == 0 && vmcb.dr6 == RESET);
+        assert_string_equal(order, "close 0;");
+    }
+}
+
 static void debug_registers_are_the_guests(void **state)
 {
     struct machine_vcpu *m;
@@ -477,6 +501,7 @@ int main(void)
         cmocka_unit_test(while_it_runs_nothing_gets_away),
         cmocka_unit_test(the_guest_has_its_own_trap_flag),
         cmocka_unit_test(pushed_flags_are_the_guests),
+        cmocka_unit_test(a_trap_behind_mov_ss_is_before_the_next),
         cmocka_unit_test(debug_registers_are_the_guests),
         cmocka_unit_test(faults_on_our_tables_go_on_with_frames_open),
         cmocka_unit_test(other_exits_find_the_frames_closed),

@@ -90,7 +90,9 @@ struct svm_step {
     bool delivers; /* an event, and no instruction                         */
     bool mute;     /* it is to be carried out here, without its writes     */
     bool trap;     /* the guest's own TF                                   */
+    bool held;     /* the class is that of what stands behind a MOV SS,    */
     enum step_class class;
+    uint64_t at;                          /* here */
     uint32_t exceptions, misc1;           /* that are intercepted else */
     uint64_t rip, efer, dr6, sfmask, r11; /* as they were */
 };
