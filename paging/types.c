@@ -199,13 +199,15 @@ bool frame_put(struct direct_machine *m, mfn_t mfn)
         new.refs--;
         if ((new.refs & ~(REFS_DIRECT | REFS_LENT)) == 0)
             new.refs = 0;
-        /* A type reference never stands alone. */
-        if (new.refs == 0 && type_read(m, mfn).count != 0)
-            return false;
     } while (!swap(&f->head, &old.word, new.word));
-    if (new.refs == 0 && (old.refs & REFS_DIRECT) != 0)
+    if (new.refs != 0)
+        return true;
+    /* A type reference never stands alone; asked when nobody can take one any more. */
+    if (type_read(m, mfn).count != 0)
+        return false;
+    if ((old.refs & REFS_DIRECT) != 0)
         list_freed(m, mfn);
-    else if (new.refs == 0)
+    else
         stamp_freed(m, f); /* back from a loan: its owner has it */
     return true;
 }
