@@ -578,6 +578,17 @@ LISTEN_TESTS, LONG_LISTEN_TESTS = listen_tests(umbra, judge, Failure, bare, cont
 TROUBLE_TESTS, LONG_TROUBLE_TESTS = trouble_tests(batch, bare, linux, control_domain(config))
 KIND_TESTS, LONG_KIND_TESTS = kind_tests(batch, umbra, judge, Failure, config, linux, bare, multiboot, WORKED)
 
+
+def logged_debian(kinds):
+    return ((f"Debian works its memory while what it writes is logged and taken every 100 ms under {paging} paging",
+             batch(lambda paging=paging: [linux(f"logged-{paging}", memory=128, **PAGED[paging])], limit=240,
+                   end="shadow; paging linux; dirty linux off; audit",
+                   options=("--at", "0.01", "dirty linux on", "--every", "100", "dirty linux clean", "--every", "3000", "audit"),
+                   has=(*WORKED, r"^dirty: linux wrote [1-9]\d\d+ of \d+ frames, [1-9]\d* faults",
+                        "^linux, paging: " + {"pv": "shadow, 1 change$"}.get(paging, f"{paging}, 0 changes$"))))
+            for paging in kinds)
+
+
 TESTS = (
     ("the command explains itself", command(["--help"], 0, ("usage: umbra", "exit status:"))),
     ("a wrong option is a wrong command line", command(["run", "--colour"], 2, ("--colour", "usage: umbra"))),
@@ -615,10 +626,6 @@ TESTS = (
            options=("--every", "400", "blow 1", "--every", "6000", "audit"),
            has=(*WORKED, r"^blow: linux begins generation \d\d+ of its tables",
                 r"^tables used again after a blow +[1-9]\d\d"))),
-    ("Debian works its memory under nested paging while all tables of ours are blown again and again",
-     batch(lambda: [linux("blow-nested", memory=128, paging="nested")], end="audit", limit=240,
-           options=("--every", "400", "blow 1", "--every", "6000", "audit"),
-           has=(*WORKED, r"^blow: linux begins generation \d\d+ of its tables"))),
     ("what an operator forbids Debian to write is told, and it goes on, under shadow paging", watched("shadow", ())),
     ("what an operator forbids Debian to fetch is told, and it goes on, under nested paging", watched("nested", (), "rw")),
     *((f"accesses that are forbidden are told once each, in their order, under {paging} paging", watched_pages(paging, 4, 60, 3))
@@ -628,13 +635,7 @@ TESTS = (
        watched_pages(paging, 4, 40, 5, every=True)) for paging in ("shadow", "nested")),
     *((f"log-dirty tells the pages that a guest has written under {paging} paging", log_dirty(paging, 3, 200, 1))
       for paging in ("shadow", "nested", "either", "pv")),
-    *((f"Debian works its memory while what it writes is logged and taken every 100 ms under {paging} paging",
-       batch(lambda paging=paging: [linux(f"logged-{paging}", memory=128, **PAGED[paging])], limit=240,
-             end="shadow; paging linux; dirty linux off; audit",
-             options=("--at", "0.01", "dirty linux on", "--every", "100", "dirty linux clean", "--every", "3000", "audit"),
-             has=(*WORKED, r"^dirty: linux wrote [1-9]\d\d+ of \d+ frames, [1-9]\d* faults",
-                  "^linux, paging: " + {"pv": "shadow, 1 change$"}.get(paging, f"{paging}, 0 changes$"))))
-      for paging in ("shadow", "nested", "pv")),
+    *logged_debian(("shadow",)),
     ("a pool below the least is named with its file and line, and what was expected",
      command(lambda: ["run", linux("small-pool", memory=512, shadow_memory=1)], 2,
              (r'small-pool-linux\.cfg:\d+: "shadow_memory" must be at least 2 MiB for 512 MiB of memory, not 1',))),
@@ -752,6 +753,11 @@ LONG_TESTS = (
     *access_tests(umbra, judge, Failure, bare),
     *long_access_tests(umbra, judge, Failure, linux, WORKED),
     *control_tests(batch, config, long=True),
+    *logged_debian(("nested", "pv")),
+    ("Debian works its memory under nested paging while all tables of ours are blown again and again",
+     batch(lambda: [linux("blow-nested", memory=128, paging="nested")], end="audit", limit=240,
+           options=("--every", "400", "blow 1", "--every", "6000", "audit"),
+           has=(*WORKED, r"^blow: linux begins generation \d\d+ of its tables"))),
     ("the longest stretch of work is bounded with 8192 MiB", stretches(8192)),
     ("Debian works its memory with the least pool for its tables",
      batch(lambda: [linux("least-pool", memory=128, shadow_memory=1)], end="pool; shadow; audit",
