@@ -25,15 +25,17 @@ watch() {
     rules) umbra-access "$2" --rules /watch.rules --map /watch.map ;;
     rules-pv) umbra-access "$2" --rules /watch-pv.rules --map /watch.map ;;
     *) xen-access "$2" "$1" ;;
-    esac > "/tmp/watch.$2" 2>&1 &
+    esac > "/tmp/watch.$2" 2> "/tmp/said.$2" & # apart: what is printed comes in pieces of 4096 bytes
     watcher=$!
-    until_line -e "^starting $1 $2" -e "^domain $2 is watched" "/tmp/watch.$2"
+    until_line -e "^starting $1 $2" -e "^domain $2 is watched" "/tmp/watch.$2" "/tmp/said.$2"
     sleep 2
     xl unpause "$2" 2> /dev/null
     until_end "$2"
     [ "${1%-pv}" = rules ] || kill $watcher
     wait $watcher
-    echo "watch $2: xen-access $1 ended with status $?" >> "/tmp/watch.$2"
+    status=$?
+    cat "/tmp/said.$2" >> "/tmp/watch.$2"
+    echo "watch $2: xen-access $1 ended with status $status" >> "/tmp/watch.$2"
 }
 
 for each in $all; do
