@@ -206,24 +206,24 @@ static struct wanted wanted_next(const struct paging_vcpu *v, const struct pagin
     const struct paging_root *now = &v->root[v->current];
     const struct paging_regs *was = &v->regs;
     enum pt_format            format = format_of(r);
-    bool                      known = !v->noted && now->used && !now->empty;
 
-    if (known && now->count == 1 &&
-        ((r->cr0 ^ was->cr0) | (r->cr4 ^ was->cr4) | (r->efer ^ was->efer)) == 0)
+    if (v->noted || !now->used || now->empty)
+        return wanted_of(v->domain, r, pdpte);
+    if (r->cr3 == was->cr3 && now->format == format && format != PT_PAE)
         return (struct wanted){
-            .format = now->format,
-            .view = now->view,
-            .guest = { memory_at(v->domain, (r->cr3 & PTE_FRAME) >> PAGE_SHIFT), MFN_NONE, MFN_NONE,
-                       MFN_NONE },
-            .count = 1,
+            .format = (uint8_t)format,
+            .view = view_key(format, view_of(r)),
+            .guest = { now->guest[0], MFN_NONE, MFN_NONE, MFN_NONE },
+            .count = now->count,
         };
-    if (!known || format == PT_PAE || r->cr3 != was->cr3 || now->format != format)
+    if (now->count != 1 || ((r->cr0 ^ was->cr0) | (r->cr4 ^ was->cr4) | (r->efer ^ was->efer)) != 0)
         return wanted_of(v->domain, r, pdpte);
     return (struct wanted){
-        .format = (uint8_t)format,
-        .view = view_key(format, view_of(r)),
-        .guest = { now->guest[0], MFN_NONE, MFN_NONE, MFN_NONE },
-        .count = now->count,
+        .format = now->format,
+        .view = now->view,
+        .guest = { memory_at(v->domain, (r->cr3 & PTE_FRAME) >> PAGE_SHIFT), MFN_NONE, MFN_NONE,
+                   MFN_NONE },
+        .count = 1,
     };
 }
 
