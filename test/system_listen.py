@@ -201,7 +201,7 @@ def listen_tests(umbra, judge, failure, bare, control):
             kind = {"type": "pvh", "paging": listener, "extra": f"{PVH_EXTRA} run={script}"} if listener else {}
             files = [control(test, script, memory=256, **kind)]
             files += [one(test, dom, paging, rounds, touches) for dom, (_, paging, rounds, touches) in enumerate(guests, 1)]
-            status, output = umbra(["run", "--batch", "--limit", "240", "--at-end", "audit", *files], 240)
+            status, output = umbra(["run", "--batch", "--limit", "480", "--at-end", "audit", *files], 480)
             judge(status, output, 0, (r"^(control\| )?init: /watch\.sh ended with status 0$",), ("FAILED", r"audit: [1-9]\d* violations"))
             for dom, (how, paging, rounds, touches) in enumerate(guests, 1):
                 if not re.search(rf"^(control\| )?watch {dom}: xen-access {how} ended with status 0$", output, re.MULTILINE):
