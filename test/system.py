@@ -590,6 +590,10 @@ def logged_debian(kinds):
 
 
 TESTS = (
+    *control_tests(batch, config),  # the longest first, so that nobody waits for them in the end
+    *LISTEN_TESTS,
+    *TROUBLE_TESTS,
+
     ("the command explains itself", command(["--help"], 0, ("usage: umbra", "exit status:"))),
     ("a wrong option is a wrong command line", command(["run", "--colour"], 2, ("--colour", "usage: umbra"))),
     ("a limit that is no number is a wrong command line", command(["run", "--limit", "soon", "a"], 2, ("--limit",))),
@@ -735,9 +739,6 @@ TESTS = (
 
     *pv_tests(batch, config, linux, bare, WORKED),
     *KIND_TESTS,
-    *control_tests(batch, config),
-    *LISTEN_TESTS,
-    *TROUBLE_TESTS,
 
     ("a panic prints registers and functions and ends the machine",
      selftest("panic", 1, ("the hypervisor panicked", r"(?i)rip", r"test_panic"))),
