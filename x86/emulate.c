@@ -301,3 +301,40 @@ struct emu_result emulate(const struct insn *insn, struct emu_cpu *cpu,
         e.result.single_step = single_step;
     return e.result;
 }
+
+/* ---- memory that does not change ---- */
+
+static enum emu_status muted_read(void *context, uint64_t linear, void *to, unsigned length,
+                                  enum emu_access access)
+{
+    const struct emu_memory *of = context;
+
+    return of->read(of->context, linear, to, length, access);
+}
+
+static enum emu_status muted_write(void *context, uint64_t linear, const void *from,
+                                   unsigned length)
+{
+    (void)context, (void)linear, (void)from, (void)length;
+    return EMU_OK;
+}
+
+/* It compares with what is there, and finds it so. */
+static enum emu_status muted_exchange(void *context, uint64_t linear, void *old,
+                                      const void *desired, unsigned length, bool *done)
+{
+    uint8_t         found[16];
+    enum emu_status status = muted_read(context, linear, found, length, EMU_READ);
+
+    (void)desired;
+    if (status != EMU_OK)
+        return status;
+    *done = __builtin_memcmp(old, found, length) == 0;
+    __builtin_memcpy(old, found, length);
+    return EMU_OK;
+}
+
+struct emu_memory emu_muted(struct emu_memory *memory)
+{
+    return (struct emu_memory){ memory, muted_read, muted_write, muted_exchange };
+}

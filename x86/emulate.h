@@ -55,6 +55,9 @@ struct emu_memory {
                                unsigned length, bool *done);
 };
 
+/* The same memory, in which nothing is ever changed: stores and exchanges succeed, as far as the instruction sees. */
+struct emu_memory emu_muted(struct emu_memory *memory);
+
 struct emu_cpu {
     uint64_t                  gpr[16]; /* RAX RCX RDX RBX RSP RBP RSI RDI R8 to R15 */
     uint64_t                  rip, rflags;

@@ -518,6 +518,32 @@ static void what_is_not_known_changes_nothing(void **unused)
     assert_memory_equal(&m->cpu, &before, sizeof(before));
 }
 
+/* A listener wants nothing written: registers and flags are as if it were, memory is as it was. */
+static void muted_memory_stays_as_it_is(void **state)
+{
+    struct machine   *m = machine_new(INSN_MODE_64);
+    struct emu_memory seen = m->memory;
+
+    (void)state;
+    m->memory = emu_muted(&seen);
+    m->cpu.gpr[REG_RBX] = 0x2000;
+    m->ram[0x2000] = 5;
+    m->cpu.gpr[REG_RCX] = 7;
+    assert_int_equal(RUN(m, "\x88\x0b").outcome, EMU_DONE);     /* MOV [RBX], CL */
+    assert_int_equal(RUN(m, "\xf0\x00\x0b").outcome, EMU_DONE); /* LOCK ADD [RBX], CL */
+    assert_int_equal(RUN(m, "\x86\x0b").outcome, EMU_DONE);     /* XCHG [RBX], CL */
+    assert_int_equal(m->cpu.gpr[REG_RCX], 5);
+    m->cpu.gpr[REG_RAX] = 6;
+    assert_int_equal(RUN(m, "\x0f\xb0\x0b").outcome, EMU_DONE); /* CMPXCHG [RBX], CL, in vain */
+    assert_int_equal(m->cpu.gpr[REG_RAX], 5);
+    assert_false(m->cpu.rflags & 0x40);
+    assert_int_equal(RUN(m, "\x0f\xb0\x0b").outcome, EMU_DONE); /* equal: ZF, and nothing written */
+    assert_true(m->cpu.rflags & 0x40);
+    assert_int_equal(m->ram[0x2000], 5);
+    m->status = EMU_FAULT;
+    assert_int_equal(RUN(m, "\x86\x0b").outcome, EMU_MEMORY);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -537,6 +563,7 @@ int main(void)
         cmocka_unit_test(a_swap_that_is_always_lost_is_given_back_to_the_guest),
         cmocka_unit_test(division_that_does_not_fit_is_an_error),
         cmocka_unit_test(what_is_not_known_changes_nothing),
+        cmocka_unit_test(muted_memory_stays_as_it_is),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

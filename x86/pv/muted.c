@@ -50,28 +50,6 @@ static enum emu_status read_memory(void *context, uint64_t linear, void *to, uns
     return read_piece(context, linear + first, (uint8_t *)to + first, length - first, access);
 }
 
-static enum emu_status write_nothing(void *context, uint64_t linear, const void *from,
-                                     unsigned length)
-{
-    (void)context, (void)linear, (void)from, (void)length;
-    return EMU_OK;
-}
-
-/* It compares with what is there, and finds it so. */
-static enum emu_status exchange_nothing(void *context, uint64_t linear, void *old,
-                                        const void *desired, unsigned length, bool *done)
-{
-    uint8_t         found[16];
-    enum emu_status status = read_memory(context, linear, found, length, EMU_READ);
-
-    (void)desired;
-    if (status != EMU_OK)
-        return status;
-    *done = __builtin_memcmp(old, found, length) == 0;
-    __builtin_memcpy(old, found, length);
-    return EMU_OK;
-}
-
 static void read_xmm(void *context, unsigned index, void *to)
 {
     struct pv_vcpu *pv = context;
@@ -114,7 +92,8 @@ void pv_emulate_muted(struct pv_vcpu *pv)
     struct pv_regs         *r = &pv->regs;
     struct muted            m = { .pv = pv };
     struct emu_segment      segment[SEGMENTS];
-    const struct emu_memory memory = { &m, read_memory, write_nothing, exchange_nothing };
+    struct emu_memory       seen = { .context = &m, .read = read_memory };
+    const struct emu_memory memory = emu_muted(&seen);
     struct emu_cpu          cpu = {
                  .rip = r->rip,
                  .rflags = r->rflags,

@@ -430,40 +430,17 @@ void insn_emulate(struct machine_vcpu *m, const struct fault *f, const struct ve
 
 /* ---- for a listener that wants nothing written ---- */
 
-static enum emu_status write_nothing(void *context, uint64_t linear, const void *from,
-                                     unsigned length)
-{
-    (void)context, (void)linear, (void)from, (void)length;
-    return EMU_OK;
-}
-
-/* It compares with what is there, and finds it so. */
-static enum emu_status exchange_nothing(void *context, uint64_t linear, void *old,
-                                        const void *desired, unsigned length, bool *done)
-{
-    uint8_t         found[16];
-    enum emu_status status = memory_read(context, linear, found, length, EMU_READ);
-
-    (void)desired;
-    if (status != EMU_OK)
-        return status;
-    *done = __builtin_memcmp(old, found, length) == 0;
-    __builtin_memcpy(old, found, length);
-    return EMU_OK;
-}
-
 void insn_emulate_muted(struct machine_vcpu *m)
 {
     const struct insn *insn = insn_at(m);
     struct reach       reach;
-    struct emu_memory  memory;
+    struct emu_memory  seen, memory;
     struct emu_result  r;
 
     m->step.mute = false;
     reach_init(&reach, m);
-    memory = memory_of(&reach);
-    memory.write = write_nothing;
-    memory.cmpxchg = exchange_nothing;
+    seen = memory_of(&reach);
+    memory = emu_muted(&seen);
     if (insn) {
         r = emulate(insn, &m->cpu, &memory, 1);
         store_cpu(m, &r);
