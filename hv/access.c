@@ -48,6 +48,12 @@ const char *access_refused(const struct domain *d)
 
 /* ---- what is forbidden ---- */
 
+/* Rights that nobody listens to, nor has asked to be obeyed: those of a listener that has gone. */
+static bool is_left_over(const struct domain *d)
+{
+    return !vm_event_is_on(d) && !d->access_by_operator && !d->access_required;
+}
+
 static bool relax(struct domain *d, gfn_t gfn)
 {
     struct verdict verdict;
@@ -147,6 +153,8 @@ void access_close(struct vcpu *v, uint64_t rip)
             access_tell(v, &verdict, gva_of(verdict.gpa), rip);
         else if (verdict.kind == VERDICT_CRASH)
             domain_crash(v->domain, "%s", verdict.why);
+        else if (verdict.refused != 0 && is_left_over(v->domain)) /* the next walk is not stepped */
+            (void)relax(v->domain, gfn_of(verdict.gpa >> PAGE_SHIFT));
     } while (verdict.again && verdict.kind != VERDICT_CRASH);
 }
 

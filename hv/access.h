@@ -4,7 +4,7 @@
  *   a listener (hv/vm_event.h)   each time; the vCPU waits for its answer
  *   else the operator            once, if the rights are his; then the frame has all rights
  *   else nobody                  the domain crashes if it requires a listener; or the frame has all
- *                                rights from then on
+ *                                rights from then on, also where it is only opened for a walk
  */
 #ifndef HV_ACCESS_H
 #define HV_ACCESS_H
@@ -23,7 +23,8 @@ void access_tell(struct vcpu *v, const struct verdict *refusal, gva_t va, uint64
 
 /*
  * Closes what is open to one instruction of this vCPU's, which stands or stood at `rip`: what a
- * walk has written there is told.
+ * walk has written there is told. Where nobody would be told, the frame has all rights from then on:
+ * else each walk of a table would be stepped for ever.
  */
 void access_close(struct vcpu *v, uint64_t rip);
 

@@ -312,6 +312,51 @@ static void without_a_listener_the_page_is_relaxed_or_the_domain_crashes(void **
     assert_int_equal(guest->state, DOMAIN_CRASHED);
 }
 
+/* Under nested paging: a walk of a table that may not be written; it sets no bit, so that nothing is forbidden. */
+static void walk_without_change(struct domain *d, uint64_t gfn)
+{
+    const struct fault f = { gva_of(gfn << PAGE_SHIFT), ACC_WALK, false };
+    struct verdict     verdict = paging_fault(domain_lock(d), &d->vcpu[0]->paging, &f);
+
+    assert_true(verdict.kind == VERDICT_RETRY && verdict.step);
+    access_close(d->vcpu[0], 0x1000);
+}
+
+static void rights_left_over_do_not_have_each_walk_stepped(void **state)
+{
+    static const struct {
+        bool             required, by_operator;
+        enum access_type after;
+    } cases[] = { { false, false, ACCESS_ALL },
+                  { true, false, ACCESS_READ },
+                  { false, true, ACCESS_READ } };
+    struct domain *d;
+    uint64_t       done;
+
+    (void)state;
+    config.paging = CONFIG_PAGING_NESTED;
+    strcpy(config.name, "walker");
+    d = create();
+    domain_unpause(d);
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(
+            paging_access_set(domain_lock(d), gfn_of(0x300), 2, ACCESS_READ, &done).kind,
+            VERDICT_RETRY);
+        d->access_required = cases[i].required;
+        d->access_by_operator = cases[i].by_operator;
+        walk_without_change(d, 0x300);
+        assert_int_equal(paging_access_get(domain_lock(d), gfn_of(0x300)), cases[i].after);
+        assert_int_equal(paging_access_get(domain_lock(d), gfn_of(0x301)), ACCESS_READ);
+        assert_int_equal(d->state, DOMAIN_RUNNING);
+    }
+    d->access_by_operator = false;
+    assert_int_equal(vm_event_enable(d, listener->id, &port), VM_EVENT_OK);
+    walk_without_change(d, 0x301);
+    assert_int_equal(paging_access_get(domain_lock(d), gfn_of(0x301)), ACCESS_READ);
+    while (!domain_destroy_step(d))
+        ;
+}
+
 static void the_page_leaves_the_guest_and_comes_back(void **state)
 {
     const uint64_t                word = 0x1234;
@@ -403,6 +448,7 @@ int main(void)
         TWO(when_the_listener_goes_all_go_on),
         TWO(a_domain_can_be_destroyed_while_it_waits),
         TWO(without_a_listener_the_page_is_relaxed_or_the_domain_crashes),
+        TWO(rights_left_over_do_not_have_each_walk_stepped),
         TWO(the_page_leaves_the_guest_and_comes_back),
         TWO(what_cannot_be_enabled_is_refused),
         TWO(a_hostile_listener_hurts_nobody_else),

@@ -398,8 +398,9 @@ must_check struct verdict paging_access_default(struct paging_locked p, enum acc
 
 /*
  * After a verdict with `step` the vCPU executes one instruction, or the edge does, and says so: what
- * was opened for it is closed. VERDICT_ACCESS: its walk has written to a table that must not be
- * written unseen. `again`: not all is closed.
+ * was opened for it is closed, a frame at a time. VERDICT_ACCESS: its walk has written to a table that
+ * must not be written unseen. VERDICT_RETRY: nothing is to be told; `refused` is what the frame at `gpa`
+ * was opened for, 0 if none was. `again`: not all is closed.
  */
 must_check struct verdict paging_step_done(struct paging_locked p, const struct paging_vcpu *v);
 

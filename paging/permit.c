@@ -195,11 +195,9 @@ struct verdict paging_step_done(struct paging_locked p, const struct paging_vcpu
     if (mfn_valid(mfn) && !shadow_unmap(&c, mfn))
         return verdict_of(&c, VERDICT_RETRY);
     verdict = verdict_of(&c, changed ? VERDICT_ACCESS : VERDICT_RETRY);
-    if (changed) {
-        verdict.gpa = o->gfn.raw << PAGE_SHIFT | o->offset;
-        verdict.refused = ACCESS_WRITE;
-        verdict.in_walk = verdict.promoted = true;
-    }
+    verdict.gpa = o->gfn.raw << PAGE_SHIFT | o->offset;
+    verdict.refused = changed ? ACCESS_WRITE : o->bits;
+    verdict.in_walk = verdict.promoted = changed;
     close_last(d);
     verdict.again = d->open.count != 0;
     return verdict;

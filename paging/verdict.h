@@ -41,11 +41,11 @@ struct verdict {
     uint64_t          gpa;  /* of VERDICT_DEVICE, VERDICT_EMULATE, VERDICT_ACCESS */
     mfn_t             mfn;  /* of VERDICT_EMULATE: the frame behind gpa; A and D are set */
     const char       *why;
-    bool              again;    /* not finished: call again, after whoever waits; do not retire */
-    bool              step;     /* frames are open to one instruction: then paging_step_done */
-    uint8_t           refused;  /* of VERDICT_ACCESS: enum access_type, what was missing */
-    bool              in_walk;  /* it was a walk of the guest's tables that needed it */
-    bool              promoted; /* nothing is refused any more: the guest need not wait */
+    bool              again; /* not finished: call again, after whoever waits; do not retire */
+    bool              step;  /* frames are open to one instruction: then paging_step_done */
+    uint8_t refused;  /* of VERDICT_ACCESS: enum access_type, what was missing; paging_step_done */
+    bool    in_walk;  /* it was a walk of the guest's tables that needed it */
+    bool    promoted; /* nothing is refused any more: the guest need not wait */
 };
 
 /* Error code bits of #PF: APM vol. 2, 8.4.2. */
