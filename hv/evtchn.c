@@ -280,6 +280,13 @@ void evtchn_close_ours(struct domain *d, unsigned port)
     close_port(d, port);
 }
 
+bool evtchn_is_bound(const struct domain *d, unsigned port)
+{
+    const struct evtchn_port *p = port_of(d, port);
+
+    return p != NULL && p->kind == EVTCHN_INTERDOMAIN;
+}
+
 bool evtchn_reset(struct domain *d)
 {
     for (unsigned n = 0; n < CLOSED_AT_ONCE && d->ports_end > 1; n++)

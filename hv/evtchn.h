@@ -66,6 +66,7 @@ must_check enum evtchn_result evtchn_bind_console(struct domain *d, unsigned *po
  */
 must_check enum evtchn_result evtchn_alloc_ours(struct domain *d, uint16_t remote, unsigned *port);
 void                          evtchn_close_ours(struct domain *d, unsigned port);
+must_check bool               evtchn_is_bound(const struct domain *d, unsigned port);
 /* Raises the other end of such a port, if there is one. */
 void evtchn_notify_far(struct domain *d, unsigned port);
 

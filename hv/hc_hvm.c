@@ -83,6 +83,9 @@ int64_t hc_hvm_op(struct vcpu *v, struct hypercall *h)
         return -XEN_EINVAL;
     if (h->arg[0] == HVMOP_set_param)
         return set_param(v, d, &param);
+    /* Xen's tools ask this before they map the page, which is nobody's then if one of them has died. */
+    if (param.index == HVM_PARAM_MONITOR_RING_PFN && d != v->domain)
+        vm_event_disable_dead(d);
     param.value = d->pv != NULL ? VM_EVENT_PV_PFN : d->hvm_param[param.index];
     return guest_copy_out(v, h->arg[1], &param, sizeof(param)) ? 0 : -XEN_EFAULT;
 }

@@ -58,7 +58,8 @@ static void look_again(void *arg)
     struct domain   *d = arg;
     struct vm_event *e = d->vm_event;
 
-    if (e->answered != 0 || e->refused != 0)
+    vm_event_disable_dead(d);
+    if (d->vm_event == NULL || e->answered != 0 || e->refused != 0)
         return;
     if (vm_event_ring_put_again(&e->ring))
         evtchn_notify_far(d, e->port);
@@ -221,6 +222,14 @@ enum vm_event_result vm_event_enable(struct domain *d, uint16_t listener, unsign
     d->vm_event = e;
     *port = e->port;
     return VM_EVENT_OK;
+}
+
+void vm_event_disable_dead(struct domain *d)
+{
+    const struct vm_event *e = d->vm_event;
+
+    if (e != NULL && !evtchn_is_bound(d, e->port) && !vm_event_is_mapped(d, e->frame))
+        vm_event_disable(d);
 }
 
 void vm_event_disable(struct domain *d)

@@ -8,7 +8,8 @@
  *    the backlog has a place for each that can arise before its vCPU stops. (What one hypercall of a
  *    guest reaches in vain beyond that is counted: `untold`.)
  *  - An answer counts if it has the version, a vCPU of the domain's, and that one was asked.
- *  - When the listener goes, every vCPU that waits goes on, and makes its access again.
+ *  - When the listener goes, every vCPU that waits goes on, and makes its access again. It has gone when
+ *    its end of the channel closes, and before it has one, when nobody has the page mapped.
  */
 #ifndef HV_VM_EVENT_H
 #define HV_VM_EVENT_H
@@ -90,6 +91,8 @@ must_check enum vm_event_result vm_event_enable(struct domain *d, uint16_t liste
                                                 unsigned *port);
 /* Nobody listens any more. */
 void vm_event_disable(struct domain *d);
+/* The same if the listener has died before it bound its channel. */
+void vm_event_disable_dead(struct domain *d);
 
 static inline bool vm_event_is_on(const struct domain *d)
 {
@@ -166,6 +169,9 @@ must_check mfn_t vm_event_make_page(struct domain *d, struct domain *listener);
 void vm_event_use_page(struct domain *d, mfn_t mfn);
 /* True if the frame is that. */
 must_check bool vm_event_is_page(const struct domain *d, mfn_t mfn);
+
+/* True if somebody has the ring's page mapped, as a listener has it from before it is enabled. */
+must_check bool vm_event_is_mapped(const struct domain *d, mfn_t mfn);
 
 /* The domain ends: nobody listens to it, and it listens to nobody. */
 void vm_event_end(struct domain *d);

@@ -76,6 +76,26 @@ bool vm_event_is_page(const struct domain *d, mfn_t mfn)
     return d->pv != NULL && mfn_valid(mfn) && mfn_eq(d->pv->ring, mfn);
 }
 
+/* It was in the map of a domain of ours, and is no more. */
+static bool is_in_limbo(const struct domain *d, mfn_t mfn)
+{
+    for (unsigned i = 0; i < DOMAIN_LIMBO_MAX; i++)
+        if (mfn_eq(d->limbo[i], mfn))
+            return true;
+    return false;
+}
+
+bool vm_event_is_mapped(const struct domain *d, mfn_t mfn)
+{
+    const struct domain *owner = domain_by_id(phys_frame(&machine_phys, mfn)->owner);
+
+    if (d->pv == NULL)
+        return direct_is_lent(&machine_phys, mfn);
+    if (owner->pv == NULL)
+        return !is_in_limbo(owner, mfn);
+    return direct_holds(&machine_phys, mfn) > 1; /* ours is one */
+}
+
 /* Shadows that were only for the listener go with it. A PV guest's last step is always the first. */
 static void take_shadows(struct domain *d)
 {

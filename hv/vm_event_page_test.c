@@ -129,6 +129,7 @@ static void there_is_one_ring_at_a_time(void **state)
     assert_int_equal(reserve(control, XENMEM_populate_physmap, d->id, &ring), 1);
     assert_int_equal(reserve(control, XENMEM_populate_physmap, d->id, &again), 1);
     assert_int_equal(again, ring);
+    assert_int_equal(map(control, d->id, ring), 0);
     assert_int_equal(listen(d->id, XEN_VM_EVENT_ENABLE), 0);
     mfn = number_of_ring(d->id);
     assert_int_equal(reserve(control, XENMEM_populate_physmap, d->id, &mfn), 0);
@@ -308,6 +309,124 @@ static void nobody_else_can_have_such_a_ring(void **state)
     audit();
 }
 
+/* ---- one that dies before it has bound its channel ---- */
+
+/* The process's map of the page, which its death takes away. */
+static void take_map(struct domain *d, uint64_t ring)
+{
+    if (control->pv != NULL)
+        assert_int_equal(map(control, d->id, ring), 0);
+    else
+        assert_int_equal(place(control, d->id, ring, HERE), 0);
+}
+
+static void lose_map(void)
+{
+    if (control->pv != NULL)
+        assert_int_equal(map_window(control, DOMID_SELF, 0, MMU_NORMAL_PT_UPDATE), 0);
+    else
+        assert_int_equal(remove_at(HERE), 0);
+}
+
+/* As xc_monitor_enable does, as far as `steps` goes: the map, the enabling, the page out of the guest. */
+static int64_t attach_some(struct domain *d, unsigned steps)
+{
+    uint64_t ring = number_of_ring(d->id);
+    int64_t  result;
+
+    if (d->pv != NULL || p2m_get(&d->paging.p2m, gfn_of(ring)).type == P2M_HOLE)
+        assert_int_equal(reserve(control, XENMEM_populate_physmap, d->id, &ring), 1);
+    take_map(d, ring);
+    result = listen(d->id, XEN_VM_EVENT_ENABLE);
+    if (result == 0 && steps > 1)
+        assert_int_equal(reserve(control, XENMEM_decrease_reservation, d->id, &ring), 1);
+    return result;
+}
+
+static void some_time(void)
+{
+    now += 100000000;
+    timers_run();
+}
+
+static void dies_unbound(enum config_type type)
+{
+    struct domain *d = other(type);
+    uint64_t       had = d->pages;
+
+    for (unsigned i = 0; i < 8; i++) {
+        unsigned steps = 1 + i % 2, late = i / 2 % 2, asks = i / 4;
+
+        assert_int_equal(attach_some(d, steps), 0);
+        raise(d);
+        some_time(); /* it lives, for all that we know */
+        assert_int_equal(listen(d->id, XEN_VM_EVENT_ENABLE), -XEN_EBUSY);
+        assert_int_equal(d->vcpu[0]->state, VCPU_WATCHED);
+        if (asks) {
+            (void)number_of_ring(d->id);
+            assert_int_equal(listen(d->id, XEN_VM_EVENT_ENABLE), -XEN_EBUSY);
+        }
+        lose_map();
+        if (late) { /* who waits for it goes on */
+            some_time();
+            assert_int_equal(d->vcpu[0]->state, VCPU_RUNNABLE);
+        }
+        assert_int_equal(vm_event_is_on(d), !late);
+        assert_int_equal(attach_some(d, steps), 0); /* the next one's */
+        assert_int_equal(listen(d->id, XEN_VM_EVENT_DISABLE), 0);
+        lose_map();
+        assert_int_equal(d->vcpu[0]->state, VCPU_RUNNABLE);
+        assert_int_equal(d->pages, had);
+        audit();
+    }
+}
+
+static void a_listener_to_a_pv_domain_that_dies_unbound_is_none(void **state)
+{
+    (void)state;
+    dies_unbound(CONFIG_PV);
+}
+
+static void a_listener_to_another_that_dies_unbound_is_none(void **state)
+{
+    (void)state;
+    dies_unbound(CONFIG_PVH);
+}
+
+/* From then on the channel says whether it is there. */
+static void a_listener_that_is_bound_needs_no_map(void **state)
+{
+    struct domain *d = other(CONFIG_PV);
+    unsigned       port;
+
+    (void)state;
+    assert_int_equal(attach_some(d, 2), 0);
+    assert_int_equal(evtchn_bind_interdomain(control, d->id, d->vm_event->port, &port), EVTCHN_OK);
+    lose_map();
+    raise(d);
+    some_time();
+    (void)number_of_ring(d->id);
+    assert_int_equal(listen(d->id, XEN_VM_EVENT_ENABLE), -XEN_EBUSY);
+    assert_int_equal(evtchn_close(control, port), EVTCHN_OK);
+    assert_false(vm_event_is_on(d));
+}
+
+/* The guest's own question changes nothing. */
+static void only_the_control_domain_finds_it_dead(void **state)
+{
+    struct domain       *d = other(CONFIG_PVH);
+    struct xen_hvm_param arg = { .domid = DOMID_SELF, .index = HVM_PARAM_MONITOR_RING_PFN };
+
+    (void)state;
+    assert_int_equal(attach_some(d, 2), 0);
+    lose_map();
+    poke(d, 0x3000, &arg, sizeof(arg));
+    assert_int_equal(call(d, __HYPERVISOR_hvm_op, HVMOP_get_param, 0x3000, 0), 0);
+    assert_true(vm_event_is_on(d));
+    (void)number_of_ring(d->id);
+    assert_false(vm_event_is_on(d));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -318,6 +437,13 @@ int main(void)
         MAPPED(a_ring_stands_where_a_listener_with_a_map_wants_it),
         MAPPED(such_a_ring_lasts_as_long_as_its_listening),
         MAPPED(nobody_else_can_have_such_a_ring),
+        CONTROL(a_listener_to_a_pv_domain_that_dies_unbound_is_none),
+        MAPPED(a_listener_to_a_pv_domain_that_dies_unbound_is_none),
+        CONTROL(a_listener_to_another_that_dies_unbound_is_none),
+        MAPPED(a_listener_to_another_that_dies_unbound_is_none),
+        CONTROL(a_listener_that_is_bound_needs_no_map),
+        MAPPED(a_listener_that_is_bound_needs_no_map),
+        CONTROL(only_the_control_domain_finds_it_dead),
     };
 
     return cmocka_run_group_tests(tests, machine_up, machine_down);

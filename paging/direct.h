@@ -145,6 +145,8 @@ void direct_hold(const struct phys *phys, mfn_t mfn);
 void direct_take_back(const struct phys *phys, mfn_t mfn);
 /* It is lent, or entries made then may still map it. */
 must_check bool direct_is_lent(const struct phys *phys, mfn_t mfn);
+/* How often a frame is held, besides by the domain that has it. */
+must_check uint32_t direct_holds(const struct phys *phys, mfn_t mfn);
 /* A frame that nobody holds any more, the first of the list; MFN_NONE if there is none. */
 must_check mfn_t direct_freed_first(const struct direct_machine *m);
 /* The same, off the list. */

@@ -306,6 +306,11 @@ bool direct_is_lent(const struct phys *phys, mfn_t mfn)
     return (head_read(phys_frame(phys, mfn)).refs & REFS_LENT) != 0;
 }
 
+uint32_t direct_holds(const struct phys *phys, mfn_t mfn)
+{
+    return head_read(phys_frame(phys, mfn)).refs & REFS_COUNT;
+}
+
 mfn_t direct_freed_first(const struct direct_machine *m)
 {
     uint32_t first = __atomic_load_n(&m->freed, __ATOMIC_SEQ_CST);

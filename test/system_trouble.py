@@ -6,7 +6,7 @@ from system_control import TOOLS
 CRASHED = r"^umbra: {name} crashed: access to 0x[0-9a-f]+ is forbidden, and the listener that it needs is not there"
 LOADED = (r"^(\S+\| )?memwork: ok \(\d+ rounds\)$", r"/work\.sh ended with status 0$")
 KILLED = ("xen-access", "umbra-access")
-MIDDLE = [(how, count) for how in ("asked", "answered") for count in (1, 2, 7)]
+MIDDLE = ["unbound", *(f"{how} {count}" for how in ("asked", "answered") for count in (1, 2, 7))]
 
 
 def said(dom, how):
@@ -17,8 +17,8 @@ def said(dom, how):
     ended = rf"of domain {dom} ended with status"
     has = [line(rf"{name} {ended} 137") for name in KILLED] if how in ("killed", "brief", "ends") else []
     if how == "killed":
-        has += [line(rf"provoke of domain {dom}, {what} {count}, ended with status 137, then umbra-access with 0")
-                for what, count in MIDDLE]
+        has += [line(rf"provoke of domain {dom}, {what}, ended with status 137, then umbra-access with 0")
+                for what in MIDDLE]
         has += [rf"(?:umbra-access {ended} 0\n(?:.*\n)*?.*){{3}}",
                 line(rf"umbra-access of domain {dom} that pauses it ended with status 0"), line(rf"domain {dom} is --p---")]
     if how in ("killed", "brief"):

@@ -244,6 +244,17 @@ static void die_after(uint32_t domain, unsigned answers, bool at_once)
     kill(getpid(), SIGKILL);
 }
 
+/* Between the two calls by which one listens. */
+static void die_unbound(uint32_t domain)
+{
+    uint32_t port;
+
+    if (!xc_monitor_enable(xc, domain, &port))
+        fail("listening");
+    printf("provoke: it dies before it binds port %u\n", port);
+    kill(getpid(), SIGKILL);
+}
+
 int main(int argc, char **argv)
 {
     const struct sigaction on_end = { .sa_handler = end };
@@ -264,6 +275,8 @@ int main(int argc, char **argv)
         map_all(domain);
     else if (argc == 3 && strcmp(what, "silent") == 0)
         keep_silent(domain);
+    else if (argc == 3 && strcmp(what, "unbound") == 0)
+        die_unbound(domain);
     else if (argc == 4 && strcmp(what, "asked") == 0)
         die_after(domain, number(argv[3]), false);
     else if (argc == 4 && strcmp(what, "answered") == 0)
@@ -271,9 +284,8 @@ int main(int argc, char **argv)
     else if ((argc == 3 || argc == 4) && strcmp(what, "pool") == 0)
         set_pool(domain, argv[3]);
     else {
-        printf("provoke free | last DOM | map DOM | silent DOM | asked DOM ANSWERS | answered DOM "
-               "ANSWERS | "
-               "pool DOM [MIB]\n");
+        printf("provoke free | last DOM | map DOM | silent DOM | unbound DOM | asked DOM ANSWERS | "
+               "answered DOM ANSWERS | pool DOM [MIB]\n");
         return 2;
     }
     xc_interface_close(xc);
