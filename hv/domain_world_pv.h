@@ -91,6 +91,16 @@ void pv_edge_set_ts(struct pv_vcpu *v, bool ts)
 {
     v->ts = ts;
 }
+bool pv_edge_write_base(struct pv_vcpu *v, enum pv_base which, uint64_t base)
+{
+    pv_edge_set_base(v, which, base);
+    return true;
+}
+bool pv_edge_write_ts(struct pv_vcpu *v, bool ts)
+{
+    v->ts = ts;
+    return true;
+}
 void pv_edge_sysenter_changed(struct pv_vcpu *v)
 {
     (void)v;

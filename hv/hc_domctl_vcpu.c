@@ -13,6 +13,7 @@
 #include "hv/hc_foreign.h"
 #include "hv/hc_pv.h"
 #include "hv/time.h"
+#include "hv/vm_event.h"
 
 #define RFLAGS_IF      UINT64_C(0x200)
 #define RFLAGS_ALWAYS  UINT64_C(2)
@@ -120,6 +121,7 @@ static void set_all(struct vcpu *target, const struct vcpu_guest_context *c)
     struct pv_vcpu *pv = target->pv;
 
     set_registers(pv, &c->user_regs);
+    vm_event_written(target); /* it is at another instruction */
     set_handlers(pv, c);
     set_fpu(pv, c);
     pv->kernel = (c->flags & VGCF_in_kernel) != 0;

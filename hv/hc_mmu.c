@@ -7,6 +7,7 @@
 #include "hv/hc.h"
 #include "hv/hc_foreign.h"
 #include "hv/pv.h"
+#include "hv/vm_event.h"
 
 #include <string.h>
 
@@ -175,6 +176,29 @@ static int64_t set_root(struct vcpu *v, uint64_t mfn, bool user)
                       });
 }
 
+/* CR3 of the kernel, of whose writes a listener may want to be told. */
+static int64_t write_root(struct vcpu *v, uint64_t mfn)
+{
+    int64_t result = 0;
+
+    if (!vm_event_is_on(v->domain))
+        return set_root(v, mfn, false);
+    switch (vm_event_write_cr(v, VM_EVENT_X86_CR3, v->pv->direct.root[0].raw << PAGE_SHIFT,
+                              mfn << PAGE_SHIFT)) {
+    case VM_EVENT_GATE_ASKED:
+        return HC_AGAIN;
+    case VM_EVENT_GATE_SHUT:
+        break;
+    case VM_EVENT_GATE_OPEN:
+    case VM_EVENT_GATE_NONE:
+        result = set_root(v, mfn, false);
+        break;
+    }
+    if (result != HC_AGAIN)
+        vm_event_written(v);
+    return result;
+}
+
 static int64_t pin(struct vcpu *v, uint64_t mfn, unsigned level)
 {
     return request(v, (struct direct_request){
@@ -268,7 +292,7 @@ static int64_t one_operation(struct vcpu *v, struct domain *of, const void *byte
         return request(v,
                        (struct direct_request){ .op = DIRECT_UNPIN, .mfn = mfn_of(op.arg1.mfn) });
     case MMUEXT_NEW_BASEPTR:
-        return set_root(v, op.arg1.mfn, false);
+        return write_root(v, op.arg1.mfn);
     case MMUEXT_NEW_USER_BASEPTR:
         return set_root(v, op.arg1.mfn, true);
     case MMUEXT_SET_LDT:

@@ -343,15 +343,10 @@ int64_t domctl_debug_op(struct vcpu *v, struct domain *d, struct xen_domctl *op)
 /* ---- which events ---- */
 
 /* What can be told of, besides accesses. */
-static uint32_t capabilities(const struct domain *d)
-{
-    const uint32_t of_all = VM_EVENT_BIT(GUEST_REQUEST) | VM_EVENT_BIT(SINGLESTEP) |
-                            VM_EVENT_BIT(SOFTWARE_BREAKPOINT) | VM_EVENT_BIT(DEBUG_EXCEPTION) |
-                            VM_EVENT_BIT(CPUID);
-    const uint32_t of_hvm = VM_EVENT_BIT(WRITE_CTRLREG) | VM_EVENT_BIT(MOV_TO_MSR);
-
-    return of_all | (d->pv != NULL ? 0 : of_hvm);
-}
+#define CAPABILITIES                                                                               \
+    (VM_EVENT_BIT(GUEST_REQUEST) | VM_EVENT_BIT(SINGLESTEP) | VM_EVENT_BIT(SOFTWARE_BREAKPOINT) |  \
+     VM_EVENT_BIT(DEBUG_EXCEPTION) | VM_EVENT_BIT(CPUID) | VM_EVENT_BIT(WRITE_CTRLREG) |           \
+     VM_EVENT_BIT(MOV_TO_MSR))
 
 static int64_t switch_cr(struct domain *d, const struct xen_domctl_monitor_op *op, bool on)
 {
@@ -376,7 +371,8 @@ static int64_t switch_msr(struct domain *d, const struct xen_domctl_monitor_op *
                                            .sync = true,
                                            .on_change = op->u.mov_to_msr.onchangeonly };
 
-    return machine_msr_is_seen(how.msr) ? vm_event_watch_msr(d, &how) : -XEN_EOPNOTSUPP;
+    return d->pv != NULL || machine_msr_is_seen(how.msr) ? vm_event_watch_msr(d, &how)
+                                                         : -XEN_EOPNOTSUPP;
 }
 
 /* Turning on what is on, or off what is off, is an error. */
@@ -398,7 +394,7 @@ static int64_t switch_event(struct domain *d, const struct xen_domctl_monitor_op
 {
     int64_t result;
 
-    if (op->event >= 32 || !(capabilities(d) & 1u << op->event))
+    if (op->event >= 32 || !(CAPABILITIES & 1u << op->event))
         return -XEN_EOPNOTSUPP;
     if (!vm_event_is_on(d))
         return -XEN_ENODEV;
@@ -424,7 +420,7 @@ int64_t domctl_monitor_op(struct vcpu *v, struct domain *d, struct xen_domctl *o
     case XEN_DOMCTL_MONITOR_OP_DISABLE:
         return switch_event(d, &op->u.monitor_op, false);
     case XEN_DOMCTL_MONITOR_OP_GET_CAPABILITIES:
-        op->u.monitor_op.event = capabilities(d);
+        op->u.monitor_op.event = CAPABILITIES;
         return 0;
     case XEN_DOMCTL_MONITOR_OP_CONTROL_REGISTERS: /* a write that is asked about waits always */
         return vm_event_is_on(d) ? 0 : -XEN_ENODEV;

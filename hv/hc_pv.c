@@ -127,6 +127,12 @@ int64_t hc_set_callbacks(struct vcpu *v, struct hypercall *h)
     return 0;
 }
 
+/* What a listener is asked about comes again. */
+static int64_t written(bool done)
+{
+    return done ? 0 : HC_AGAIN;
+}
+
 /* ---- descriptors ---- */
 
 static bool same_frames(const mfn_t *a, const mfn_t *b, unsigned count)
@@ -247,14 +253,11 @@ int64_t hc_set_segment_base(struct vcpu *v, struct hypercall *h)
         return -XEN_EINVAL;
     switch (h->arg[0]) {
     case SEGBASE_FS:
-        pv_edge_set_base(v->pv, PV_BASE_FS, h->arg[1]);
-        return 0;
+        return written(pv_edge_write_base(v->pv, PV_BASE_FS, h->arg[1]));
     case SEGBASE_GS_USER:
-        pv_edge_set_base(v->pv, PV_BASE_GS_USER, h->arg[1]);
-        return 0;
+        return written(pv_edge_write_base(v->pv, PV_BASE_GS_USER, h->arg[1]));
     case SEGBASE_GS_KERNEL:
-        pv_edge_set_base(v->pv, PV_BASE_GS_KERNEL, h->arg[1]);
-        return 0;
+        return written(pv_edge_write_base(v->pv, PV_BASE_GS_KERNEL, h->arg[1]));
     default:
         return -XEN_EINVAL;
     }
@@ -271,8 +274,7 @@ int64_t hc_stack_switch(struct vcpu *v, struct hypercall *h)
 
 int64_t hc_fpu_taskswitch(struct vcpu *v, struct hypercall *h)
 {
-    pv_edge_set_ts(v->pv, h->arg[0] != 0);
-    return 0;
+    return written(pv_edge_write_ts(v->pv, h->arg[0] != 0));
 }
 
 /* No breakpoint on a port: these need CR4.DE, and ports are not the guest's. */

@@ -192,7 +192,7 @@ void machine_vcpu_single_step(struct vcpu *v, bool on);
 
 /* What its domain's listener wants to be told of has changed: the processor's side follows. */
 void machine_vcpu_watch(struct vcpu *v);
-/* True if writes of guests to this MSR come to the hypervisor. */
+/* True if writes to this MSR come to the hypervisor; those of a PV guest do, all of them. */
 must_check bool machine_msr_is_seen(uint32_t msr);
 /*
  * An exception (below 32) or a software interrupt of so many bytes is what it finds next; `error` has none

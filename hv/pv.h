@@ -324,6 +324,9 @@ uint64_t pv_edge_get_base(struct pv_vcpu *v, enum pv_base which);
 void     pv_edge_set_base(struct pv_vcpu *v, enum pv_base which, uint64_t base);
 void     pv_edge_set_user_gs(struct pv_vcpu *v, uint16_t selector);
 void     pv_edge_set_ts(struct pv_vcpu *v, bool ts);
+/* The same when the guest itself asks for it. False: a listener is asked first, and the call is made again. */
+must_check bool pv_edge_write_base(struct pv_vcpu *v, enum pv_base which, uint64_t base);
+must_check bool pv_edge_write_ts(struct pv_vcpu *v, bool ts);
 /* PV_CALLBACK_SYSENTER has another address, or none. */
 void     pv_edge_sysenter_changed(struct pv_vcpu *v);
 void     pv_edge_set_debug(struct pv_vcpu *v, unsigned number, uint64_t value);

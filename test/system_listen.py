@@ -39,6 +39,8 @@ PV_EVENTS = {
     "breakpoint": [r"Breakpoint: rip=[0-9a-f]{16}, gfn=[0-9a-f]+ \(vcpu 0\)"] * 2,
     "debug": [r"Debug exception: rip=[0-9a-f]{16}, vcpu 0. Type: 3. Length: 0. Pending dbg 0x00004000"],
     "cpuid": [r"CPUID executed: rip=[0-9a-f]{16}, vcpu 0. Insn length: 7 0x40000000 0x0: EAX=.*"],
+    "write_ctrlreg_cr4": [r"Control register written: rip=[0-9a-f]{16}, vcpu 0: reg=CR4, old_value=0{13}620, new_value=0{11}10620",
+                          r"Control register written: rip=[0-9a-f]{16}, vcpu 0: reg=CR4, old_value=0{11}10620, new_value=0{13}620"],
 }
 
 
@@ -225,7 +227,7 @@ def listen_tests(umbra, judge, failure, bare, control):
                  ("write", "pv", 2, 40), ("exec", "pv", 2, 40), ("rules", "shadow", 2, 100), ("rules", "nested", 2, 100), ("rules-pv", "pv", 2, 100))),
         ("Debian's xen-access tells breakpoints, debug exceptions, CPUID and writes to CR4, which the guest does not notice",
          watched(("breakpoint", "shadow", 2, 1), ("breakpoint", "nested", 2, 1), ("debug", "shadow", 2, 1), ("debug", "nested", 2, 1),
-                 ("breakpoint", "pv", 2, 1), ("debug", "pv", 2, 1), ("cpuid", "pv", 2, 1),
+                 ("breakpoint", "pv", 2, 1), ("debug", "pv", 2, 1), ("cpuid", "pv", 2, 1), ("write_ctrlreg_cr4", "pv", 2, 1),
                  ("cpuid", "nested", 2, 1), ("write_ctrlreg_cr4", "shadow", 2, 1), ("write_ctrlreg_cr4", "nested", 2, 1))),
     ), (
         ("Debian's xen-access tells all that guests do at length",

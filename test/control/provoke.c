@@ -161,13 +161,15 @@ static void attach(struct listener *l)
     printf("provoke: domain %u is listened to\n", l->domain);
 }
 
-/* What it asks for is told, it does not wait for an answer; so are loads of CR3. Under steps, each instruction. */
+/*
+ * What it asks for is told, it does not wait for an answer; so are loads of CR3. Under steps, each instruction, and
+ * then it waits at these loads as well.
+ */
 static void watch_events(const struct listener *l, bool step)
 {
     if (xc_monitor_guest_request(xc, l->domain, true, false, true) != 0 ||
-        (!is_pv(l->domain) &&
-         (xc_monitor_write_ctrlreg(xc, l->domain, VM_EVENT_X86_CR3, true, false, 0, false) != 0 ||
-          (step && xc_monitor_singlestep(xc, l->domain, true) != 0))))
+        xc_monitor_write_ctrlreg(xc, l->domain, VM_EVENT_X86_CR3, true, step, 0, false) != 0 ||
+        (step && xc_monitor_singlestep(xc, l->domain, true) != 0))
         fail("its events");
 }
 

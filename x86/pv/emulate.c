@@ -136,7 +136,7 @@ void pv_undefined(struct pv_vcpu *pv)
 
 /* ---- MSRs ---- */
 
-static bool read_msr(struct pv_vcpu *pv, uint32_t msr, uint64_t *value)
+bool pv_read_msr(struct pv_vcpu *pv, uint32_t msr, uint64_t *value)
 {
     switch (msr) {
     case MSR_FS_BASE:
@@ -165,7 +165,7 @@ static bool read_msr(struct pv_vcpu *pv, uint32_t msr, uint64_t *value)
     }
 }
 
-static bool write_msr(struct pv_vcpu *pv, uint32_t msr, uint64_t value)
+bool pv_write_msr(struct pv_vcpu *pv, uint32_t msr, uint64_t value)
 {
     switch (msr) {
     case MSR_FS_BASE:
@@ -194,8 +194,8 @@ static bool msr(struct pv_vcpu *pv, const struct insn *insn)
     uint64_t        value;
 
     if (insn->kind == INSN_WRMSR)
-        return write_msr(pv, (uint32_t)r->rcx, r->rdx << 32 | (uint32_t)r->rax);
-    if (!read_msr(pv, (uint32_t)r->rcx, &value))
+        return pv_event_write_msr(pv, (uint32_t)r->rcx, r->rdx << 32 | (uint32_t)r->rax);
+    if (!pv_read_msr(pv, (uint32_t)r->rcx, &value))
         return false;
     r->rax = (uint32_t)value;
     r->rdx = value >> 32;
@@ -293,9 +293,9 @@ static bool carry_out(struct pv_vcpu *pv, const struct insn *insn)
         *pv_register(&pv->regs, to->number) = value;
         return true;
     case INSN_MOV_TO_CR:
-        return pv_edge_set_control(pv, to->number, *pv_register(&pv->regs, from->number));
+        return pv_event_write_control(pv, to->number, *pv_register(&pv->regs, from->number));
     case INSN_CLTS:
-        pv_edge_set_ts(pv, false);
+        (void)!pv_edge_write_ts(pv, false);
         return true;
     case INSN_IN:
     case INSN_OUT:
@@ -330,7 +330,8 @@ void pv_general_protection(struct pv_vcpu *pv)
     }
     insn = error == 0 && pv->kernel ? pv_instruction(bytes, length) : NULL;
     if (insn && carry_out(pv, insn)) {
-        pv->regs.rip += insn->length;
+        if (pv->vcpu->watch.gate != VM_EVENT_GATE_ASKED) /* else it comes again */
+            pv->regs.rip += insn->length;
         return;
     }
     /* Not every processor has the right number there. */

@@ -1,6 +1,7 @@
 /*
  * Breakpoints and debug exceptions of a PV guest on the way to its kernel, for a listener that wants to be
- * told of them, and what it injects in their place. Without one they are bounced at once.
+ * told of them, and what it injects in their place. Without one they are bounced at once. And its writes to
+ * registers, by instructions that are emulated and by hypercalls.
  */
 #include "hv/guest.h"
 #include "hv/vm_event.h"
@@ -59,6 +60,76 @@ bool pv_event_debug(struct pv_vcpu *pv, uint64_t dr6)
 
     return vm_event_wants(pv->vcpu->domain, VM_EVENT_BIT(DEBUG_EXCEPTION)) &&
            vm_event_debug(pv->vcpu, gfn_at_rip(pv), &what);
+}
+
+/* ---- writes to registers ---- */
+
+/* True: it is to be made now. */
+static bool is_open(enum vm_event_gate gate)
+{
+    return gate == VM_EVENT_GATE_OPEN || gate == VM_EVENT_GATE_NONE;
+}
+
+static void end(struct vcpu *v, enum vm_event_gate gate)
+{
+    if (gate != VM_EVENT_GATE_ASKED)
+        vm_event_written(v);
+}
+
+bool pv_event_write_control(struct pv_vcpu *pv, unsigned number, uint64_t value)
+{
+    enum vm_event_gate gate = VM_EVENT_GATE_NONE;
+    uint64_t           old;
+    bool               good;
+
+    if (vm_event_is_on(pv->vcpu->domain) && (number == 0 || number == 4) &&
+        pv_edge_get_control(pv, number, &old))
+        gate = vm_event_write_cr(pv->vcpu, number == 0 ? VM_EVENT_X86_CR0 : VM_EVENT_X86_CR4, old,
+                                 value);
+    good = !is_open(gate) || pv_edge_set_control(pv, number, value);
+    end(pv->vcpu, gate);
+    return good;
+}
+
+bool pv_event_write_msr(struct pv_vcpu *pv, uint32_t msr, uint64_t value)
+{
+    enum vm_event_gate gate = VM_EVENT_GATE_NONE;
+    uint64_t           old = 0; /* of one that there is not */
+    bool               good;
+
+    if (vm_event_wants(pv->vcpu->domain, VM_EVENT_BIT(MOV_TO_MSR))) {
+        (void)!pv_read_msr(pv, msr, &old);
+        gate = vm_event_write_msr(pv->vcpu, msr, old, value);
+    }
+    good = !is_open(gate) || pv_write_msr(pv, msr, value);
+    end(pv->vcpu, gate);
+    return good;
+}
+
+bool pv_edge_write_ts(struct pv_vcpu *pv, bool ts)
+{
+    uint64_t cr0 = 0;
+
+    if (!vm_event_is_on(pv->vcpu->domain)) {
+        pv_edge_set_ts(pv, ts);
+        return true;
+    }
+    (void)!pv_edge_get_control(pv, 0, &cr0);
+    (void)!pv_event_write_control(pv, 0, ts ? cr0 | CR0_TS : cr0 & ~(uint64_t)CR0_TS);
+    return pv->vcpu->watch.gate != VM_EVENT_GATE_ASKED;
+}
+
+bool pv_edge_write_base(struct pv_vcpu *pv, enum pv_base which, uint64_t base)
+{
+    static const uint32_t msr_of[] = { [PV_BASE_FS] = MSR_FS_BASE,
+                                       [PV_BASE_GS_KERNEL] = MSR_GS_BASE,
+                                       [PV_BASE_GS_USER] = MSR_KERNEL_GS_BASE };
+
+    if (!vm_event_is_on(pv->vcpu->domain))
+        pv_edge_set_base(pv, which, base);
+    else
+        (void)!pv_event_write_msr(pv, msr_of[which], base);
+    return pv->vcpu->watch.gate != VM_EVENT_GATE_ASKED;
 }
 
 /* ---- injected ---- */

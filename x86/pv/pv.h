@@ -70,6 +70,9 @@ uint64_t *pv_register(struct pv_regs *regs, unsigned number);
 /* All sixteen of them, in the order of these numbers. */
 void pv_registers_get(const struct pv_regs *regs, uint64_t gpr[16]);
 void pv_registers_set(struct pv_regs *regs, const uint64_t gpr[16]);
+/* An MSR as its kernel reads and writes it; false: there is none, or it may not be so. */
+must_check bool pv_read_msr(struct pv_vcpu *pv, uint32_t msr, uint64_t *value);
+must_check bool pv_write_msr(struct pv_vcpu *pv, uint32_t msr, uint64_t value);
 /* The CPUID that the guest sees by the forced prefix. */
 void pv_cpuid(struct pv_vcpu *pv);
 /* Bytes at the guest's RIP: how many could be read, at most 15. */
@@ -119,6 +122,12 @@ must_check gva_t pv_step_rip(const struct pv_vcpu *pv);
 /* INT3 has been executed; a debug exception with this DR6. True: the listener is asked, and nothing is bounced. */
 must_check bool pv_event_breakpoint(struct pv_vcpu *pv);
 must_check bool pv_event_debug(struct pv_vcpu *pv, uint64_t dr6);
+/*
+ * The guest's kernel writes a control register or an MSR. False: it may not. True: it is written, or is not to be, or
+ * (VM_EVENT_GATE_ASKED) the instruction is to be carried out again.
+ */
+must_check bool pv_event_write_control(struct pv_vcpu *pv, unsigned number, uint64_t value);
+must_check bool pv_event_write_msr(struct pv_vcpu *pv, uint32_t msr, uint64_t value);
 /* Bounces what was injected. */
 void            pv_event_deliver(struct pv_vcpu *pv);
 must_check bool pv_vcpu_inject(struct vcpu *v, const struct machine_event *event);

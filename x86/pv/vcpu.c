@@ -8,6 +8,7 @@
 #include "hv/preempt.h"
 #include "hv/print.h"
 #include "hv/trace.h"
+#include "hv/vm_event.h"
 
 #define SYSCALL_LENGTH 2
 #define FCW_RESET      0x37fu /* as FNINIT leaves it */
@@ -47,7 +48,8 @@ bool pv_vcpu_start(struct vcpu *v, const struct machine_start *start)
 
 /* ---- exits ---- */
 
-static void hypercall(struct pv_vcpu *pv)
+/* False: it goes on, and its arguments say where. */
+static bool hypercall(struct pv_vcpu *pv)
 {
     struct pv_regs  *r = &pv->regs;
     struct hypercall h = { .nr = (uint32_t)r->rax,
@@ -56,7 +58,7 @@ static void hypercall(struct pv_vcpu *pv)
     if (hypercall_run(pv->vcpu, &h) == HYPERCALL_DONE) {
         if (h.nr != __HYPERVISOR_iret) /* which has loaded all registers */
             r->rax = (uint64_t)h.result;
-        return;
+        return true;
     }
     pv->step.due = false;
     r->rip -= SYSCALL_LENGTH;
@@ -66,6 +68,7 @@ static void hypercall(struct pv_vcpu *pv)
     r->r10 = h.arg[3];
     r->r8 = h.arg[4];
     r->r9 = h.arg[5];
+    return false;
 }
 
 static enum pv_kind page_fault(struct pv_vcpu *pv)
@@ -169,7 +172,7 @@ static enum pv_kind leave(struct pv_vcpu *pv)
     if (vector == PV_VECTOR_LOST)
         return lost(pv);
     if (vector == PV_VECTOR_SYSCALL && pv->kernel) {
-        hypercall(pv);
+        (void)!hypercall(pv);
         return PV_KIND_HYPERCALL;
     }
     if (vector == PV_VECTOR_SYSCALL || vector == PV_VECTOR_SYSCALL32) {
@@ -186,6 +189,24 @@ static enum pv_kind leave(struct pv_vcpu *pv)
         return PV_KIND_REFUSED;
     }
     return exception(pv, (uint8_t)vector);
+}
+
+/*
+ * The exit once more, of which a listener was told before anything came of it: it is finished now. What goes on later
+ * is there again.
+ */
+static void settle(struct pv_vcpu *pv)
+{
+    pv->step.mute = false;
+    pv_step_over(pv);
+    if (pv->regs.vector == PV_VECTOR_SYSCALL) {
+        pv->regs.rip += SYSCALL_LENGTH;
+        if (!hypercall(pv))
+            return;
+    } else {
+        pv_general_protection(pv);
+    }
+    vm_event_written(pv->vcpu);
 }
 
 /* ---- the short way ---- */
@@ -263,7 +284,7 @@ static __attribute__((noinline)) enum pv_way quick_hypercall(struct cpu *c, stru
     struct pv_stat *stat = &pv->stat[PV_KIND_HYPERCALL];
 
     c->stretch_start = began;
-    hypercall(pv);
+    (void)!hypercall(pv);
     stat->count++;
     end_exit(c, pv, stat);
     if (!is_as_before(c, pv->vcpu))
@@ -364,6 +385,11 @@ void pv_vcpu_run(struct vcpu *v)
     pv_cpu_begin(pv);
     while (vcpu_may_run_on(c, v)) {
         if (direct_unfinished(&pv->direct) && !pv_drain(&pv->direct)) {
+            end_exit(c, pv, stat);
+            continue;
+        }
+        if (v->watch.gate != VM_EVENT_GATE_NONE) {
+            settle(pv);
             end_exit(c, pv, stat);
             continue;
         }

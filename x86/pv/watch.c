@@ -2,6 +2,7 @@
  * What a listener (hv/vm_event.h) sees of a PV vCPU, and does to it. CR3 is the root in use, by the
  * machine's numbers as the guest's are; the kernel is said to run in ring 3, as it does.
  */
+#include "hv/vm_event.h"
 #include "x86/cpu.h"
 #include "x86/pv/pv.h"
 
@@ -49,6 +50,8 @@ void pv_vcpu_event_set_regs(struct vcpu *v, const struct vm_event_regs_x86 *r)
     p->r8 = r->r8, p->r9 = r->r9, p->r10 = r->r10, p->r11 = r->r11;
     p->r12 = r->r12, p->r13 = r->r13, p->r14 = r->r14, p->r15 = r->r15;
     p->rflags = (p->rflags & ~FLAGS_SETTABLE) | (r->rflags & FLAGS_SETTABLE);
-    if (pv_address_ok(r->rip, 1)) /* nothing else is loaded: IRET must not fail in ring 0 */
-        p->rip = r->rip;
+    if (!pv_address_ok(r->rip, 1) || r->rip == p->rip)
+        return; /* nothing else is loaded: IRET must not fail in ring 0 */
+    p->rip = r->rip;
+    vm_event_written(v); /* what was told of is not carried out */
 }

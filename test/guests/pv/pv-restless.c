@@ -1,6 +1,6 @@
 /*
- * Works until it is ended, for the tests of listeners that go: writes to and fetches from pages, and has the
- * hypervisor write into them. What is in the pages is looked at each time.
+ * Works until it is ended, for the tests of listeners that go: writes to and fetches from pages, loads CR3, and has
+ * the hypervisor write into them. What is in the pages is looked at each time.
  */
 #include "test/guests/pv/pv.h"
 
@@ -28,6 +28,8 @@ static void one_page(uint64_t frame, uint64_t round)
     told->state = 77;
     pv_check((uint64_t)runstate(told).state, RUNSTATE_running, "its state");
     (void)pv_call(__HYPERVISOR_hvm_op, HVMOP_guest_request_vm_event, 0, 0, 0);
+    pv_check((uint64_t)pv_mmuext(MMUEXT_NEW_BASEPTR, pv_mfn((void *)pv_info->pt_base), 0), 0,
+             "loading CR3");
 }
 
 void pv_main(void)

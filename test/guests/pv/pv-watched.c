@@ -19,6 +19,8 @@ const char pv_name[] = "watched";
 #define TOUCHES 1024
 #define RET     0xc3
 
+#define CR4_FSGSBASE (1ul << 16)
+
 enum { READ, WRITE, FETCH, WAYS };
 
 static uint64_t tables[LEVELS - 1][512] __attribute__((aligned(4096)));
@@ -167,6 +169,21 @@ static uint64_t wait_for_pause(void)
     return after;
 }
 
+/* CR4 three times, of which two change it. */
+static void change_cr4(void)
+{
+    uint64_t old, seen;
+
+    __asm__ volatile("mov %%cr4, %0" : "=r"(old));
+    for (unsigned i = 0; i < 3; i++) {
+        uint64_t wanted = old | (i < 2 ? CR4_FSGSBASE : 0);
+
+        pv_check(PV_TRY("mov %0, %%cr4", , "r"(wanted)), true, "writing CR4");
+        __asm__ volatile("mov %%cr4, %0" : "=r"(seen));
+        pv_check(seen, wanted, "CR4");
+    }
+}
+
 /* What a listener may want to hear of, and must not show: it is the kernel's as if nobody listened. */
 static void told(void)
 {
@@ -183,6 +200,7 @@ static void told(void)
     pv_check((uint64_t)pv_call(__HYPERVISOR_get_debugreg, 6, 0, 0, 0), 0xffff4ff0, "DR6");
     __asm__ volatile("ud2\n\t.ascii \"xen\"\n\tcpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
     pv_check(a, 0x40000004, "CPUID");
+    change_cr4();
 }
 
 void pv_main(void)
