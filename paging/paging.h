@@ -109,7 +109,8 @@ struct paging_vcpu {
     uint64_t              pdpte[4]; /* latched, PAE */
     struct paging_root    root[PAGING_ROOTS];
     unsigned              current; /* slot of the root in use */
-    uint64_t              clock, serials;
+    uint64_t              clock; /* counts changes of the root in use, and of what is in its slot */
+    uint64_t              serials;
     bool                  cr3_loaded; /* set by the edge at MOV CR3: PDPTEs are read anew */
     bool                  noted;      /* the registers are not those that the root in use is for */
     bool                  excused;    /* set by the edge: what it does now the monitor permits */

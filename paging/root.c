@@ -19,8 +19,6 @@
 #define EFER_LMA (UINT64_C(1) << 10)
 #define EFER_NXE (UINT64_C(1) << 11)
 
-#define SIBLINGS 4 /* roots that are looked at for one to copy from */
-
 #define CR3_PAE UINT64_C(0xffffffe0) /* where the four root entries of PAE are */
 
 static enum pt_format format_of(const struct paging_regs *r)
@@ -234,60 +232,6 @@ static bool slot_is(const struct paging_root *r, const struct wanted *w)
            mfn_eq(r->guest[2], w->guest[2]) && mfn_eq(r->guest[3], w->guest[3]);
 }
 
-/* A root that another process has run on, by the same rules, and that is up to date; or none. */
-static mfn_t sibling_of(const struct paging_domain *d, mfn_t table)
-{
-    const struct frame *f = shadow_of(d, table);
-    uint32_t            next = d->roots.head;
-
-    /* Without WP what an entry says depends on who needed it. */
-    for (unsigned i = 0; i < SIBLINGS && next != 0 && (f->shadow.view & PT_VIEW_WP); i++) {
-        const struct frame *other = &d->phys->frame[next];
-
-        if (next != table.raw && other->shadow.level == f->shadow.level &&
-            other->shadow.format == f->shadow.format && other->shadow.view == f->shadow.view &&
-            other->shadow.key != SHADOW_KEY_NONE && !is_stale(d, other))
-            return mfn_of(next);
-        next = other->shadow.list_next;
-    }
-    return MFN_NONE;
-}
-
-static uint64_t guest_entry(const struct paging_domain *d, mfn_t guest, unsigned index)
-{
-    const pte_t *entries = phys_ptr(d->phys, guest);
-
-    return __atomic_load_n(&entries[index].raw, __ATOMIC_RELAXED);
-}
-
-/* Where the guest's entries are the same, so are ours; no table is out of sync. */
-static void copy_entries(struct change *c, mfn_t table, mfn_t guest, mfn_t sibling)
-{
-    mfn_t theirs = mfn_of(shadow_of(c->d, sibling)->shadow.key);
-
-    for (unsigned i = entry_next(c->d, sibling, 0); i < 512 && c->work < CHANGE_BUDGET;
-         i = entry_next(c->d, sibling, i + 1))
-        if (guest_entry(c->d, guest, i) == guest_entry(c->d, theirs, i))
-            entry_set(c, table, i, entry_get(c->d, sibling, i));
-}
-
-/*
- * A new top table gets at once what another root has built already: the kernel's half. It is
- * no more than saving faults, so it may stop early.
- */
-static void prelink(struct change *c, mfn_t table, mfn_t guest)
-{
-    mfn_t sibling = sibling_of(c->d, table);
-
-    if (mfn_valid(sibling) && c->d->unsynced.head == 0) {
-        copy_entries(c, table, guest, sibling);
-        return;
-    }
-    for (unsigned i = 0; i < 512 && c->work < CHANGE_BUDGET; i++)
-        if (guest_entry(c->d, guest, i) & PTE_P)
-            sync_entry(c, table, i);
-}
-
 static mfn_t top_table(struct change *c, const struct wanted *w)
 {
     uint8_t     level = w->format == PT_LA57 ? 5 : 4;
@@ -301,7 +245,7 @@ static mfn_t top_table(struct change *c, const struct wanted *w)
     if (!mfn_valid(table))
         return table;
     if (is_new)
-        prelink(c, table, w->guest[0]);
+        root_prelink(c, table, w->guest[0]);
     shadow_pin(c, table);
     return table;
 }
@@ -385,8 +329,8 @@ static bool root_install(struct change *c, struct paging_vcpu *v, const struct w
             if (!unsync_idle_all(c))
                 return false;
             c->d->stats.root_hits++;
+            make_current(c, v, slot);
         }
-        make_current(c, v, slot);
         if (w->count == 1 && mfn_valid(w->guest[0]))
             shadow_pin(c, v->root[slot].table[0]);
         return true;
@@ -493,6 +437,7 @@ static void stand_in(struct change *c, struct paging_vcpu *v)
         .count = format == PT_64 || format == PT_LA57 ? 1 : 4,
         .guest = { MFN_NONE, MFN_NONE, MFN_NONE, MFN_NONE },
         .table = { MFN_NONE, MFN_NONE, MFN_NONE, MFN_NONE },
+        .stamp = ++v->clock,
         .serial = ++v->serials,
     };
     if (r->count == 1) {
@@ -520,6 +465,7 @@ static void run_nested(struct paging_vcpu *v)
         .count = 1,
         .guest = { MFN_NONE, MFN_NONE, MFN_NONE, MFN_NONE },
         .table = { v->domain->direct, MFN_NONE, MFN_NONE, MFN_NONE },
+        .stamp = ++v->clock,
         .serial = ++v->serials,
     };
     shadow_ref(v->domain, v->domain->direct);

@@ -296,6 +296,11 @@ must_check bool guard_is_at(const struct paging_domain *d, mfn_t mfn);
 /* Nobody has it under guard any more. */
 void guard_lift(const struct paging_domain *d, mfn_t mfn);
 
+/* ---- prelink.c ---- */
+
+/* Fills the top table, which is new, for the guest's: as far as others have built what it names. */
+void root_prelink(struct change *c, mfn_t table, mfn_t guest);
+
 /* ---- root.c ---- */
 
 #define ROOT_PAIRS 8 /* most tables of ours that a new root can need */

@@ -197,6 +197,9 @@ void world_enter(struct world *w, struct world_vcpu *v)
     const struct mmu_registers *regs = &v->naive.regs;
     bool                        paging = (regs->cr0 >> 31 & 1) && w->domain.kind == PAGING_SHADOW;
 
+    if ((hw.slot != v->slot || hw.serial != v->serial) && v->core.clock == v->clock)
+        world_fail(w, "the root is another one, and the clock of roots stands still");
+    v->slot = hw.slot, v->serial = hw.serial, v->clock = v->core.clock;
     hardware_enter(&v->hardware, hw, paging && (regs->cr4 >> 20 & 1),
                    paging && (regs->cr4 >> 21 & 1));
     if (hw.levels == 3 && hw.cr3 >> 32)

@@ -95,6 +95,8 @@ struct world_vcpu {
     struct mmu         naive;
     struct hardware    hardware;
 
+    unsigned            slot; /* of the root it was entered with, */
+    uint64_t            serial, clock;
     bool                guarded;           /* core.guard.va is in force */
     bool                stepping;          /* frames are open to its instruction */
     bool                stepped;           /* or were */
