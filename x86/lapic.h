@@ -138,14 +138,18 @@ void lapic_raise(struct lapic *apic, uint8_t vector);
 void lapic_raise_level(struct lapic *apic, uint8_t vector); /* its end is told: effect.eoi */
 /* The interrupt to be taken next, if it may interrupt what is in service. */
 must_check bool lapic_pending(const struct lapic *apic, uint8_t *vector);
-/* Whether any is requested at all, to be taken now or later; asked before each entry. */
-static inline bool lapic_requested(const struct lapic *apic)
+/* 0 if none is requested at all, to be taken now or later; asked before each entry. */
+static inline uint64_t lapic_requests(const struct lapic *apic)
 {
     typedef uint64_t __attribute__((may_alias, aligned(4))) pair_t;
     const pair_t *pair = (const pair_t *)apic->irr;
 
     _Static_assert(4 * sizeof(*pair) == sizeof(apic->irr), "two words at a time");
-    return (pair[0] | pair[1] | pair[2] | pair[3]) != 0;
+    return pair[0] | pair[1] | pair[2] | pair[3];
+}
+static inline bool lapic_requested(const struct lapic *apic)
+{
+    return lapic_requests(apic) != 0;
 }
 void lapic_accept(struct lapic *apic, uint8_t vector); /* IRR to ISR */
 

@@ -7,11 +7,6 @@
 #include "hv/print.h"
 #include "x86/traps.h"
 
-struct row {
-    enum svm_kind kind;
-    void (*handle)(struct machine_vcpu *m);
-};
-
 static void take_interrupt(struct machine_vcpu *m)
 {
     (void)m;
@@ -78,36 +73,36 @@ static void shutdown(struct machine_vcpu *m)
     domain_crash(m->vcpu->domain, "triple fault at rip 0x%lx", m->vmcb->rip);
 }
 
-static const struct row low[SVM_EXIT_LOW_END] = {
-    [SVM_EXIT_CR_READ... SVM_EXIT_DR_READ - 1] = { KIND_CR, virtual_cr },
-    [SVM_EXIT_DR_READ... SVM_EXIT_EXCEPTION - 1] = { KIND_DR, virtual_dr },
-    [SVM_EXIT_EXCEPTION + VECTOR_DB] = { KIND_EXCEPTION, reflect },
-    [SVM_EXIT_EXCEPTION + VECTOR_BP] = { KIND_EXCEPTION, event_software_interrupt },
-    [SVM_EXIT_SWINT] = { KIND_EXCEPTION, event_software_interrupt },
-    [SVM_EXIT_EXCEPTION + VECTOR_PF] = { KIND_PAGE_FAULT, memory_page_fault },
-    [SVM_EXIT_EXCEPTION + VECTOR_AC] = { KIND_EXCEPTION, reflect },
-    [SVM_EXIT_EXCEPTION + VECTOR_MC] = { KIND_EXCEPTION, machine_check },
-    [SVM_EXIT_INTR] = { KIND_INTERRUPT, take_interrupt },
-    [SVM_EXIT_NMI] = { KIND_NMI, nothing },
-    [SVM_EXIT_INIT] = { KIND_OTHER, nothing },
-    [SVM_EXIT_VINTR] = { KIND_WINDOW, inject_window },
-    [SVM_EXIT_LTR] = { KIND_TASK, task_load_tr },
-    [SVM_EXIT_RDPMC] = { KIND_REFUSED, refused },
-    [SVM_EXIT_CPUID] = { KIND_CPUID, virtual_cpuid },
-    [SVM_EXIT_INVD] = { KIND_WBINVD, cache_control },
-    [SVM_EXIT_HLT] = { KIND_HLT, virtual_hlt },
-    [SVM_EXIT_INVLPG] = { KIND_INVLPG, memory_invlpg },
-    [SVM_EXIT_INVLPGA] = { KIND_REFUSED, undefined },
-    [SVM_EXIT_IOIO] = { KIND_IO, virtual_io },
-    [SVM_EXIT_MSR] = { KIND_MSR, virtual_msr },
-    [SVM_EXIT_TASK_SWITCH] = { KIND_TASK, task_exit },
-    [SVM_EXIT_SHUTDOWN] = { KIND_SHUTDOWN, shutdown },
-    [SVM_EXIT_VMRUN] = { KIND_REFUSED, undefined },
-    [SVM_EXIT_VMMCALL] = { KIND_HYPERCALL, virtual_hypercall },
-    [SVM_EXIT_VMLOAD... SVM_EXIT_SKINIT] = { KIND_REFUSED, undefined },
-    [SVM_EXIT_ICEBP] = { KIND_EXCEPTION, icebp },
-    [SVM_EXIT_WBINVD] = { KIND_WBINVD, cache_control },
-    [SVM_EXIT_MONITOR... SVM_EXIT_RDPRU] = { KIND_REFUSED, undefined },
+const struct svm_exit_row svm_exit_rows[SVM_EXIT_LOW_END] = {
+    [SVM_EXIT_CR_READ... SVM_EXIT_DR_READ - 1] = { virtual_cr, KIND_CR },
+    [SVM_EXIT_DR_READ... SVM_EXIT_EXCEPTION - 1] = { virtual_dr, KIND_DR },
+    [SVM_EXIT_EXCEPTION + VECTOR_DB] = { reflect, KIND_EXCEPTION },
+    [SVM_EXIT_EXCEPTION + VECTOR_BP] = { event_software_interrupt, KIND_EXCEPTION },
+    [SVM_EXIT_SWINT] = { event_software_interrupt, KIND_EXCEPTION },
+    [SVM_EXIT_EXCEPTION + VECTOR_PF] = { memory_page_fault, KIND_PAGE_FAULT },
+    [SVM_EXIT_EXCEPTION + VECTOR_AC] = { reflect, KIND_EXCEPTION },
+    [SVM_EXIT_EXCEPTION + VECTOR_MC] = { machine_check, KIND_EXCEPTION },
+    [SVM_EXIT_INTR] = { take_interrupt, KIND_INTERRUPT },
+    [SVM_EXIT_NMI] = { nothing, KIND_NMI },
+    [SVM_EXIT_INIT] = { nothing, KIND_OTHER },
+    [SVM_EXIT_VINTR] = { inject_window, KIND_WINDOW },
+    [SVM_EXIT_LTR] = { task_load_tr, KIND_TASK },
+    [SVM_EXIT_RDPMC] = { refused, KIND_REFUSED },
+    [SVM_EXIT_CPUID] = { virtual_cpuid, KIND_CPUID },
+    [SVM_EXIT_INVD] = { cache_control, KIND_WBINVD },
+    [SVM_EXIT_HLT] = { virtual_hlt, KIND_HLT },
+    [SVM_EXIT_INVLPG] = { memory_invlpg, KIND_INVLPG },
+    [SVM_EXIT_INVLPGA] = { undefined, KIND_REFUSED },
+    [SVM_EXIT_IOIO] = { virtual_io, KIND_IO },
+    [SVM_EXIT_MSR] = { virtual_msr, KIND_MSR },
+    [SVM_EXIT_TASK_SWITCH] = { task_exit, KIND_TASK },
+    [SVM_EXIT_SHUTDOWN] = { shutdown, KIND_SHUTDOWN },
+    [SVM_EXIT_VMRUN] = { undefined, KIND_REFUSED },
+    [SVM_EXIT_VMMCALL] = { virtual_hypercall, KIND_HYPERCALL },
+    [SVM_EXIT_VMLOAD... SVM_EXIT_SKINIT] = { undefined, KIND_REFUSED },
+    [SVM_EXIT_ICEBP] = { icebp, KIND_EXCEPTION },
+    [SVM_EXIT_WBINVD] = { cache_control, KIND_WBINVD },
+    [SVM_EXIT_MONITOR... SVM_EXIT_RDPRU] = { undefined, KIND_REFUSED },
 };
 
 static const char *const svm_kind_names[KINDS] = {
@@ -152,9 +147,9 @@ enum svm_kind svm_exit(struct machine_vcpu *m)
 {
     uint64_t code = m->vmcb->exitcode;
 
-    if (code < SVM_EXIT_LOW_END && low[code].handle) {
-        low[code].handle(m);
-        return low[code].kind;
+    if (code < SVM_EXIT_LOW_END && svm_exit_rows[code].handle) {
+        svm_exit_rows[code].handle(m);
+        return svm_exit_rows[code].kind;
     }
     if (code == SVM_EXIT_NPF && m->nested) {
         memory_nested_fault(m);

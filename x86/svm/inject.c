@@ -91,7 +91,7 @@ void inject_error(struct machine_vcpu *m, uint8_t vector, uint32_t error)
 
 void inject_software(struct machine_vcpu *m, uint8_t vector, unsigned length)
 {
-    m->lifted_length = length;
+    m->lifted_length = (uint8_t)length; /* of an instruction: at most 15 */
     m->vmcb->rip += length;
     m->vmcb->eventinj = vector | SVM_EVENT_SOFT | SVM_EVENT_VALID;
 }

@@ -13,6 +13,7 @@
 #include "hv/alloc.h"
 #include "hv/print.h"
 #include "paging/pte.h"
+#include "x86/svm/enter.h"
 #include "x86/svm/svm.h"
 #include "x86/task_switch.h"
 #include "x86/traps.h"

@@ -65,10 +65,10 @@ void regs_sync(struct machine_vcpu *m)
     struct paging_vcpu *p = &m->vcpu->paging;
     struct paging_regs  r = p->regs;
 
-    if (m->vmcb->cr3 == r.cr3 && !(m->vmcb->cr0 & ~r.cr0 & CR0_TS))
+    if (!regs_moved(m))
         return;
     r.cr3 = m->vmcb->cr3;
-    r.cr0 |= m->vmcb->cr0 & CR0_TS; /* a task switch that the processor made */
+    r.cr0 |= m->vmcb->cr0 & CR0_TS;
     m->cpu.cr0 = r.cr0;
     paging_note_regs(domain_lock(m->vcpu->domain), p, &r);
 }
@@ -157,8 +157,10 @@ bool regs_write_cr3(struct machine_vcpu *m, uint64_t value)
     }
     if (is_gated(m, VM_EVENT_X86_CR3, &m->vcpu->paging.regs.cr3, value, &done))
         return done;
-    if (m->nested) /* it is the hypervisor that loads it: the guest's translations go */
+    if (m->nested) { /* it is the hypervisor that loads it: the guest's translations go */
         m->running = NULL;
+        regs_root_lost(m);
+    }
     m->vcpu->paging.cr3_loaded = true;
     return apply(m, &r, true);
 }
@@ -210,6 +212,13 @@ bool regs_enter_task(struct machine_vcpu *m, const uint32_t *cr3)
     return good;
 }
 
+static void saw_root(struct machine_vcpu *m)
+{
+    const struct paging_vcpu *p = &m->vcpu->paging;
+
+    m->seen = (struct svm_seen){ p->clock, p->domain->lowered, p->domain->unsynced.head };
+}
+
 /*
  * An ASID is kept as long as its root is the same and nothing was lowered since its
  * translations were last complete; else a fresh one is taken, which costs no flush.
@@ -227,7 +236,8 @@ void regs_root(struct machine_vcpu *m)
     }
     m->running = a;
     m->hw = hw;
-    m->root = &m->vcpu->paging.root[hw.slot];
+    m->flush |= m->processor->flush_all;
+    saw_root(m);
     b->asid = a->asid;
     if (m->nested) {
         b->ncr3 = hw.cr3;
@@ -241,6 +251,21 @@ void regs_root(struct machine_vcpu *m)
         b->intercept_misc1 |= SVM_INVLPG;
     else
         b->intercept_misc1 &= ~SVM_INVLPG;
+}
+
+void regs_root_check(struct machine_vcpu *m)
+{
+    const struct paging_vcpu   *p = &m->vcpu->paging;
+    const struct paging_domain *d = p->domain;
+    const struct svm_asid      *a = m->running;
+
+    /* While it runs, nobody else takes ASIDs on this processor: it is valid if it has one. */
+    if (!a || a->asid == 0 || p->current != m->hw.slot ||
+        p->root[p->current].serial != m->hw.serial || d->lowered > a->lowered ||
+        m->hw.intercept_invlpg != (d->unsynced.head != 0))
+        regs_root(m);
+    else
+        saw_root(m);
 }
 
 /*
@@ -258,10 +283,12 @@ void svm_flush(struct domain *d, const struct verdict *verdict)
         return;
     if (verdict->flush == FLUSH_ALL || v->machine->nested || v->machine->hw.levels == 5) {
         a->asid = 0;
+        regs_root_lost(v->machine);
         fetch_forget_all(a);
     } else if (svm_asid_valid(v->machine->processor, a)) {
         fetch_forget(a, verdict->va);
         __asm__ volatile("invlpga %0, %1" ::"a"(verdict->va.raw), "c"(a->asid) : "memory");
         a->lowered = d->paging.lowered;
+        v->machine->seen.lowered = a->lowered;
     }
 }

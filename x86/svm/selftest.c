@@ -18,6 +18,7 @@
 #include "paging/pte.h"
 #include "x86/mm.h"
 #include "x86/svm/probe.h"
+#include "x86/svm/enter.h"
 #include "x86/svm/svm.h"
 #include "x86/traps.h"
 

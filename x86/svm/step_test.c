@@ -96,7 +96,7 @@ void regs_root(struct machine_vcpu *m)
 
 void inject_software(struct machine_vcpu *m, uint8_t vector, unsigned length)
 {
-    m->lifted_length = length;
+    m->lifted_length = (uint8_t)length;
     m->vmcb->rip += length;
     m->vmcb->eventinj = vector | SVM_EVENT_SOFT | SVM_EVENT_VALID;
 }

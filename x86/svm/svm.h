@@ -53,6 +53,14 @@ struct svm_asid {
     struct svm_code code[SVM_CODE_PAGES];
 };
 
+/* While these are the same, paging_hw says what it said: regs_root_holds. */
+struct svm_seen {
+    uint64_t roots;    /* of the vCPU; SVM_SEEN_NOTHING: look again */
+    uint64_t lowered;  /* of the domain */
+    uint32_t unsynced; /* the first table out of sync */
+};
+#define SVM_SEEN_NOTHING UINT64_MAX
+
 /* Kinds of exit that are counted. */
 enum svm_kind {
     KIND_OTHER,
@@ -83,10 +91,15 @@ struct svm_stat {
 
 /* One instruction, or the delivery of an event, that frames are open for; see step.c. */
 struct svm_step {
-    bool open;     /* the next entry ends after one instruction:           */
-    bool first;    /* nothing else may be delivered before it,             */
-    bool each;     /* or all entries do so, since a listener wants to know */
-    bool armed;    /* this entry does                                      */
+    union {
+        struct {
+            bool open;  /* the next entry ends after one instruction:           */
+            bool first; /* nothing else may be delivered before it,             */
+            bool each;  /* or all entries do so, since a listener wants to know */
+            bool armed; /* this entry does                                      */
+        };
+        uint32_t any;
+    };
     bool delivers; /* an event, and no instruction                         */
     bool mute;     /* it is to be carried out here, without its writes     */
     bool trap;     /* the guest's own TF                                   */
@@ -98,36 +111,43 @@ struct svm_step {
 };
 
 struct machine_vcpu {
-    struct emu_cpu            cpu; /* gpr[] is first: enter.S */
-    struct vmcb              *vmcb;
-    uint64_t                  vmcb_pa;
-    struct vcpu              *vcpu;
-    bool                      nested;
-    bool                      halted;         /* HLT executed, and no interrupt since   */
-    bool                      delivering;     /* the exit interrupted delivery of an event */
-    bool                      dr_live;        /* DR0 to DR3 are in the processor        */
-    bool                      window_refused; /* see inject.c                           */
-    bool                      shadow_held;
-    bool                      window_open;
-    bool                      guards;        /* see task.c: there are guards at its TSS,  */
-    bool                      lifted;        /* but not while an event is being delivered */
-    uint32_t                  exceptions;    /* that are intercepted else */
-    unsigned                  lifted_length; /* of an INT instruction that is injected */
-    uint64_t                  shadow_rip;
-    struct svm_step           step;
-    struct svm_cpu           *processor; /* that it was loaded on last */
-    struct paging_hw          hw;        /* what runs in `running`, as the core said last */
-    const struct paging_root *root;      /* of it */
-    struct guest_msrs         msrs;
-    struct timer              apic_timer;
-    uint64_t                  dr[4];
-    struct svm_asid           asid[PAGING_ROOTS];
-    struct svm_walked         walked[SVM_WALKED]; /* nested paging */
-    struct svm_asid          *running; /* in the VMCB; NULL: take one at the next entry */
-    struct svm_stat           stat[KINDS];
-    uint8_t                   fpu[512] __attribute__((aligned(16)));
+    struct emu_cpu cpu;
+    struct vmcb   *vmcb;
+    uint64_t       vmcb_pa;
+    struct vcpu   *vcpu;
+    union {
+        struct {
+            bool    halted;        /* HLT executed, and no interrupt since   */
+            bool    delivering;    /* the exit interrupted delivery of an event */
+            bool    window_open;   /* see inject.c                           */
+            bool    guards;        /* see task.c: there are guards at its TSS */
+            uint8_t lifted_length; /* of an INT instruction that is injected */
+            bool    platform;      /* the board's devices interrupt it        */
+            bool    flush;         /* TLB_CONTROL may have to be changed      */
+        };
+        uint64_t
+            special; /* any of them: what comes before an entry and after an exit takes longer */
+    };
+    bool              nested;
+    bool              dr_live;        /* DR0 to DR3 are in the processor        */
+    bool              window_refused; /* see inject.c                           */
+    bool              shadow_held;
+    bool              lifted;     /* guards are not while an event is being delivered */
+    uint32_t          exceptions; /* that are intercepted else */
+    uint64_t          shadow_rip;
+    struct svm_step   step;
+    struct svm_cpu   *processor; /* that it was loaded on last */
+    struct paging_hw  hw;        /* what runs in `running`, as the core said last */
+    struct guest_msrs msrs;
+    struct timer      apic_timer;
+    uint64_t          dr[4];
+    struct svm_asid   asid[PAGING_ROOTS];
+    struct svm_walked walked[SVM_WALKED]; /* nested paging */
+    struct svm_asid  *running;            /* in the VMCB; NULL: take one at the next entry */
+    struct svm_seen   seen;               /* when it was the right one */
+    struct svm_stat   stat[KINDS];
+    uint8_t           fpu[512] __attribute__((aligned(16)));
 };
-_Static_assert(offsetof(struct machine_vcpu, cpu.gpr) == 0, "enter.S");
 
 /* What a processor has of its own. */
 struct svm_cpu {
@@ -166,10 +186,6 @@ void svm_cpu_load_segments(const struct vcpu *v); /* and back, if they are to be
 void svm_cpu_save_fpu(const struct vcpu *v);      /* into m->fpu */
 void svm_cpu_load_fpu(const struct vcpu *v);      /* and back */
 
-/* ---- enter.S ---- */
-/* Runs the guest until #VMEXIT; host interrupts are off before and after. APM vol. 2, 15.5. */
-void svm_enter(uint64_t gpr[16], uint64_t vmcb_pa);
-
 /* ---- vcpu.c: what hv/machine.h says of each ---- */
 must_check bool svm_vcpu_create(struct vcpu *v, const struct machine_start *start);
 void            svm_vcpu_destroy(struct vcpu *v);
@@ -199,7 +215,14 @@ void event_debug(struct machine_vcpu *m, uint8_t type, unsigned length);
 /* ---- regs.c ---- */
 /* The real registers and the intercepts that follow from the guest's. */
 void regs_load(struct machine_vcpu *m);
-/* Under nested paging, where the guest loads CR3 itself: tells the core. */
+/* Under nested paging the guest loads CR3 itself, and a task switch that the processor makes sets TS: is it so? */
+static inline bool regs_moved(const struct machine_vcpu *m)
+{
+    const struct paging_regs *r = &m->vcpu->paging.regs;
+
+    return m->vmcb->cr3 != r->cr3 || (m->vmcb->cr0 & ~r->cr0 & CR0_TS);
+}
+/* Tells the core. */
 void regs_sync(struct machine_vcpu *m);
 /* True when the code that runs is 64-bit code. */
 static inline bool regs_is_64bit(const struct machine_vcpu *m)
@@ -207,18 +230,19 @@ static inline bool regs_is_64bit(const struct machine_vcpu *m)
     return (m->vmcb->efer & EFER_LMA) && (m->vmcb->cs.attributes & SVM_SEG_L);
 }
 /*
- * The root is installed as paging_hw would say it now: compares what that is made from. Asked
- * before each entry, so that regs_root is called only after a change.
+ * The root is installed as paging_hw would say it now: what that is made from is what it was then. 0, or
+ * some other word; asked before each entry, so that regs_root_check is called only after a change.
  */
-static inline bool regs_root_holds(const struct machine_vcpu *m)
+static inline uint64_t regs_root_moved(const struct machine_vcpu *m, const struct vcpu *v,
+                                       const struct paging_domain *d)
 {
-    const struct paging_vcpu *p = &m->vcpu->paging;
-    const struct svm_asid    *a = m->running;
-
-    /* While it runs, nobody else takes ASIDs on this processor: it is valid if it has one. */
-    return a && a->asid && p->current == m->hw.slot && m->root->serial == m->hw.serial &&
-           p->domain->lowered <= a->lowered &&
-           m->hw.intercept_invlpg == (p->domain->unsynced.head != 0);
+    return (v->paging.clock ^ m->seen.roots) | (d->lowered ^ m->seen.lowered) |
+           (d->unsynced.head ^ m->seen.unsynced);
+}
+/* What is installed is good no more. */
+static inline void regs_root_lost(struct machine_vcpu *m)
+{
+    m->seen.roots = SVM_SEEN_NOTHING;
 }
 /* Each carries a write out, or injects the exception; true if the instruction is to be retired. */
 must_check bool regs_write_cr0(struct machine_vcpu *m, uint64_t value);
@@ -227,7 +251,8 @@ must_check bool regs_write_cr4(struct machine_vcpu *m, uint64_t value);
 must_check bool regs_write_efer(struct machine_vcpu *m, uint64_t value);
 /* A task switch: CR0.TS is set, and CR3 is loaded unless NULL; false: it is no good, and stays. */
 must_check bool regs_enter_task(struct machine_vcpu *m, const uint32_t *cr3);
-void regs_root(struct machine_vcpu *m); /* before each entry: CR3 or nCR3, and the ASID */
+void            regs_root(struct machine_vcpu *m); /* CR3 or nCR3, and the ASID */
+void regs_root_check(struct machine_vcpu *m);      /* the same, if they are not right already */
 
 /* What a verdict asks of the TLBs: hv/guest.h. */
 void svm_flush(struct domain *d, const struct verdict *verdict);
@@ -338,6 +363,12 @@ void step_before_entry(struct machine_vcpu *m);
 enum svm_kind step_exit(struct machine_vcpu *m);
 
 /* ---- exit.c ---- */
+/* Who deals with an exit, by its code. */
+struct svm_exit_row {
+    void (*handle)(struct machine_vcpu *m); /* NULL: it is not expected */
+    enum svm_kind kind;
+};
+extern const struct svm_exit_row svm_exit_rows[SVM_EXIT_LOW_END];
 enum svm_kind svm_exit(struct machine_vcpu *m); /* deals with the exit in the VMCB */
 const char   *svm_kind_name(enum svm_kind kind);
 

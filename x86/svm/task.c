@@ -288,7 +288,7 @@ static void keep_event(struct machine_vcpu *m)
 {
     uint64_t info = m->vmcb->exitintinfo;
 
-    m->lifted_length = is_software(info) ? length_of(m, TASK_EVENT) : 0;
+    m->lifted_length = is_software(info) ? (uint8_t)length_of(m, TASK_EVENT) : 0;
     if (!m->lifted_length)
         return;
     m->vmcb->eventinj = info;

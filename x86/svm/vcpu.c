@@ -4,6 +4,7 @@
  * Ticks are counted from one VMRUN to the next: what lies between an exit and the entry that
  * follows belongs to the kind of that exit.
  */
+#include "x86/svm/enter.h"
 #include "x86/svm/svm.h"
 
 #include "hv/alloc.h"
@@ -47,6 +48,7 @@ bool svm_vcpu_create(struct vcpu *v, const struct machine_start *start)
     __builtin_memset(m->vmcb, 0, sizeof(*m->vmcb));
     m->vmcb_pa = frame.raw << PAGE_SHIFT;
     m->vcpu = v;
+    m->platform = v->domain->platform != NULL;
     insn_init(m);
     m->apic_timer = (struct timer){ .run = virtual_apic_timer, .arg = m };
     msr_init(&m->msrs, cpuid_apic_id(v->id), v->id == 0);
@@ -75,6 +77,7 @@ void svm_vcpu_set_kind(struct vcpu *v)
     for (unsigned i = 0; i < PAGING_ROOTS; i++)
         m->asid[i].asid = 0;
     m->running = NULL;
+    regs_root_lost(m);
     regs_load(m);
 }
 
@@ -106,38 +109,32 @@ static bool awake(struct machine_vcpu *m)
     return false;
 }
 
-static void enter(struct machine_vcpu *m)
+/* A flush of the whole TLB is asked for once. */
+static void ask_for_flush(struct machine_vcpu *m)
 {
     struct svm_cpu *c = m->processor;
-    struct vmcb    *b = m->vmcb;
 
-    b->tlb_control = SVM_TLB_KEEP;
-    if (c->flush_all) {
-        b->tlb_control = SVM_TLB_FLUSH_ALL;
-        c->flush_all = false;
-        c->tlb_flushes++;
-    }
-    b->rax = m->cpu.gpr[REG_RAX];
-    b->rsp = m->cpu.gpr[REG_RSP];
-    svm_enter(m->cpu.gpr, m->vmcb_pa);
-    m->cpu.gpr[REG_RAX] = b->rax;
-    m->cpu.gpr[REG_RSP] = b->rsp;
+    m->flush = c->flush_all;
+    m->vmcb->tlb_control = c->flush_all ? SVM_TLB_FLUSH_ALL : SVM_TLB_KEEP;
+    c->tlb_flushes += c->flush_all;
+    c->flush_all = false;
 }
 
 /* What is done before the first entry of a turn. */
 static struct svm_stat no_exit;
 
-/* The work for an exit ends now. */
-static void end_exit(struct cpu *cpu, struct svm_stat *stat, const struct machine_vcpu *m)
+/* The work for an exit ends now, in ticks. */
+static inline uint64_t end_exit(const struct machine_vcpu *m, struct cpu *cpu,
+                                struct svm_stat *stat)
 {
     uint64_t now = rdtsc(), stretch = now - cpu->stretch_start;
 
     stat->ticks += stretch;
-    if (stretch > cpu->stretch_max)
+    if (__builtin_expect(stretch > cpu->stretch_max, 0))
         preemption_longest(cpu, stretch,
                            stat != &no_exit ? svm_kind_name((enum svm_kind)(stat - m->stat))
                                             : "a first entry");
-    cpu->stretch_start = now;
+    return now;
 }
 
 /* Nothing is to be injected now, and no window has to be opened or closed. */
@@ -145,6 +142,106 @@ static bool quiet(const struct machine_vcpu *m)
 {
     return !m->window_open && !lapic_requested(&m->msrs.lapic) &&
            !vcpu_has_vector_upcall(m->vcpu) && !platform_interrupt(m->vcpu);
+}
+
+/*
+ * 0: the guest can be entered again at once. Each part of the sum is what some test of prepare asks, or something that
+ * comes before it: what it misses here is not done.
+ */
+static inline uint64_t needs_preparation(const struct cpu *cpu, const struct machine_vcpu *m,
+                                         const struct vcpu *v)
+{
+    const struct domain *d = v->domain;
+
+    return m->special | m->step.any | (v->state ^ VCPU_RUNNABLE) | (d->state ^ DOMAIN_RUNNING) |
+           d->paused | __atomic_load_n(&cpu->pending, __ATOMIC_RELAXED) | v->stale |
+           lapic_requests(&m->msrs.lapic) |
+           __atomic_load_n(&v->info->evtchn_upcall_pending, __ATOMIC_RELAXED) |
+           regs_root_moved(m, v, &d->paging);
+}
+
+/* All that can be necessary before an entry. False: the vCPU may not run now. */
+static __attribute__((noinline)) bool prepare(struct machine_vcpu *m, const struct cpu *cpu)
+{
+    struct vcpu *v = m->vcpu;
+
+    do {
+        if (!vcpu_may_run_on(cpu, v))
+            return false;
+    } while (m->halted && !awake(m));
+    if (v->stale && !m->step.first)
+        vcpu_before_entry(v);
+    if (!quiet(m))
+        inject_prepare(m);
+    if (m->guards)
+        task_before_entry(m);
+    regs_root_check(m);
+    if (m->step.open)
+        step_before_entry(m);
+    if (m->flush)
+        ask_for_flush(m);
+    return true;
+}
+
+/* What the guest does to the registers by itself. */
+static inline void look_at_regs(struct machine_vcpu *m)
+{
+    if (m->nested) {
+        if (regs_moved(m))
+            regs_sync(m);
+    } else if (m->vmcb->cr3 != m->hw.cr3)
+        panic("a guest has loaded the real CR3: 0x%lx, not 0x%lx", m->vmcb->cr3, m->hw.cr3);
+}
+
+/* An exit with something about it that few have. */
+static __attribute__((noinline)) enum svm_kind special_exit(struct machine_vcpu *m)
+{
+    m->delivering = m->vmcb->exitintinfo & SVM_EVENT_VALID;
+    if (m->delivering) {
+        task_interrupted(m);
+        inject_interrupted(m);
+    } else {
+        m->lifted_length = 0; /* that event is in */
+    }
+    look_at_regs(m);
+    return m->step.armed ? step_exit(m) : svm_exit(m);
+}
+
+static inline enum svm_kind plain_exit(struct machine_vcpu *m)
+{
+    uint64_t                   code = m->vmcb->exitcode;
+    const struct svm_exit_row *row;
+
+    look_at_regs(m);
+    if (__builtin_expect(code >= SVM_EXIT_LOW_END, 0))
+        return svm_exit(m);
+    row = &svm_exit_rows[code];
+    if (__builtin_expect(!row->handle, 0))
+        return svm_exit(m);
+    row->handle(m);
+    return row->kind;
+}
+
+/* One entry, and what its exit asks for. */
+static inline struct svm_stat *enter(struct machine_vcpu *m, struct cpu *cpu)
+{
+    struct vmcb     *b = m->vmcb;
+    struct svm_stat *stat;
+
+    b->rax = m->cpu.gpr[REG_RAX];
+    b->rsp = m->cpu.gpr[REG_RSP];
+    svm_enter(m->cpu.gpr, m->vmcb_pa);
+    cpu->stretch_start = rdtsc();
+    cpu->entries++;
+    m->cpu.gpr[REG_RAX] = b->rax;
+    m->cpu.gpr[REG_RSP] = b->rsp;
+    b->eventinj = 0;
+    if (__builtin_expect(((b->exitintinfo & SVM_EVENT_VALID) | m->special | m->step.any) != 0, 0))
+        stat = &m->stat[special_exit(m)];
+    else
+        stat = &m->stat[plain_exit(m)];
+    stat->count++;
+    return stat;
 }
 
 void svm_vcpu_run(struct vcpu *v)
@@ -155,6 +252,7 @@ void svm_vcpu_run(struct vcpu *v)
 
     cpu->current = v;
     m->running = NULL; /* others of the domain may have lowered something meanwhile */
+    regs_root_lost(m);
     svm_cpu_load(v);
     if (m->step.mute) {
         regs_root(m); /* code is fetched by it */
@@ -162,39 +260,13 @@ void svm_vcpu_run(struct vcpu *v)
     }
     if (v->watch.gate != VM_EVENT_GATE_NONE)
         event_settle(m);
-    while (vcpu_may_run_on(cpu, v) && (!m->halted || awake(m))) {
-        if (v->stale && !m->step.first)
-            vcpu_before_entry(v);
-        if (!quiet(m))
-            inject_prepare(m);
-        if (m->guards)
-            task_before_entry(m);
-        if (!regs_root_holds(m))
-            regs_root(m);
-        if (m->step.open)
-            step_before_entry(m);
-        end_exit(cpu, stat, m);
-        cpu->entries++;
-        enter(m);
-        cpu->stretch_start = rdtsc();
-        m->vmcb->eventinj = 0;
-        m->delivering = m->vmcb->exitintinfo & SVM_EVENT_VALID;
-        if (m->delivering) {
-            task_interrupted(m);
-            inject_interrupted(m);
-        } else {
-            m->lifted_length = 0; /* that event is in */
-        }
-        if (m->nested)
-            regs_sync(m);
-        else if (m->vmcb->cr3 != m->hw.cr3)
-            panic("a guest has loaded the real CR3: 0x%lx, not 0x%lx", m->vmcb->cr3, m->hw.cr3);
-        stat = &m->stat[m->step.armed ? step_exit(m) : svm_exit(m)];
-        stat->count++;
+    while (__builtin_expect(!needs_preparation(cpu, m, v), 1) || prepare(m, cpu)) {
+        (void)end_exit(m, cpu, stat);
+        stat = enter(m, cpu);
     }
     if (m->step.open)
         step_close(m); /* others of the domain may run now */
-    end_exit(cpu, stat, m);
+    cpu->stretch_start = end_exit(m, cpu, stat);
     m->running = NULL;
 }
 
