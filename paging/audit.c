@@ -5,8 +5,7 @@
  * that belongs on it, and the lists together must be as long as there are entries. So each
  * entry is on its list exactly once.
  */
-#include "dirty.h"
-#include "shadow.h"
+#include "rules.h"
 
 struct auditor {
     struct paging_domain *d;

@@ -11,8 +11,7 @@
  *        │
  *   a write to a table? ──► emulate, else ──► retry
  */
-#include "dirty.h"
-#include "shadow.h"
+#include "rules.h"
 
 /* How far our tables lead to an address, and what the way there allows: known_way. */
 struct way {

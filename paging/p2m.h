@@ -80,13 +80,18 @@ must_check bool p2m_init(struct p2m *p2m, struct pool *pool);
 /* The long way: down the tree; what it finds goes into the cache. */
 must_check struct p2m_entry p2m_find(const struct p2m *p2m, gfn_t gfn);
 
+/* What was found is memory of the domain's, a block of it as a whole. */
+static inline bool p2m_cached_is_ram(const struct p2m_cached *c)
+{
+    return (c->entry & PAGE_MASK) == (P2M_LEAF | (uint64_t)P2M_RAM << P2M_TYPE_BITS);
+}
+
 /* What is behind a guest frame. Memory in large blocks is nearly always found in the cache. */
 must_check static inline struct p2m_entry p2m_get(const struct p2m *p2m, gfn_t gfn)
 {
     const struct p2m_cached *c = &p2m->cache[gfn.raw >> 9 & (P2M_CACHED - 1)];
 
-    if (c->block == (gfn.raw >> 9) + 1 &&
-        (c->entry & PAGE_MASK) == (P2M_LEAF | (uint64_t)P2M_RAM << P2M_TYPE_BITS))
+    if (c->block == (gfn.raw >> 9) + 1 && p2m_cached_is_ram(c))
         return (struct p2m_entry){
             .mfn = mfn_of((c->entry >> PAGE_SHIFT) + (gfn.raw & 511)),
             .type = P2M_RAM,

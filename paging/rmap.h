@@ -32,10 +32,74 @@ static inline unsigned rmap_index(rmap_t e)
     return e & 511;
 }
 
-rmap_t rmap_next(const struct phys *phys, rmap_t e); /* towards older ones; wraps around */
-rmap_t rmap_prev(const struct phys *phys, rmap_t e);
-void   rmap_add(const struct phys *phys, rmap_t *head, rmap_t e);
-void   rmap_remove(const struct phys *phys, rmap_t *head, rmap_t e);
+struct rmap_link {
+    rmap_t next, prev;
+};
+_Static_assert(512 * sizeof(struct rmap_link) == PAGE_SIZE, "the links of a table fill a frame");
+
+/* In the frame beside the table: two frames for each 512 numbers, of 8 bytes each. */
+static inline struct rmap_link *rmap_link_of(const struct phys *phys, rmap_t e)
+{
+    uint64_t twice = (uint64_t)e + (e & ~UINT32_C(511));
+
+    return (struct rmap_link *)(void *)(phys->base + PAGE_SIZE) + twice;
+}
+
+/* Towards older ones; wraps around. */
+static inline rmap_t rmap_next(const struct phys *phys, rmap_t e)
+{
+    return rmap_link_of(phys, e)->next;
+}
+
+static inline rmap_t rmap_prev(const struct phys *phys, rmap_t e)
+{
+    return rmap_link_of(phys, e)->prev;
+}
+
+/* The link of an entry, from where the entry is. */
+static inline struct rmap_link *rmap_link_beside(pte_t *entry)
+{
+    return (struct rmap_link *)(void *)(entry + 512);
+}
+
+/* `l` is the link of the entry. */
+static inline void rmap_add_at(const struct phys *phys, rmap_t *head, rmap_t e, struct rmap_link *l)
+{
+    if (*head == 0) {
+        *l = (struct rmap_link){ e, e };
+    } else {
+        struct rmap_link *newest = rmap_link_of(phys, *head);
+
+        *l = (struct rmap_link){ .next = *head, .prev = newest->prev };
+        rmap_link_of(phys, newest->prev)->next = e;
+        newest->prev = e;
+    }
+    *head = e;
+}
+
+static inline void rmap_remove_at(const struct phys *phys, rmap_t *head, rmap_t e,
+                                  const struct rmap_link *l)
+{
+    if (l->next == e) {
+        *head = 0;
+        return;
+    }
+    rmap_link_of(phys, l->next)->prev = l->prev;
+    rmap_link_of(phys, l->prev)->next = l->next;
+    if (*head == e)
+        *head = l->next;
+}
+
+static inline void rmap_add(const struct phys *phys, rmap_t *head, rmap_t e)
+{
+    rmap_add_at(phys, head, e, rmap_link_of(phys, e));
+}
+
+static inline void rmap_remove(const struct phys *phys, rmap_t *head, rmap_t e)
+{
+    rmap_remove_at(phys, head, e, rmap_link_of(phys, e));
+}
+
 /* Puts all of `from` before `to`, which becomes the whole; `from` is empty then. */
 void rmap_join(const struct phys *phys, rmap_t *to, rmap_t *from);
 

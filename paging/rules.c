@@ -1,45 +1,5 @@
-/*
- * What one of our entries may say: never more than the guest's entry, the p2m and the
- * protection of tables allow. Everything that lowers rights is here.
- */
-#include "dirty.h"
-#include "shadow.h"
-
-/*
- * With CR0.WP clear a supervisor may write where W is clear, but real WP is always set. Such
- * a write gets W without U, so that no user access can use it; the page then looks like a
- * supervisor's, from which SMEP would allow to fetch, hence NX. A user access turns it back.
- */
-static uint64_t without_wp(uint8_t view, pte_t e, uint64_t rights, unsigned demand)
-{
-    bool supervisor_writes = (demand & ACC_WRITE) && !(demand & ACC_USER);
-
-    if (!pte_has(e, PTE_U))
-        return rights | PTE_W; /* nobody but the supervisor comes here */
-    if (!supervisor_writes)
-        return rights;
-    rights = (rights | PTE_W) & ~PTE_U;
-    return view & PT_VIEW_SMEP ? rights | PTE_NX : rights;
-}
-
-uint64_t rules_rights(const struct pt_mode *mode, uint8_t view, unsigned level, pte_t e,
-                      unsigned demand)
-{
-    const struct pt_level *l = &mode->level[level];
-    bool                   large = level > 1 && l->may_leaf && pte_has(e, PTE_PS);
-
-    if (!pte_has(e, PTE_P | PTE_A) || (e.raw & l->rsvd[pte_has(e, PTE_PS)]) != 0)
-        return 0;
-    uint64_t rights = PTE_P | PTE_A | PTE_D | (e.raw & (PTE_W | PTE_U));
-
-    if (mode->entry_bytes == 8)
-        rights |= e.raw & PTE_NX;
-    if (!(view & PT_VIEW_WP) && !pte_has(e, PTE_W))
-        rights = without_wp(view, e, rights, demand);
-    if ((level == 1 || large) && !pte_has(e, PTE_D))
-        rights &= ~PTE_W; /* the first write must set D */
-    return rights;
-}
+/* What large leaves may say, and what the monitor's rights leave of any. Read rules.h first. */
+#include "rules.h"
 
 /* What the monitor lets the hardware allow: PTE_P is 0 if nothing. */
 static uint64_t permitted(const struct paging_domain *d, gfn_t gfn, uint64_t rights)
@@ -56,7 +16,7 @@ static uint64_t permitted(const struct paging_domain *d, gfn_t gfn, uint64_t rig
     return bits & ACCESS_FETCH ? rights : rights | PTE_NX;
 }
 
-pte_t rules_leaf(const struct paging_domain *d, gfn_t gfn, uint64_t rights)
+pte_t rules_leaf_rare(const struct paging_domain *d, gfn_t gfn, uint64_t rights)
 {
     struct p2m_entry p = p2m_get(&d->p2m, gfn);
 

@@ -2,6 +2,7 @@
 #include "shadow.h"
 
 #include "direct.h"
+#include "leaf.h"
 
 uint8_t view_key(enum pt_format format, uint8_t view)
 {
@@ -44,15 +45,12 @@ static bool entry_va(const struct paging_domain *d, mfn_t table, unsigned index,
     return true;
 }
 
-static void lower(struct change *c, mfn_t table, unsigned index)
+void lower_at(struct change *c, rmap_t number)
 {
-    gva_t va;
+    mfn_t    table = rmap_table(number);
+    unsigned index = rmap_index(number);
+    gva_t    va;
 
-    if (is_stale(c->d, shadow_of(c->d, table)))
-        return; /* all that it allowed was flushed when its generation ended */
-    c->d->lowered++;
-    if (c->flush == FLUSH_ALL)
-        return;
     if (shadow_of(c->d, table)->shadow.level != 1 || !entry_va(c->d, table, index, &va) ||
         (c->flush == FLUSH_PAGE && c->va.raw >> PAGE_SHIFT != va.raw >> PAGE_SHIFT)) {
         c->flush = FLUSH_ALL;
@@ -60,16 +58,6 @@ static void lower(struct change *c, mfn_t table, unsigned index)
     }
     c->flush = FLUSH_PAGE;
     c->va = va;
-}
-
-/* A page that becomes a user's is lost to the supervisor under SMEP and SMAP. */
-static bool rights_lost(pte_t old, pte_t new)
-{
-    if (!pte_has(old, PTE_P))
-        return false;
-    return !pte_has(new, PTE_P) || pte_frame(old) != pte_frame(new) ||
-           ((old.raw ^ new.raw) & (PTE_PS | PTE_U)) != 0 || (old.raw & ~new.raw &PTE_W) != 0 ||
-           (new.raw & ~old.raw &PTE_NX) != 0;
 }
 
 /* ---- entries ---- */
@@ -104,7 +92,7 @@ static inline void link_entry(struct paging_domain *d, unsigned level, rmap_t nu
 }
 
 /* Room for one more writable leaf: the oldest loses its W. */
-static inline void evict_writable(struct change *c, unsigned level, const struct mapped *m)
+void evict_writable(struct change *c, unsigned level, const struct mapped *m)
 {
     if (m->writable[level - 1] < (level == 1 ? RMAP_WRITABLE_MAX : RMAP_LARGE_MAX))
         return;
@@ -113,29 +101,6 @@ static inline void evict_writable(struct change *c, unsigned level, const struct
 
     c->d->stats.evicted++;
     entry_set(c, rmap_table(oldest), rmap_index(oldest), (pte_t){ old.raw & ~PTE_W });
-}
-
-static __attribute__((noinline)) void unlink_leaf(struct paging_domain *d, rmap_t number, pte_t old)
-{
-    struct mapped *m = mapped_of(d, phys_frame(d->phys, mfn_of(pte_frame(old))));
-    bool           writable = pte_has(old, PTE_W);
-
-    d->stats.leaves[0]--;
-    m->writable[0] = (uint16_t)(m->writable[0] - writable);
-    rmap_remove(d->phys, &m->leaves[0][writable], number);
-}
-
-static __attribute__((noinline)) void link_leaf(struct change *c, rmap_t number, pte_t new)
-{
-    struct paging_domain *d = c->d;
-    struct mapped        *m = mapped_of(d, phys_frame(d->phys, mfn_of(pte_frame(new))));
-    bool                  writable = pte_has(new, PTE_W);
-
-    if (writable)
-        evict_writable(c, 1, m);
-    d->stats.leaves[0]++;
-    m->writable[0] = (uint16_t)(m->writable[0] + writable);
-    rmap_add(d->phys, &m->leaves[0][writable], number);
 }
 
 /* An entry above the leaf tables. */
@@ -154,7 +119,7 @@ static void set_upper(struct change *c, mfn_t table, unsigned index, pte_t new)
     if (is && !entry_is_leaf(level, new))
         shadow_ref(d, mfn_of(pte_frame(new)));
     if (rights_lost(old, new) && f->shadow.state == SHADOW_LIVE)
-        lower(c, table, index);
+        lower(c, f, rmap_of(table, index));
     if (was && !same_list)
         unlink_entry(d, level, rmap_of(table, index), old);
     if (was && is) {
@@ -170,38 +135,14 @@ static void set_upper(struct change *c, mfn_t table, unsigned index, pte_t new)
         shadow_put(c, mfn_of(pte_frame(old)));
 }
 
-/*
- * The same for a leaf of 4 KiB, which nearly all are. While the frame and W stay, so does the list
- * that it is on.
- */
-static inline void set_leaf(struct change *c, struct frame *f, pte_t *slot, pte_t new,
-                            rmap_t number)
-{
-    pte_t old = *slot;
-    bool  was = pte_has(old, PTE_P), is = pte_has(new, PTE_P);
-    bool  same_list = was && is && ((old.raw ^ new.raw) & (PTE_FRAME | PTE_W)) == 0;
-
-    if (rights_lost(old, new) && f->shadow.state == SHADOW_LIVE)
-        lower(c, rmap_table(number), rmap_index(number));
-    if (was && !same_list)
-        unlink_leaf(c->d, number, old);
-    c->work++;
-    __atomic_store_n(&slot->raw, new.raw, __ATOMIC_RELAXED);
-    if (is && !same_list)
-        link_leaf(c, number, new);
-    f->shadow.used = (uint16_t)(f->shadow.used + is - was);
-}
-
 void entry_set(struct change *c, mfn_t table, unsigned index, pte_t new)
 {
     struct frame *f = shadow_of(c->d, table);
-    pte_t        *slot = &((pte_t *)phys_ptr(c->d->phys, table))[index];
-    pte_t         old = *slot;
 
-    if (pte_eq(old, new))
+    if (pte_eq(entry_get(c->d, table, index), new))
         return;
     if (f->shadow.level == 1)
-        set_leaf(c, f, slot, new, rmap_of(table, index));
+        leaf_set(c, f, &((pte_t *)phys_ptr(c->d->phys, table))[index], rmap_of(table, index), new);
     else
         set_upper(c, table, index, new);
 }
@@ -455,7 +396,7 @@ static void protect_level(struct change *c, struct mapped *m, unsigned level)
     do {
         pte_t *slot = &((pte_t *)phys_ptr(d->phys, rmap_table(e)))[rmap_index(e)];
 
-        lower(c, rmap_table(e), rmap_index(e));
+        lower(c, shadow_of(d, rmap_table(e)), e);
         __atomic_store_n(&slot->raw, slot->raw & ~PTE_W, __ATOMIC_RELAXED);
         e = rmap_next(d->phys, e);
     } while (e != first);

@@ -201,23 +201,7 @@ must_check bool shadow_drop(struct change *c, mfn_t mfn);
  */
 void shadow_orphan(struct change *c, mfn_t table);
 
-/* ---- rules.c: what one of our entries may say ---- */
-
-/*
- * Rights (and P, A, D) for an entry of ours that stands for the guest's entry `e`, 0 if it
- * must be absent. `demand`: ACC_* of the access that needs it; 0 for one nobody asked for.
- */
-uint64_t rules_rights(const struct pt_mode *mode, uint8_t view, unsigned level, pte_t e,
-                      unsigned demand);
-
-/* A 4 KiB leaf for a guest frame with at most these rights: p2m and table protection. */
-pte_t rules_leaf(const struct paging_domain *d, gfn_t gfn, uint64_t rights);
-
-/*
- * A leaf of `level` 2 or 3 for the aligned block around a guest frame, with exactly these
- * rights (but for W in read-only memory); PTE_EMPTY if there may be none: then it takes a table.
- */
-pte_t rules_large(const struct paging_domain *d, gfn_t gfn, unsigned level, uint64_t rights);
+/* ---- sync.c ---- */
 
 /* Follows the guest's entry `index` of the table that this shadow stands for. */
 void sync_entry(struct change *c, mfn_t shadow, unsigned index);

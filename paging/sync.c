@@ -3,7 +3,7 @@
  * of ours that stand for it. A 32-bit table has twice as many entries as one of ours, and a
  * directory entry of it spans two of ours; formats with 64-bit entries correspond one to one.
  */
-#include "shadow.h"
+#include "leaf.h"
 
 /* Which of our entries stand for guest entry `index`; none (count 0) if in another part. */
 struct span {
@@ -56,32 +56,24 @@ static pte_t follow_table(struct change *c, mfn_t shadow, unsigned ours, pte_t e
     return pte_make(child, rights);
 }
 
-/* A leaf of a format with entries as wide as ours, which most are. */
-static void sync_leaf(struct change *c, mfn_t shadow, const struct frame *f, unsigned index)
-{
-    const struct pt_mode *mode = mode_of(c->d, f->shadow.format, f->shadow.view);
-    const pte_t          *theirs = phys_ptr(c->d->phys, mfn_of(f->shadow.key));
-    pte_t                 e = { __atomic_load_n(&theirs[index].raw, __ATOMIC_RELAXED) };
-    uint64_t              rights = rules_rights(mode, f->shadow.view, 1, e, 0);
-
-    unsync_note(c->d, shadow, index, e);
-    entry_set(c, shadow, index,
-              rights == 0 ? PTE_EMPTY : rules_leaf(c->d, gfn_of(pte_frame(e)), rights));
-}
-
 void sync_entry(struct change *c, mfn_t shadow, unsigned index)
 {
     const struct frame   *f = shadow_of(c->d, shadow);
     const struct pt_mode *mode = mode_of(c->d, f->shadow.format, f->shadow.view);
     unsigned              level = f->shadow.level;
-    struct span           span = span_of(f, index);
 
-    if (span.count == 0 || is_stale(c->d, f) || is_slot(c->d, f, index))
+    if (is_stale(c->d, f))
         return;
     if (level == 1 && f->shadow.format != PT_32) {
-        sync_leaf(c, shadow, f, index);
+        struct leaf_table t = leaf_table_of(c->d, shadow);
+
+        leaf_follow(c, &t, index);
         return;
     }
+    struct span span = span_of(f, index);
+
+    if (span.count == 0 || is_slot(c->d, f, index))
+        return;
     pte_t    e = walk_read(c->d->phys, mode, mfn_of(f->shadow.key), index);
     uint64_t rights = rules_rights(mode, f->shadow.view, level, e, 0);
 

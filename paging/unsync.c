@@ -18,7 +18,7 @@
  * A table out of sync has one shadow (the two halves of a 32-bit table count as one), at level
  * 1. Its list holds a reference on the shadow.
  */
-#include "shadow.h"
+#include "leaf.h"
 
 /* Tables that a full flush compares; what is beyond is unlinked, which is cheaper. */
 #define RESYNC_AT_ONCE 16
@@ -109,18 +109,6 @@ void unsync_forget(struct change *c, mfn_t shadow)
     shadow_put(c, shadow);
 }
 
-/* Follows one word of the table that differs from the copy, which then says the same. */
-static void carry_over(struct change *c, mfn_t shadow, unsigned word)
-{
-    if (shadow_of(c->d, shadow)->shadow.format == PT_32) {
-        sync_entry(c, shadow, 2 * word);
-        sync_entry(c, shadow, 2 * word + 1);
-    } else {
-        sync_entry(c, shadow, word);
-    }
-    c->work++; /* even if our entry says the same */
-}
-
 #define WORDS_AT_ONCE 16
 #define COMPARE_WORK  4 /* looking at all words takes as long as changing so many entries */
 
@@ -140,26 +128,56 @@ static inline bool differ(const uint64_t *now, const uint64_t *then)
     return difference != 0;
 }
 
+/* A shadow that is compared with its copy. */
+struct comparison {
+    struct leaf_table t;
+    const uint64_t   *now, *then; /* a word is one wide entry, or two narrow ones */
+    unsigned          from, words;
+};
+
+static struct comparison comparison_of(const struct paging_domain *d, mfn_t shadow)
+{
+    const struct frame *f = shadow_of(d, shadow);
+    bool                narrow = f->shadow.format == PT_32;
+
+    return (struct comparison){
+        .t = leaf_table_of(d, shadow),
+        .now = phys_ptr(d->phys, mfn_of(f->shadow.key)),
+        .then = phys_ptr(d->phys, mfn_of(f->shadow.snapshot)),
+        .from = narrow ? f->shadow.part * 256u : 0,
+        .words = narrow ? 256 : 512,
+    };
+}
+
+/* Follows one word of the table that differs from the copy, which then says the same. */
+static inline void carry_over(struct change *c, const struct comparison *p, unsigned word)
+{
+    unsigned before = c->work;
+
+    if (p->t.f->shadow.format == PT_32) {
+        sync_entry(c, rmap_table(p->t.first), 2 * word);
+        sync_entry(c, rmap_table(p->t.first), 2 * word + 1);
+    } else {
+        leaf_follow(c, &p->t, word);
+    }
+    c->work += c->work == before; /* even if our entry says the same */
+}
+
 /* Carries over the entries of one shadow that differ from the copy; false: not all of them yet. */
 static bool compare(struct change *c, mfn_t shadow, unsigned *changed)
 {
-    struct paging_domain *d = c->d;
-    const struct frame   *f = shadow_of(d, shadow);
-    const uint64_t       *now = phys_ptr(d->phys, mfn_of(f->shadow.key));
-    const uint64_t       *then = phys_ptr(d->phys, mfn_of(f->shadow.snapshot));
-    bool                  narrow = f->shadow.format == PT_32;
-    unsigned              words = narrow ? 256 : 512, from = narrow ? f->shadow.part * 256u : 0;
+    const struct comparison p = comparison_of(c->d, shadow);
 
     c->work += COMPARE_WORK;
-    for (unsigned i = from; i < from + words; i += WORDS_AT_ONCE) {
-        if (!differ(now + i, then + i))
+    for (unsigned i = p.from; i < p.from + p.words; i += WORDS_AT_ONCE) {
+        if (!differ(p.now + i, p.then + i))
             continue;
         for (unsigned k = i; k < i + WORDS_AT_ONCE; k++) {
-            if (word_of(now + k) == then[k])
+            if (word_of(p.now + k) == p.then[k])
                 continue;
             if (must_stop(c))
                 return false;
-            carry_over(c, shadow, k);
+            carry_over(c, &p, k);
             ++*changed;
         }
     }
