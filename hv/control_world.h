@@ -120,6 +120,33 @@ static inline bool destroy_some(struct domain *d)
     return domain_by_id(id) == NULL;
 }
 
+/* The M2P, of so many pieces of 2 MiB, which is there from here on and must not be held when it goes. */
+#define M2P_EXTENTS 2
+
+static inline void lend_m2p(void)
+{
+    m2p_first = alloc_frames(10, ALLOC_ANY).raw;
+    m2p_count = M2P_EXTENTS * 512;
+    for (uint64_t i = 0; i < m2p_count; i++) {
+        *phys_frame(&machine_phys, mfn_of(m2p_first + i)) =
+            (struct frame){ .kind = FRAME_GUEST, .owner = DOMID_XEN };
+        direct_lend(&machine_phys, mfn_of(m2p_first + i));
+    }
+    memcpy(phys_ptr(&machine_phys, mfn_of(m2p_first)), "the M2P", 8);
+}
+
+static inline void take_m2p_back(void)
+{
+    for (uint64_t i = 0; i < m2p_count; i++) {
+        direct_take_back(&machine_phys, mfn_of(m2p_first + i));
+        assert_int_equal(phys_frame(&machine_phys, mfn_of(m2p_first + i))->refs, 0);
+        *phys_frame(&machine_phys, mfn_of(m2p_first + i)) = (struct frame){ .kind = FRAME_HV };
+    }
+    phys_frame(&machine_phys, mfn_of(m2p_first))->order = 10;
+    free_frames(mfn_of(m2p_first), 10);
+    m2p_count = 0;
+}
+
 static inline void audit(void)
 {
     struct audit sum = { 0 };

@@ -86,10 +86,15 @@ static struct foreign *take_record(struct domain *d)
 
 /* ---- the frame ---- */
 
+static bool has_types(const struct domain *owner)
+{
+    return owner != NULL && owner->pv != NULL;
+}
+
 /* Holds it as memory of its owner. A PV owner's is to be no table while it can be written here. */
 static bool hold(struct foreign *f, struct foreign_frame frame)
 {
-    if (frame.owner->pv == NULL) {
+    if (!has_types(frame.owner)) {
         f->kept = TYPE_NONE;
         direct_lend(&machine_phys, frame.mfn);
         return true;
@@ -103,22 +108,22 @@ static bool hold(struct foreign *f, struct foreign_frame frame)
 
 static bool is_writable(const struct domain *owner, const struct foreign *f)
 {
-    return owner->pv == NULL || f->kept == TYPE_WRITABLE;
+    return owner != NULL && (owner->pv == NULL || f->kept == TYPE_WRITABLE);
 }
 
 /* What its keeper was asked for earlier, which may be much, is done. One step more of it, if it is not. */
 static bool is_settled(struct domain *owner)
 {
-    return owner->pv == NULL || pv_drain(&owner->pv->keeper);
+    return !has_types(owner) || pv_drain(&owner->pv->keeper);
 }
 
 static void let_go(const struct foreign *f)
 {
-    struct domain *owner = domain_by_id(f->owner); /* it waits for its frames */
+    struct domain *owner = domain_by_id(f->owner); /* it waits for its frames; NULL: DOMID_XEN */
 
     if (is_writable(owner, f))
         paging_dirty_mark(domain_lock(owner), f->borrow.mfn);
-    if (owner->pv != NULL)
+    if (has_types(owner))
         pv_let_go(owner, f->borrow.mfn, f->kept);
     else
         direct_take_back(&machine_phys, f->borrow.mfn);
@@ -135,7 +140,7 @@ static struct foreign *begin(struct domain *d, struct foreign_frame frame, int64
     *error = -XEN_ENOMEM;
     if (f == NULL)
         return NULL;
-    f->owner = frame.owner->id;
+    f->owner = frame.owner != NULL ? frame.owner->id : DOMID_XEN;
     f->places = 0;
     if (!hold(f, frame)) {
         f->next = d->foreigns->unused;
@@ -165,11 +170,21 @@ static void end(struct foreign_uses *uses, struct foreign *f)
 
 /* ---- the map ---- */
 
+static bool is_of_m2p(uint64_t mfn)
+{
+    uint64_t frames = 0;
+    mfn_t    first = pv_edge_m2p_frames(&frames);
+
+    return mfn - first.raw < frames;
+}
+
 int64_t foreign_find(struct domain *owner, uint64_t number, struct foreign_frame *f)
 {
     struct p2m_entry entry;
 
     *f = (struct foreign_frame){ .owner = owner, .mfn = mfn_of(number) };
+    if (owner == NULL)
+        return is_of_m2p(number) ? 0 : -XEN_EINVAL;
     if (owner->pv != NULL)
         return pv_owns(owner, f->mfn) ? 0 : -XEN_EINVAL;
     if (number >> (P2M_BITS - PAGE_SHIFT) != 0)
@@ -295,7 +310,7 @@ static bool release_bucket(struct foreign_uses *uses, unsigned *left)
     while ((f = uses->bucket[uses->cursor]) != NULL) {
         const struct domain *owner = domain_by_id(f->owner);
 
-        if (*left == 0 || (owner->pv != NULL && direct_unfinished(&owner->pv->keeper)))
+        if (*left == 0 || (has_types(owner) && direct_unfinished(&owner->pv->keeper)))
             return false; /* in the middle of a table, which is work enough */
         --*left;
         end(uses, f);

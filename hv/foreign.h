@@ -15,7 +15,7 @@
 
 struct foreign_uses;
 
-/* A frame of a domain's. */
+/* A frame of a domain's; of DOMID_XEN (NULL): of the M2P, which is there to be read. */
 struct foreign_frame {
     struct domain *owner;
     mfn_t          mfn;
@@ -23,7 +23,7 @@ struct foreign_frame {
 
 /*
  * The frame that `number` names: a guest frame of an owner with a map of ours, else the machine's. 0; -EINVAL: it is
- * no memory of the owner's.
+ * no memory of the owner's, DOMID_XEN's if that is NULL.
  */
 must_check int64_t foreign_find(struct domain *owner, uint64_t number, struct foreign_frame *f);
 

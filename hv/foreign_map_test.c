@@ -205,6 +205,52 @@ static void a_table_of_a_pv_guest_is_never_writable(void **state)
     }
 }
 
+/* To be read, at several places, and nobody has more of what is ours than that. */
+static void the_m2p_stands_where_the_control_domain_wants_it(void **state)
+{
+    struct xen_machphys_mfn_list list = { .max_extents = M2P_EXTENTS + 1 };
+    struct domain               *d = other(CONFIG_PVH);
+    uint64_t                     extents[M2P_EXTENTS];
+    mfn_t                        outside;
+    char                         text[8];
+
+    (void)state;
+    lend_m2p();
+    outside = mfn_of(m2p_first + m2p_count);
+    list.extent_start.p = (void *)PAGE_OF(1);
+    assert_int_equal(
+        call_with(control, __HYPERVISOR_memory_op, XENMEM_machphys_mfn_list, &list, sizeof(list)),
+        0);
+    assert_int_equal(list.nr_extents, M2P_EXTENTS);
+    look(control, PAGE_OF(1), extents, sizeof(extents));
+    assert_true(extents[0] == m2p_first && extents[1] == m2p_first + 512);
+    assert_int_equal(
+        call_with(d, __HYPERVISOR_memory_op, XENMEM_machphys_mfn_list, &list, sizeof(list)),
+        -XEN_EPERM);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(put_as(control, DOMID_XEN, m2p_first, HERE + i), 0);
+        assert_int_equal(type_at(HERE + i), P2M_FOREIGN_ROM);
+        look(control, (HERE + i) << PAGE_SHIFT, text, 8);
+        assert_string_equal(text, "the M2P");
+        store(control, (HERE + i) << PAGE_SHIFT, "control", 8);
+        look(control, (HERE + i) << PAGE_SHIFT, text, 8);
+        assert_string_equal(text, "the M2P");
+        audit();
+    }
+    assert_int_equal(put_as(control, DOMID_XEN, m2p_first + m2p_count - 1, HERE), 0);
+    assert_int_equal(put_as(control, DOMID_XEN, m2p_first - 1, HERE), -XEN_EINVAL);
+    assert_int_equal(put_as(control, DOMID_XEN, outside.raw, HERE), -XEN_EINVAL);
+    assert_int_equal(put_as(control, DOMID_XEN, ~UINT64_C(0), HERE), -XEN_EINVAL);
+    assert_int_equal(put_as(control, DOMID_XEN, d->shared_mfn.raw, HERE), -XEN_EINVAL);
+    assert_int_equal(put_as(control, DOMID_XEN, control->shared_mfn.raw, HERE), -XEN_EINVAL);
+    assert_int_equal(put_as(d, DOMID_XEN, m2p_first, HERE), -XEN_ESRCH);
+    assert_int_equal(put_as(control, d->id, m2p_first, HERE), -XEN_EINVAL);
+    assert_int_equal(take(HERE), 0);
+    assert_int_equal(take(HERE + 1), 0);
+    audit();
+    take_m2p_back();
+}
+
 /* ---- lifetimes ---- */
 
 static void its_owner_is_not_gone_while_it_is_there(void **state)
@@ -242,12 +288,15 @@ static void the_control_domain_may_end_first(void **state)
     config.paging = CONFIG_PAGING_DEFAULT;
     pv = create_running();
     assert_int_equal(bring(pv, frame_at(pv, PAGE_OF(5)).raw, HERE + 301), 0);
+    lend_m2p();
+    assert_int_equal(put_as(control, DOMID_XEN, m2p_first, HERE + 302), 0);
     domain_destroy(d);
     domain_destroy(pv);
     assert_false(destroy_some(d));
     assert_false(destroy_some(pv));
     domain_destroy(control);
     assert_true(destroy_some(control));
+    take_m2p_back();
     assert_true(destroy_some(d));
     assert_true(destroy_some(pv));
 }
@@ -318,6 +367,7 @@ int main(void)
         BOTH(what_was_there_goes),
         BOTH(what_is_not_theirs_is_refused),
         BOTH(a_table_of_a_pv_guest_is_never_writable),
+        BOTH(the_m2p_stands_where_the_control_domain_wants_it),
         BOTH(its_owner_is_not_gone_while_it_is_there),
         BOTH(the_control_domain_may_end_first),
         BOTH(a_grant_table_is_put_where_it_shall_be),

@@ -8,6 +8,7 @@
  * limbo until no table of ours names it any more.
  */
 #include "hv/build.h"
+#include "hv/control.h"
 #include "hv/domain_pool.h"
 #include "hv/foreign.h"
 #include "hv/grant.h"
@@ -209,7 +210,7 @@ static int64_t bring_ring(struct domain *d, struct domain *watched, gfn_t gfn)
     return result;
 }
 
-/* One page of a mapping space; `owner`: of a foreign frame. */
+/* One page of a mapping space; `owner`: of a foreign frame, NULL if that is DOMID_XEN's. */
 static int64_t add_page(struct domain *d, unsigned space, struct domain *owner, uint64_t index,
                         uint64_t gfn)
 {
@@ -219,7 +220,7 @@ static int64_t add_page(struct domain *d, unsigned space, struct domain *owner, 
         return -XEN_EINVAL;
     switch (space) {
     case XENMAPSPACE_gmfn_foreign:
-        if (owner->pv != NULL && index == VM_EVENT_PV_PFN)
+        if (owner != NULL && owner->pv != NULL && index == VM_EVENT_PV_PFN)
             return bring_ring(d, owner, gfn_of(gfn));
         if (foreign_find(owner, index, &frame) != 0)
             return -XEN_EINVAL;
@@ -274,7 +275,7 @@ static int64_t add_to_physmap(struct vcpu *v, struct hypercall *h)
     return 0;
 }
 
-/* Others' memory is for the control domain. */
+/* Others' memory, and what DOMID_XEN has of it, is for the control domain. */
 static int64_t check_batch(struct vcpu *v, const struct xen_add_to_physmap_batch *arg,
                            struct domain **owner)
 {
@@ -282,6 +283,9 @@ static int64_t check_batch(struct vcpu *v, const struct xen_add_to_physmap_batch
 
     if (result != 0)
         return result;
+    if (arg->space == XENMAPSPACE_gmfn_foreign && domain_is_control(v->domain) &&
+        arg->u.foreign_domid == DOMID_XEN)
+        return 0;
     if (arg->space == XENMAPSPACE_gmfn_foreign) {
         result = hc_target(v, arg->u.foreign_domid, owner);
         return result == 0 && *owner == v->domain ? -XEN_EINVAL : result;
@@ -563,6 +567,8 @@ int64_t hc_memory_op(struct vcpu *v, struct hypercall *h)
         return hc_set_memory_map(v, h->arg[1]);
     case XENMEM_claim_pages:
         return hc_claim_pages(v, h->arg[1]);
+    case XENMEM_machphys_mfn_list:
+        return hc_machphys_mfn_list(v, h->arg[1]);
     case XENMEM_exchange:      /* memory.h: "only PV guests can use this" */
     case XENMEM_get_vnumainfo: /* there is one node */
         return -XEN_EOPNOTSUPP;

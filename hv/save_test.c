@@ -339,32 +339,6 @@ static void many_frames_are_told_in_pieces(void **state)
 
 /* ---- the M2P ---- */
 
-#define EXTENTS 2
-
-static void lend_m2p(void)
-{
-    m2p_first = alloc_frames(10, ALLOC_ANY).raw;
-    m2p_count = EXTENTS * 512;
-    for (uint64_t i = 0; i < m2p_count; i++) {
-        *phys_frame(&machine_phys, mfn_of(m2p_first + i)) =
-            (struct frame){ .kind = FRAME_GUEST, .owner = DOMID_XEN };
-        direct_lend(&machine_phys, mfn_of(m2p_first + i));
-    }
-    memcpy(phys_ptr(&machine_phys, mfn_of(m2p_first)), "the M2P", 8);
-}
-
-static void take_m2p_back(void)
-{
-    for (uint64_t i = 0; i < m2p_count; i++) {
-        direct_take_back(&machine_phys, mfn_of(m2p_first + i));
-        assert_int_equal(phys_frame(&machine_phys, mfn_of(m2p_first + i))->refs, 0);
-        *phys_frame(&machine_phys, mfn_of(m2p_first + i)) = (struct frame){ .kind = FRAME_HV };
-    }
-    phys_frame(&machine_phys, mfn_of(m2p_first))->order = 10;
-    free_frames(mfn_of(m2p_first), 10);
-    m2p_count = 0;
-}
-
 static int64_t map(struct domain *who, uint16_t id, uint64_t value)
 {
     return map_window(who, id, value, MMU_NORMAL_PT_UPDATE);
@@ -383,7 +357,7 @@ static void the_m2p_is_found_and_read(void **state)
     assert_int_equal(
         call_with(control, __HYPERVISOR_memory_op, XENMEM_machphys_mfn_list, &list, sizeof(list)),
         0);
-    assert_int_equal(list.nr_extents, EXTENTS);
+    assert_int_equal(list.nr_extents, M2P_EXTENTS);
     look(control, LIST, words, sizeof(words));
     assert_int_equal(words[0], m2p_first);
     assert_int_equal(words[1], m2p_first + 512);

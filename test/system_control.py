@@ -58,9 +58,10 @@ def control_tests(batch, config, long=False):
 def control_long_tests(batch, config):
     control = control_domain(config)
 
-    def saved(kind, becomes):
+    def saved(kind, becomes, extra=EXTRA, **keys):
         """What /save.sh does with a guest of this kind, and what is said of it; its last restoration gives it another."""
-        return batch(lambda: [control(f"control-save-{kind}", "/save.sh", extra=f"{EXTRA} run=/save.sh work={kind}")],
+        test = "-".join(["control-save", kind, *keys.values()])
+        return batch(lambda: [control(test, "/save.sh", extra=f"{extra} run=/save.sh work={kind}", **keys)],
                      limit=900, options=("--memory", "1400"),
                      has=(*UP, r"^umbra: dom1 is suspended$",
                           r"^umbra: dom2 is suspended$", r"^umbra: dom2 goes on$",
@@ -73,6 +74,8 @@ def control_long_tests(batch, config):
 
     return (
         ("a PV guest is saved, restored, moved while it runs, and goes on counting by Debian's xl", saved("pv", "direct")),
+        *((f"a PV guest is saved, restored and moved from a control domain under {paging} paging",
+           saved("pv", "direct", PVH_EXTRA, type="pvh", paging=paging)) for paging in ("nested", "shadow")),
         *((f"a PVH guest under {kind} paging is saved, restored, moved while it runs, and goes on counting by Debian's xl",
            saved(kind, becomes)) for kind, becomes in (("nested", "shadow"), ("shadow", "nested"))),
     )
