@@ -199,6 +199,11 @@ static bool goes_on(struct domain *d, const struct verdict *verdict)
     return verdict->kind == VERDICT_RETRY && verdict->again;
 }
 
+uint64_t access_frames(const struct domain *d)
+{
+    return d->pv != NULL ? machine_phys.frames : d->paging.p2m.end;
+}
+
 bool access_change(struct domain *d, gfn_t first, uint64_t count, enum access_type type)
 {
     struct verdict verdict;

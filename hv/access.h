@@ -43,6 +43,9 @@ must_check const char *access_name(enum access_type type);
 /* False: no such name. */
 must_check bool access_by_name(const char *name, enum access_type *type);
 
+/* Where the numbers of its frames end; a PV domain's are the machine's. */
+must_check uint64_t access_frames(const struct domain *d);
+
 /*
  * Sets frames, or the default; the vCPUs may run between steps. False: there is no memory for it,
  * and the domain was told so. Rights that are set begin a new count.

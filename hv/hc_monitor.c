@@ -98,12 +98,9 @@ static int64_t set_range(struct domain *d, uint64_t first, uint64_t nr, enum acc
     return 0;
 }
 
-/* A PV domain's numbers are the machine's. */
 static bool in_map(const struct domain *d, uint64_t first, uint64_t nr)
 {
-    uint64_t end = d->pv != NULL ? machine_phys.frames : d->paging.p2m.end;
-
-    return nr == 0 || (first + nr - 1 >= first && first + nr - 1 < end);
+    return nr == 0 || (first + nr - 1 >= first && first + nr - 1 < access_frames(d));
 }
 
 static int64_t set_access(struct domain *d, const struct xen_mem_access_op *op, uint64_t *done)

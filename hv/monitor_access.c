@@ -20,8 +20,8 @@ static bool set(struct domain *d, const struct monitor_words *w, enum access_typ
     if (!monitor_number(w->word[2], &first) ||
         (w->count == 5 && !monitor_number(w->word[3], &count)))
         return monitor_usage(w);
-    if (first > UINT64_MAX - count) {
-        print("access: there are not so many frames\n");
+    if (first >= access_frames(d) || count > access_frames(d) - first) {
+        print("access: %s's frame numbers end before 0x%lx\n", d->name, access_frames(d));
         return false;
     }
     return access_change(d, gfn_of(first), count, type);
@@ -70,8 +70,12 @@ bool monitor_access(const struct monitor_words *w)
         d->access_every = monitor_same(w->word[2], "every"); /* or one to each frame */
         return true;
     }
-    if (w->count == 3 || !access_by_name(w->word[w->count - 1], &type))
+    if (w->count == 3)
         return monitor_usage(w);
+    if (!access_by_name(w->word[w->count - 1], &type)) {
+        print("access: no such rights: %s; help access lists them\n", w->word[w->count - 1]);
+        return false;
+    }
     if (monitor_same(w->word[2], "all"))
         return w->count == 4 && type != ACCESS_DEFAULT ? set_default(d, type) : monitor_usage(w);
     return set(d, w, type);

@@ -58,8 +58,13 @@ bool monitor_paging(const struct monitor_words *w)
     enum kind kind = PAGED_KINDS;
     bool      other = w->count == 3 && monitor_same(w->word[2], "other");
 
-    if (w->count > 3 || (w->count == 3 && !other && !kind_parse(w->word[2], &kind)))
+    if (w->count > 3)
         return monitor_usage(w);
+    if (w->count == 3 && !other && !kind_parse(w->word[2], &kind)) {
+        print("paging: no such kind: %s; there are shadow, nested, direct, and other\n",
+              w->word[2]);
+        return false;
+    }
     struct domain *d = monitor_domain(w, 1);
 
     if (!d)
