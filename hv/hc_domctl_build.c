@@ -13,24 +13,32 @@
 
 /* ---- an empty one ---- */
 
+/* What a person asks for in a file of xl's, and cannot have, is said: xl knows the error's number only. */
+static int64_t refused(const char *why)
+{
+    print("umbra: a domain of xl's is refused: %s\n", why);
+    return -XEN_EOPNOTSUPP;
+}
+
 /* A guest with a processor of its own: a local APIC is all of a board that it gets. */
 static int64_t wanted_hvm(const struct xen_domctl_createdomain *c, struct config *config)
 {
     bool nested = (c->flags & XEN_DOMCTL_CDF_hap) != 0;
 
-    if (c->arch.emulation_flags != XEN_X86_EMU_LAPIC)
+    if ((c->arch.emulation_flags & XEN_X86_EMU_LAPIC) == 0)
         return -XEN_EINVAL;
-    if (!machine_offers_hvm() || (nested && !machine_offers_nested()))
-        return -XEN_EOPNOTSUPP;
+    if (c->arch.emulation_flags != XEN_X86_EMU_LAPIC)
+        return refused("there are no devices for it: write type=\"pvh\"");
+    if (!machine_offers_hvm())
+        return refused("this machine runs PV guests only: write type=\"pv\"");
+    if (nested && !machine_offers_nested())
+        return refused("this machine has no nested paging: write hap=0");
     config->type = CONFIG_PVH;
     config->paging = nested ? CONFIG_PAGING_NESTED : CONFIG_PAGING_SHADOW;
     return 0;
 }
 
-/*
- * What a person asks for by vcpus= in a file of xl's, and cannot have, is said: a kernel that finds vCPUs which
- * never come up waits for them, or panics.
- */
+/* A kernel that finds vCPUs which never come up waits for them, or panics. */
 static int64_t too_many_vcpus(uint32_t count)
 {
     if (count <= machine_vcpus_max())
