@@ -1,5 +1,7 @@
 """System tests of the control domain: Debian's generic kernel with Debian's Xen tools. `make control-image` makes what it needs."""
 
+from launch import batch, config
+
 KERNEL = "build/control/vmlinuz"
 RAMDISK = "build/control/ramdisk.cpio"
 PVH_EXTRA = "console=hvc0 nr_cpus=1 pci=off swiotlb=noforce initcall_blacklist=cmos_init,serial8250_init"
@@ -16,15 +18,13 @@ TOOLS = (*UP, r"virt_caps +: pv hvm hap shadow gnttab-v1$", r"xen_version +: 4\.
 GUESTS = "guests of each kind are created, paused, asked, saved, restored, shut down and destroyed by Debian's xl"
 
 
-def control_domain(config):
-    """A function that makes the file of a control domain, which runs a script."""
-    return lambda test, script, **keys: config(test, "control", KERNEL, **{
+def control_domain(test, script, **keys):
+    """The file of a control domain that runs a script."""
+    return config(test, "control", KERNEL, **{
         "type": "pv", "control": 1, "ramdisk": RAMDISK, "memory": 512, "extra": f"{EXTRA} run={script}", **keys})
 
 
-def control_tests(batch, config, long=False):
-    control = control_domain(config)
-
+def control_tests(long=False):
     def guests(work, test="control-create", extra=EXTRA, **keys):
         """What /create.sh does, and what is said of it: of a guest of each kind, and of one more that works if that is wanted."""
         kinds = ("pv", "nested", "shadow")
@@ -35,7 +35,7 @@ def control_tests(batch, config, long=False):
         if work:
             has += [rf"^create: {kind}-works\n(.*\n)*?memwork: ok" for kind in kinds]
         run = "/create.sh" + (f" work={work}" if work else "")
-        return batch(lambda: [control(test + work, run, extra=f"{extra} run={run}", **keys)], limit=600,
+        return batch(lambda: [control_domain(test + work, run, extra=f"{extra} run={run}", **keys)], limit=600,
                      options=("--every", "5000", "audit") if work else (),
                      has=(*UP, *has, r"^umbra: dom\d+ powered off$", r"^init: /create\.sh ended with status 0$", *END),
                      has_not=(r"^create: .* is still there", r"^create: .* does not show", r"^\(null\)"))
@@ -55,13 +55,11 @@ def control_tests(batch, config, long=False):
     )
 
 
-def control_long_tests(batch, config):
-    control = control_domain(config)
-
+def control_long_tests():
     def saved(kind, becomes, extra=EXTRA, **keys):
         """What /save.sh does with a guest of this kind, and what is said of it; its last restoration gives it another."""
         test = "-".join(["control-save", kind, *keys.values()])
-        return batch(lambda: [control(test, "/save.sh", extra=f"{extra} run=/save.sh work={kind}", **keys)],
+        return batch(lambda: [control_domain(test, "/save.sh", extra=f"{extra} run=/save.sh work={kind}", **keys)],
                      limit=900, options=("--memory", "1400"),
                      has=(*UP, r"^umbra: dom1 is suspended$",
                           r"^umbra: dom2 is suspended$", r"^umbra: dom2 goes on$",

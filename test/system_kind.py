@@ -2,6 +2,9 @@
 
 import re
 
+from launch import WORKED, bare, batch, config, judge, linux, multiboot, umbra
+from outcome import Failure
+
 MONITOR = r"^(?:umbra: |audit: |longest |paging: |kind +seconds|\w[\w-]*, paging: |shadow +\d|nested +\d|direct +\d)"
 CLEAN = (r"^audit: 0 violations \(\d+ frames, \d+ shadows, \d+ entries\)$", r"^audit: 0 violations .* after destruction$")
 ANY_TOGGLE_QUIRK = r"reserved-without-P \d+ accessed-on-fault \d+ gigabyte-accessed \d+ root-accessed \d+"
@@ -46,7 +49,7 @@ COMES_AND_GOES = {
 }
 
 
-def kind_tests(batch, umbra, judge, failure, config, linux, bare, multiboot, worked):
+def kind_tests():
     def comes_and_goes(kind, count, part=0):
         """A domain is destroyed in the middle of its work and made again, so many times: each time as many frames are
         free as there were, and at the end each is used for what it was before. Parts differ in their clocks."""
@@ -67,12 +70,12 @@ def kind_tests(batch, umbra, judge, failure, config, linux, bare, multiboot, wor
             if len(free) < count:
                 raise RuntimeError(f"only {len(free)} domains were made: this test shows nothing")
             if len(set(free)) != 1:
-                raise failure(f"the number of free frames has changed: {sorted(set(free))}")
+                raise Failure(f"the number of free frames has changed: {sorted(set(free))}")
         return run
 
     def switched(test, ms=100, least=50, end="", has=(), run="/work.sh", options=(), limit=240, **keys):
         return batch(lambda: [linux(test, run=run, **keys)], limit=limit, end=f"{end}paging linux; audit",
-                     has=(*worked, changes("linux", least), *has),
+                     has=(*WORKED, changes("linux", least), *has),
                      options=("--every", str(ms), "paging linux other", *options))
 
     def kernel(name, words, ms, least, quirks):
@@ -99,7 +102,7 @@ def kind_tests(batch, umbra, judge, failure, config, linux, bare, multiboot, wor
             for other in (seen(name, words, "nested", 0), seen(name, words, "nested", ms)):
                 for ours, theirs in zip(shadow + [""], other + [""]):
                     if ours != theirs:
-                        raise failure(f"under shadow paging: {ours}\notherwise: {theirs}")
+                        raise Failure(f"under shadow paging: {ours}\notherwise: {theirs}")
         return run
 
     tests = (

@@ -2,7 +2,9 @@
 
 import re
 
-from system_control import PVH_EXTRA
+from launch import bare, judge, umbra
+from outcome import Failure
+from system_control import PVH_EXTRA, control_domain
 from watched import ARENA, FETCH, READ, ROOTS, TABLES, USER, WRITE, forbidden, watched_touch
 
 WINDOW, PAGE = 1 << 39, 1 << 12
@@ -186,7 +188,7 @@ def compare_rules(output, dom, guest, rounds, touches, linear):
     return None
 
 
-def listen_tests(umbra, judge, failure, bare, control):
+def listen_tests():
     def one(test, dom, paging, rounds, touches):
         if paging == "pv":
             return bare(test, "pv/pv-watched", name=f"guest{dom}", type="pv", paging=None,
@@ -201,15 +203,15 @@ def listen_tests(umbra, judge, failure, bare, control):
             watch = ",".join(f"{how}:{dom}" for dom, (how, *_) in enumerate(guests, 1))
             script = f"/watch.sh watch={watch}"
             kind = {"type": "pvh", "paging": listener, "extra": f"{PVH_EXTRA} run={script}"} if listener else {}
-            files = [control(test, script, memory=256, **kind)]
+            files = [control_domain(test, script, memory=256, **kind)]
             files += [one(test, dom, paging, rounds, touches) for dom, (_, paging, rounds, touches) in enumerate(guests, 1)]
             status, output = umbra(["run", "--batch", "--limit", "480", "--at-end", "audit", *files], 480)
             judge(status, output, 0, (r"^(control\| )?init: /watch\.sh ended with status 0$",), ("FAILED", r"audit: [1-9]\d* violations"))
             for dom, (how, paging, rounds, touches) in enumerate(guests, 1):
                 if not re.search(rf"^(control\| )?watch {dom}: xen-access {how} ended with status 0$", output, re.MULTILINE):
-                    raise failure(f"xen-access {how} of domain {dom} has not ended well\n{output[-6000:]}")
+                    raise Failure(f"xen-access {how} of domain {dom} has not ended well\n{output[-6000:]}")
                 if "watched: ok" not in said(output, f"guest{dom}"):
-                    raise failure(f"guest{dom} has not ended well\n{output[-6000:]}")
+                    raise Failure(f"guest{dom} has not ended well\n{output[-6000:]}")
                 guest = (Pv if paging == "pv" else Hvm)(output, f"guest{dom}")
                 if how.startswith("rules"):
                     wrong = compare_rules(output, dom, guest, rounds, touches, paging != "nested")
@@ -218,7 +220,7 @@ def listen_tests(umbra, judge, failure, bare, control):
                 else:
                     wrong = compare(output, dom, guest, how, rounds, touches, paging != "nested")
                 if wrong:
-                    raise failure(f"domain {dom}, {how}, {paging}: {wrong}\n{output[-12000:]}")
+                    raise Failure(f"domain {dom}, {how}, {paging}: {wrong}\n{output[-12000:]}")
         return run
 
     return (

@@ -1,5 +1,6 @@
 """System tests of PV guests: Debian's kernel and bare ones, beside domains under SVM and on a processor without it."""
 
+from launch import WORKED, bare, batch, config, linux
 from system_kind import changes
 
 NO_SVM = ("--cpu", "qemu64,-svm")
@@ -30,14 +31,14 @@ SHADOWED = (r"^audit: 0 violations \(\d+ frames, [1-9]\d* shadows, \d+ entries\)
 LEAK = "its tables name memory where nothing is present, which could leak"
 
 
-def pv_switched(batch, linux, worked, count, milliseconds, run="/work.sh", limit=300):
+def pv_switched(count, milliseconds, run="/work.sh", limit=300):
     """Debian works as a PV guest, and again and again it gets shadows of its tables and loses them."""
     return batch(lambda: [linux(f"pv-switched-{count}", type="pv", paging=None, run=run)], limit=limit,
-                 has=(*worked, changes("linux", count)), end="paging; shadow; exits; audit",
+                 has=(*WORKED, changes("linux", count)), end="paging; shadow; exits; audit",
                  options=("--every", str(milliseconds), "paging linux other" + ("; audit" if count > 20 else "")))
 
 
-def stepping(batch, guest, *rights):
+def stepping(guest, *rights):
     """Each instruction of a round is stepped, since rights that it needs are missing and stay so."""
     options = ["--at", "0.5", "paging stepped shadow"]
     for i, right in enumerate(rights, 1):
@@ -48,7 +49,7 @@ def stepping(batch, guest, *rights):
                       *SHADOWED), has_not=("FAILED",), options=("--icount", *options))
 
 
-def makers(batch, config, linux):
+def makers():
     """Files of PV guests, and the test of some of them that make calls at random beside a Debian."""
     def guest(test, kernel, name=None, **keys):
         return config(test, name or kernel, f"build/test/guests/pv/{kernel}.elf",
@@ -68,12 +69,12 @@ def makers(batch, config, linux):
     return guest, debian, fuzzer, fuzz
 
 
-def pv_long_tests(batch, config, linux, worked):
+def pv_long_tests():
     """
     A long boot under shadow paging, many switches, and hypercalls at random for minutes, in slices: from one
     guest, and from two that grant each other pages.
     """
-    guest, debian, fuzzer, fuzz = makers(batch, config, linux)
+    guest, debian, fuzzer, fuzz = makers()
 
     def pair(seed):
         test = f"pv-fuzz-pair-{seed}"
@@ -83,18 +84,18 @@ def pv_long_tests(batch, config, linux, worked):
     return (
         ("Debian's PV guest works under shadow paging from its first instruction",
          batch(lambda: [linux("pv-shadowed", type="pv", paging=None)], limit=500,
-               has=(*worked, "linux has shadow paging, change 1"), options=("--at", "0", "paging linux shadow"),
+               has=(*WORKED, "linux has shadow paging, change 1"), options=("--at", "0", "paging linux shadow"),
                end="walk 0xffffffff82a03e98; pool; audit")),
         ("a PV guest does not notice that each of its instructions is stepped, whatever right is missing",
-         stepping(batch, guest, "r", "w", "rw", "x", "wx")),
+         stepping(guest, "r", "w", "rw", "x", "wx")),
         ("a PV guest is switched to shadow paging and back a hundred times in a minute's work",
-         pv_switched(batch, linux, worked, 100, 400, run="/work.sh work=60s", limit=500)),
+         pv_switched(100, 400, run="/work.sh work=60s", limit=500)),
         ("a PV guest and one under shadow paging run side by side and both power off",
          batch(lambda: [debian("pv-pair"), linux("pv-pair", name="shadowed")], limit=240,
                has=(r"linux.*memwork: ok", r"shadowed.*memwork: ok", "linux powered off", "shadowed powered off",
                     r"audit: 0 violations"))),
         ("the audit finds nothing while a PV guest works",
-         batch(lambda: [debian("pv-audit")], limit=240, has=worked, options=("--every", "500", "audit"))),
+         batch(lambda: [debian("pv-audit")], limit=240, has=WORKED, options=("--every", "500", "audit"))),
         ("five minutes of hypercalls at random from a PV guest harm neither us nor the guest beside it",
          fuzz(lambda: [fuzzer("pv-fuzz-5", "fuzzer", "seed=2 seconds=300"), debian("pv-fuzz-5")], 1, 540)),
         *((f"a minute of hypercalls at random from two PV guests harms neither us nor the guest beside them, seed {seed}",
@@ -102,8 +103,8 @@ def pv_long_tests(batch, config, linux, worked):
     )
 
 
-def pv_tests(batch, config, linux, bare, worked):
-    guest, debian, fuzzer, fuzz = makers(batch, config, linux)
+def pv_tests():
+    guest, debian, fuzzer, fuzz = makers()
 
     def one(name, options):
         test = "pv" if options else "pv-no-svm"
@@ -142,10 +143,10 @@ def pv_tests(batch, config, linux, bare, worked):
 
     return (
         ("Debian boots as a PV guest, works its memory and powers off",
-         batch(lambda: [debian("pv")], limit=180, has=(*worked, "direct paging"),
+         batch(lambda: [debian("pv")], limit=180, has=(*WORKED, "direct paging"),
                end="domains; vcpu; exits; walk 0xffffffff82a03e98; audit")),
         ("Debian boots as a PV guest where there is no SVM",
-         batch(lambda: [debian("pv-no-svm")], limit=180, has=(*worked, "only PV guests can run"), options=NO_SVM)),
+         batch(lambda: [debian("pv-no-svm")], limit=180, has=(*WORKED, "only PV guests can run"), options=NO_SVM)),
         ("a guest that needs SVM is refused where there is none, and a PV guest runs",
          batch(lambda: [bare("pv-refused", "paging-basics"), guest("pv-refused", "pv-start")], status=1, limit=60,
                has=('paging-basics cannot be built: this machine runs PV guests only: write type="pv"', "pv-start: ok"),
@@ -179,7 +180,7 @@ def pv_tests(batch, config, linux, bare, worked):
         ("SYSENTER of a PV guest comes with the frame that the ABI has, on a processor that has it",
          one("pv-traps", INTEL)),
         *((f"{what}, under shadow paging", shadowed(name)) for name, what in BARE.items()),
-        ("a PV guest does not notice that each of its instructions is stepped", stepping(batch, guest, "n")),
+        ("a PV guest does not notice that each of its instructions is stepped", stepping(guest, "n")),
         ("a PV guest has entries that are not present and name memory",
          leaky("pv-l1tf", ("pv-l1tf, paging: direct, 0 changes", *CLEAN), end="paging; audit")),
         ("where such entries could leak, a PV guest gets shadow paging and keeps it",
@@ -187,7 +188,7 @@ def pv_tests(batch, config, linux, bare, worked):
                status=1, end="paging; paging pv-l1tf direct; audit",
                options=("--append", "l1tf"))),
         ("a PV guest is switched to shadow paging and back while it works, and notices nothing",
-         pv_switched(batch, linux, worked, 10, 300)),
+         pv_switched(10, 300)),
         *((f"a PV guest that crashes by {how} is ended", crash(how, said)) for how, said in CRASHES.items()),
         ("half a minute of hypercalls at random from a PV guest harms neither us nor the guest beside it",
          fuzz(lambda: [fuzzer("pv-fuzz", "fuzzer", "seed=1 seconds=30"), debian("pv-fuzz")], 1, 240)),

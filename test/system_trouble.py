@@ -1,7 +1,8 @@
 """System tests of listeners that go at the wrong time, and of domains that are destroyed while others use them: what
 test/control/trouble.sh does in the control domain, by Debian's xen-access, umbra-access and test/control/provoke.c."""
 
-from system_control import TOOLS
+from launch import bare, batch, linux
+from system_control import TOOLS, control_domain
 
 CRASHED = r"^umbra: {name} crashed: access to 0x[0-9a-f]+ is forbidden, and the listener that it needs is not there"
 LOADED = (r"^(\S+\| )?memwork: ok \(\d+ rounds\)$", r"/work\.sh ended with status 0$")
@@ -44,7 +45,7 @@ OWN = {
 POOL = r"provoke: the pool of domain 1 has 3 MiB$"
 
 
-def trouble_tests(batch, bare, linux, control):
+def trouble_tests():
     def trouble(guests, limit, own=(), has=()):
         """These guests, (how, paging, what Debian is to do there or None), go through it one after the other."""
         work = ",".join([f"{word}:0" for word in own] + [f"{how}:{dom}" for dom, (how, _, _) in enumerate(guests, 1)])
@@ -58,7 +59,7 @@ def trouble_tests(batch, bare, linux, control):
             return bare(test, "pv/pv-restless" if paging == "pv" else "restless", name=f"guest{dom}", memory=32, **kind)
 
         def files():
-            return [control(test, f"/trouble.sh work={work}"),
+            return [control_domain(test, f"/trouble.sh work={work}"),
                     *(one(dom, paging, work) for dom, (_, paging, work) in enumerate(guests, 1))]
 
         return batch(files, status=1 if "needed" in hows else 0, limit=limit,
