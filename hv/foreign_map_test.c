@@ -359,6 +359,26 @@ static void what_may_be_written_is_in_the_log(void **state)
     assert_true(destroy_some(d));
 }
 
+/* Its tables would be refused to it while they are read. */
+static void a_pv_guest_is_not_moved_while_it_runs(void **state)
+{
+    struct domain    *pv = other(CONFIG_PV), *pvh;
+    struct xen_domctl op = { .cmd = XEN_DOMCTL_shadow_op };
+
+    (void)state;
+    strcpy(pv->name, "pv");
+    pvh = other(CONFIG_PVH);
+    op.u.shadow_op.op = XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY;
+    assert_int_equal(domctl(control, pv->id, &op), -XEN_EOPNOTSUPP);
+    assert_false(pv->paging.dirty.on);
+    assert_non_null(strstr(lines, "umbra: pv cannot be moved while it runs: "));
+    op.u.shadow_op.op = XEN_DOMCTL_SHADOW_OP_ENABLE;
+    op.u.shadow_op.mode = XEN_DOMCTL_SHADOW_ENABLE_LOG_DIRTY;
+    assert_int_equal(domctl(control, pv->id, &op), -XEN_EOPNOTSUPP);
+    assert_int_equal(domctl(control, pvh->id, &op), 0);
+    assert_true(pvh->paging.dirty.on);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -372,6 +392,7 @@ int main(void)
         BOTH(the_control_domain_may_end_first),
         BOTH(a_grant_table_is_put_where_it_shall_be),
         BOTH(what_may_be_written_is_in_the_log),
+        BOTH(a_pv_guest_is_not_moved_while_it_runs),
     };
 
     return cmocka_run_group_tests(tests, machine_up, machine_down);

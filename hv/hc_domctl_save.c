@@ -9,6 +9,7 @@
 #include "hv/hc_control.h"
 #include "hv/hc_foreign.h"
 #include "hv/kind.h"
+#include "hv/print.h"
 
 #define FRAMES_MAX     1024 /* of one getpageframeinfo3 */
 #define FRAMES_AT_ONCE 64
@@ -229,6 +230,21 @@ static int64_t turn(struct domain *d, enum dirty_result (*step)(struct domain *d
  * Of switching paging's kind for a test nothing is offered. What was looked at by somebody who does not come
  * again is forgotten when the log ends.
  */
+/*
+ * What a control domain with a map of ours has there is held as what may be written, and becomes no table meanwhile
+ * (hv/foreign.h): a PV guest that runs would not survive being read.
+ */
+static int64_t begin_log(const struct vcpu *v, struct domain *d)
+{
+    if (v->pv == NULL && d->pv != NULL) {
+        print("umbra: %s cannot be moved while it runs: only a PV control domain moves PV domains; "
+              "xl save stops it first\n",
+              d->name);
+        return -XEN_EOPNOTSUPP;
+    }
+    return turn(d, dirty_on);
+}
+
 int64_t domctl_shadow_op(struct vcpu *v, struct domain *d, struct xen_domctl *op)
 {
     struct xen_domctl_shadow_op *arg = &op->u.shadow_op;
@@ -240,9 +256,9 @@ int64_t domctl_shadow_op(struct vcpu *v, struct domain *d, struct xen_domctl *op
         dirty_look_forget(d);
         return turn(d, dirty_off);
     case XEN_DOMCTL_SHADOW_OP_ENABLE:
-        return arg->mode == XEN_DOMCTL_SHADOW_ENABLE_LOG_DIRTY ? turn(d, dirty_on) : -XEN_EINVAL;
+        return arg->mode == XEN_DOMCTL_SHADOW_ENABLE_LOG_DIRTY ? begin_log(v, d) : -XEN_EINVAL;
     case XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY:
-        return turn(d, dirty_on);
+        return begin_log(v, d);
     case XEN_DOMCTL_SHADOW_OP_PEEK:
     case XEN_DOMCTL_SHADOW_OP_CLEAN:
         if ((arg->mode & ~(uint32_t)XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL) != 0)

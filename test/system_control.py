@@ -56,24 +56,25 @@ def control_tests(long=False):
 
 
 def control_long_tests():
-    def saved(kind, becomes, extra=EXTRA, **keys):
+    def saved(kind, becomes, extra=EXTRA, moved=True, **keys):
         """What /save.sh does with a guest of this kind, and what is said of it; its last restoration gives it another."""
         test = "-".join(["control-save", kind, *keys.values()])
+        last = 3 if moved else 2
         return batch(lambda: [control_domain(test, "/save.sh", extra=f"{extra} run=/save.sh work={kind}", **keys)],
                      limit=900, options=("--memory", "1400"),
                      has=(*UP, r"^umbra: dom1 is suspended$",
                           r"^umbra: dom2 is suspended$", r"^umbra: dom2 goes on$",
-                          r"^Migration successful\.$", r"^umbra: dom3 powered off$", r"^memwork: ok",
-                          rf"^save: from a file, and it is destroyed\n(.*\n)*? +4 dom4 +\w+ +vcpus: 1 .* paging: {becomes} ",
-                          r"(?s)save: it counts on.*save: it counts on.*save: it counts on",
+                          *((r"^Migration successful\.$",) if moved else ()), rf"^umbra: dom{last} powered off$", r"^memwork: ok",
+                          rf"^save: from a file, and it is destroyed\n(.*\n)*? +{last + 1} dom{last + 1} +\w+ +vcpus: 1 .* paging: {becomes} ",
+                          r"(?s)" + ".*".join(["save: it counts on"] * last),
                           r"^init: /save\.sh ended with status 0$", *END),
                      has_not=(r"^save: it does not", r"^save: it is still there", r"^xc: error", r"^libxl: error",
                               r"dom\d+ goes on[\s\S]*dom\d+ goes on"))
 
     return (
         ("a PV guest is saved, restored, moved while it runs, and goes on counting by Debian's xl", saved("pv", "direct")),
-        *((f"a PV guest is saved, restored and moved from a control domain under {paging} paging",
-           saved("pv", "direct", PVH_EXTRA, type="pvh", paging=paging)) for paging in ("nested", "shadow")),
+        *((f"a PV guest is saved and restored from a control domain under {paging} paging",
+           saved("pv-resting", "direct", PVH_EXTRA, moved=False, type="pvh", paging=paging)) for paging in ("nested", "shadow")),
         *((f"a PVH guest under {kind} paging is saved, restored, moved while it runs, and goes on counting by Debian's xl",
            saved(kind, becomes)) for kind, becomes in (("nested", "shadow"), ("shadow", "nested"))),
     )
