@@ -108,7 +108,8 @@ struct paging_vcpu {
     struct pt_mode        mode;
     uint64_t              pdpte[4]; /* latched, PAE */
     struct paging_root    root[PAGING_ROOTS];
-    unsigned              current; /* slot of the root in use */
+    unsigned              current;  /* slot of the root in use */
+    unsigned              previous; /* and of the one before; the most likely next one */
     uint64_t              clock; /* counts changes of the root in use, and of what is in its slot */
     uint64_t              serials;
     bool                  cr3_loaded; /* set by the edge at MOV CR3: PDPTEs are read anew */
@@ -176,6 +177,14 @@ must_check bool paging_domain_reap(struct paging_locked p, unsigned budget);
 must_check struct verdict paging_set_regs(struct paging_locked p, struct paging_vcpu *v,
                                           const struct paging_regs *regs);
 
+/*
+ * The usual write: CR3, or bits of CR0 and CR4 that concern no more than WP of what makes a root, when
+ * the vCPU has run on that root before and no table is out of sync. True: it is installed, and nothing
+ * is to be flushed; false: nothing has changed, and paging_set_regs does it.
+ */
+must_check bool paging_set_regs_quickly(struct paging_locked p, struct paging_vcpu *v,
+                                        const struct paging_regs *regs);
+
 must_check struct verdict paging_fault(struct paging_locked p, struct paging_vcpu *v,
                                        const struct fault *f);
 
@@ -232,7 +241,24 @@ struct paging_hw {
     uint64_t lowered; /* ...and until its last full flush is older than this            */
     bool     intercept_invlpg;
 };
-must_check struct paging_hw paging_hw(const struct paging_vcpu *v);
+must_check static inline struct paging_hw paging_hw(const struct paging_vcpu *v)
+{
+    const struct paging_root *r = &v->root[v->current];
+    uint64_t                  base = r->table[0].raw << PAGE_SHIFT;
+
+    if (r->count == 4)
+        base = (v->pae.raw << PAGE_SHIFT) + 32 * v->current;
+    return (struct paging_hw){
+        .cr3 = base,
+        .levels = r->count == 4          ? 3
+                  : r->format == PT_LA57 ? 5
+                                         : 4,
+        .slot = v->current,
+        .serial = r->serial,
+        .lowered = v->domain->lowered,
+        .intercept_invlpg = v->domain->unsynced.head != 0,
+    };
+}
 
 /* ---- reaching guest memory ---- */
 

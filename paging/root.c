@@ -304,6 +304,7 @@ static void make_current(struct change *c, struct paging_vcpu *v, unsigned slot)
     if (v->root[v->current].empty) /* it was for lack of this one */
         slot_release(c, &v->root[v->current]);
     v->root[slot].stamp = ++v->clock;
+    v->previous = v->current;
     v->current = slot;
 }
 
@@ -401,6 +402,78 @@ struct verdict paging_set_regs(struct paging_locked p, struct paging_vcpu *v,
     v->cr3_loaded = false;
     v->noted = false;
     return verdict_of(&c, VERDICT_RETRY);
+}
+
+/* All that makes a root, but CR3 and CR0.WP, is the same. */
+static bool is_alike(const struct paging_regs *a, const struct paging_regs *b)
+{
+    const uint64_t cr4 = CR4_PSE | CR4_PAE | CR4_LA57 | CR4_SMEP | CR4_SMAP;
+
+    return (((a->cr0 ^ b->cr0) & CR0_PG) | ((a->cr4 ^ b->cr4) & cr4) |
+            ((a->efer ^ b->efer) & (EFER_LMA | EFER_NXE))) == 0;
+}
+
+static bool slot_has(const struct paging_root *r, mfn_t guest, uint8_t format, uint8_t view)
+{
+    return mfn_eq(r->guest[0], guest) && r->used && !r->empty && r->format == format &&
+           r->view == view;
+}
+
+/* Which slot has a root like this one for that table; PAGING_ROOTS: none. */
+static unsigned slot_seek(const struct paging_vcpu *v, mfn_t guest, uint8_t format, uint8_t view)
+{
+    unsigned i = 0;
+
+    while (i < PAGING_ROOTS && !slot_has(&v->root[i], guest, format, view))
+        i++;
+    return i;
+}
+
+/* Goes to a root of one table that the vCPU has already, most likely the one it came from. */
+static inline bool go_to(struct change *c, struct paging_vcpu *v, uint64_t cr3, uint8_t view_bits)
+{
+    const struct paging_root *now = &v->root[v->current], *to = &v->root[v->previous];
+    unsigned                  slot = v->previous;
+    uint8_t                   view = now->view;
+    mfn_t                     guest = now->guest[0];
+
+    if (cr3 != v->regs.cr3)
+        guest = memory_at(c->d, (cr3 & PTE_FRAME) >> PAGE_SHIFT);
+    else if (view_bits == 0)
+        to = now, slot = v->current;
+    if (view_bits != 0)
+        view = view_key((enum pt_format)now->format, v->mode.view ^ view_bits);
+    if (v->noted || !now->used || now->empty || !mfn_valid(guest))
+        return false;
+    if (!slot_has(to, guest, now->format, view)) {
+        slot = slot_seek(v, guest, now->format, view);
+        if (slot == PAGING_ROOTS)
+            return false;
+        to = &v->root[slot];
+    }
+    if (slot != v->current) {
+        c->d->stats.root_hits++;
+        make_current(c, v, slot);
+    }
+    shadow_pin(c, to->table[0]);
+    return true;
+}
+
+bool paging_set_regs_quickly(struct paging_locked p, struct paging_vcpu *v,
+                             const struct paging_regs *regs)
+{
+    struct change c = { .d = p.domain };
+    uint8_t       view_bits = (regs->cr0 ^ v->regs.cr0) & CR0_WP ? PT_VIEW_WP : 0;
+
+    if (!is_alike(&v->regs, regs) || c.d->unsynced.head != 0 || v->root[v->current].count != 1 ||
+        v->mode.format == PT_PAE ||
+        (c.d->kind == PAGING_SHADOW && !go_to(&c, v, regs->cr3, view_bits)))
+        return false;
+    v->events++;
+    v->regs = *regs;
+    v->mode.view ^= view_bits;
+    v->cr3_loaded = false;
+    return true;
 }
 
 bool paging_runs_on(const struct paging_vcpu *v, mfn_t guest)
@@ -524,23 +597,4 @@ void paging_note_regs(struct paging_locked p, struct paging_vcpu *v, const struc
     set_mode(p.domain, &v->mode, format_of(regs), view_of(regs));
     if (v->mode.format == PT_PAE)
         (void)root_latch(v, regs, v->pdpte);
-}
-
-struct paging_hw paging_hw(const struct paging_vcpu *v)
-{
-    const struct paging_root *r = &v->root[v->current];
-    uint64_t                  base = r->table[0].raw << PAGE_SHIFT;
-
-    if (r->count == 4)
-        base = (v->pae.raw << PAGE_SHIFT) + 32 * v->current;
-    return (struct paging_hw){
-        .cr3 = base,
-        .levels = r->count == 4          ? 3
-                  : r->format == PT_LA57 ? 5
-                                         : 4,
-        .slot = v->current,
-        .serial = r->serial,
-        .lowered = v->domain->lowered,
-        .intercept_invlpg = v->domain->unsynced.head != 0,
-    };
 }

@@ -352,6 +352,9 @@ void shadow_pin(struct change *c, mfn_t table)
     f->shadow.writes = 0;
     if (d->roots.head == table.raw)
         return;
+    /* Two that take turns stay where they are: near enough. */
+    if (f->shadow.pinned && d->phys->frame[d->roots.head].shadow.list_next == table.raw)
+        return;
     if (f->shadow.pinned) {
         list_remove(d->phys, &d->roots, table);
     } else {

@@ -80,6 +80,7 @@ struct world_counts {
     uint64_t tlb_hits, retried, emulated, injected, devices, general_protection;
     uint64_t audits, tlb_checks, tables_written;
     uint64_t stale;       /* accesses by what the guest's tables said before */
+    uint64_t quick;       /* register writes that went to a root there was */
     uint64_t idle, again; /* register writes that left idle tables; that took several calls */
     uint64_t invlpg_seen, table_checks;
     uint64_t pairs_taken; /* out of the pool */

@@ -81,29 +81,21 @@ static uint64_t tag_of(gva_t va, bool user)
     return (va.raw & ~PAGE_MASK) | (user ? SVM_CODE_USER : 0);
 }
 
-/* A fetch in 64-bit mode is the same by both: what it depends on of the control registers. */
-static bool walks_alike(const struct paging_regs *a, const struct paging_regs *b)
-{
-    uint64_t differs = (a->cr0 ^ b->cr0) & CR0_PG;
-
-    differs |= a->cr3 ^ b->cr3;
-    differs |= (a->cr4 ^ b->cr4) & (CR4_PAE | CR4_LA57 | CR4_SMEP);
-    differs |= (a->efer ^ b->efer) & (EFER_LMA | EFER_NXE);
-    return differs == 0;
-}
-
 /* The page that a walk which was kept leads to, if it would lead there now; else NULL. */
-static const uint8_t *walked_before(struct machine_vcpu *m, gva_t va, bool user)
+static inline const uint8_t *walked_before(struct machine_vcpu *m, gva_t va, bool user)
 {
     const struct svm_walked *w = walked_slot(m, va);
+    const struct vcpu       *v = m->vcpu;
+    uint64_t differs = (w->tag ^ tag_of(va, user)) | (w->lowered ^ v->domain->paging.lowered) |
+                       (w->cr3 ^ v->paging.regs.cr3) | (w->rules ^ m->fetch_rules);
 
-    if (w->tag != tag_of(va, user) || w->lowered != m->vcpu->domain->paging.lowered ||
-        !walks_alike(&w->regs, &m->vcpu->paging.regs))
+    if (differs != 0 || w->page == NULL)
         return NULL;
-    for (unsigned i = 0; i < w->levels; i++)
-        if (__atomic_load_n(w->entry[i], __ATOMIC_RELAXED) != w->value[i])
-            return NULL;
-    return w->page;
+#define ENTRY(i) (__atomic_load_n(w->entry[i], __ATOMIC_RELAXED) ^ w->value[i])
+    _Static_assert(PT_LEVELS_MAX == 5, "as many as there are levels");
+    differs = ENTRY(0) | ENTRY(1) | ENTRY(2) | ENTRY(3) | ENTRY(4);
+#undef ENTRY
+    return differs == 0 ? w->page : NULL;
 }
 
 const uint8_t *fetch_walked(struct machine_vcpu *m)
@@ -125,13 +117,19 @@ static bool is_page(struct paging_reach r, const uint8_t *page)
 
 static void keep_walk(struct machine_vcpu *m, gva_t va, bool user, const uint8_t *page)
 {
-    struct domain       *d = m->vcpu->domain;
-    struct paging_locked lock = domain_lock(d);
-    struct svm_walked   *w = walked_slot(m, va);
-    struct paging_view   view;
+    struct domain            *d = m->vcpu->domain;
+    struct paging_locked      lock = domain_lock(d);
+    struct svm_walked        *w = walked_slot(m, va);
+    const struct paging_regs *regs = &m->vcpu->paging.regs;
+    struct paging_view        view;
+    unsigned                  levels = 0;
 
     paging_view(lock, &m->vcpu->paging, va, &view);
-    *w = (struct svm_walked){ .regs = m->vcpu->paging.regs, .lowered = d->paging.lowered };
+    *w = (struct svm_walked){ .cr3 = regs->cr3,
+                              .rules = m->fetch_rules,
+                              .lowered = d->paging.lowered };
+    for (unsigned i = 0; i < PT_LEVELS_MAX; i++)
+        w->entry[i] = &w->value[i]; /* where there is no level */
     for (unsigned i = 0; i < view.count; i++) {
         struct paging_reach r;
 
@@ -140,9 +138,9 @@ static void keep_walk(struct machine_vcpu *m, gva_t va, bool user, const uint8_t
         r = paging_reach_gpa(lock, view.level[i].gpa);
         if (r.kind != REACH_RAM)
             return;
-        w->entry[w->levels] =
+        w->entry[levels] =
             (const uint64_t *)phys_ptr(&machine_phys, r.mfn) + (r.gpa & PAGE_MASK) / 8;
-        w->value[w->levels++] = view.level[i].guest;
+        w->value[levels++] = view.level[i].guest;
     }
     w->tag = tag_of(va, user);
     /* Another vCPU may have changed them between the walk and the look. */

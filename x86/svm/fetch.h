@@ -45,6 +45,16 @@ static inline const uint8_t *fetch_cached(const struct machine_vcpu *m)
     return slot->tag == tag ? slot->page + (rip & PAGE_MASK) : NULL;
 }
 
+/* What a fetch in 64-bit mode depends on of the control registers, but for CR3: no two bits are at one place. */
+static inline uint64_t fetch_rules_of(const struct paging_regs *r)
+{
+    _Static_assert((CR0_PG & (CR4_PAE | CR4_LA57 | CR4_SMEP | EFER_LMA | EFER_NXE)) == 0 &&
+                       ((CR4_PAE | CR4_LA57 | CR4_SMEP) & (EFER_LMA | EFER_NXE)) == 0,
+                   "a bit that means two things");
+    return (r->cr0 & CR0_PG) | (r->cr4 & (CR4_PAE | CR4_LA57 | CR4_SMEP)) |
+           (r->efer & (EFER_LMA | EFER_NXE));
+}
+
 /* The same under nested paging, by a walk that was kept. */
 must_check const uint8_t *fetch_walked(struct machine_vcpu *m);
 

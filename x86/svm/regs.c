@@ -48,6 +48,7 @@ void regs_load(struct machine_vcpu *m)
     m->cpu.efer = r->efer;
     if (m->nested) {
         load_nested(b, r);
+        m->fetch_rules = fetch_rules_of(r);
         b->g_pat = m->msrs.pat;
     } else {
         load_shadow(b, r);
@@ -73,11 +74,9 @@ void regs_sync(struct machine_vcpu *m)
     paging_note_regs(domain_lock(m->vcpu->domain), p, &r);
 }
 
-/*
- * True when the registers are in force. What the VMCB has of them is made anew unless CR3 alone
- * was written, which is not in it under shadow paging.
- */
-static bool apply(struct machine_vcpu *m, const struct paging_regs *regs, bool cr3_only)
+/* When the core has something to do for it: true when they are in force. */
+static __attribute__((noinline)) bool apply_slowly(struct machine_vcpu      *m,
+                                                   const struct paging_regs *regs)
 {
     struct domain *d = m->vcpu->domain;
     struct verdict verdict = paging_set_regs(domain_lock(d), &m->vcpu->paging, regs);
@@ -85,12 +84,7 @@ static bool apply(struct machine_vcpu *m, const struct paging_regs *regs, bool c
     verdict_flush(d, &verdict);
     switch (verdict.kind) {
     case VERDICT_RETRY:
-        if (verdict.again) /* not retired: after the scheduler had its say, it is run again */
-            return false;
-        vm_event_written(m->vcpu);
-        if (m->nested || !cr3_only)
-            regs_load(m);
-        return true;
+        return !verdict.again; /* not retired: after the scheduler had its say, it is run again */
     case VERDICT_INJECT:
         vm_event_written(m->vcpu);
         inject_error(m, VECTOR_GP, 0);
@@ -104,6 +98,27 @@ static bool apply(struct machine_vcpu *m, const struct paging_regs *regs, bool c
         break;
     }
     panic("bug: verdict %d for a write to a control register", verdict.kind);
+}
+
+/*
+ * True when the registers are in force. What the VMCB has of them is made anew unless CR3 alone
+ * was written, which is not in it under shadow paging.
+ */
+static inline bool apply(struct machine_vcpu *m, const struct paging_regs *regs, bool cr3_only)
+{
+    struct vcpu   *v = m->vcpu;
+    struct domain *d = v->domain;
+
+    if (!paging_set_regs_quickly(domain_lock(d), &v->paging, regs)) {
+        if (!apply_slowly(m, regs))
+            return false;
+    } else if (regs_root_moved(m, v, &d->paging)) {
+        regs_root(m); /* as would be done before the entry, at a higher price */
+    }
+    vm_event_written(v);
+    if (m->nested || !cr3_only)
+        regs_load(m);
+    return true;
 }
 
 static bool checked(struct machine_vcpu *m, bool good, const struct paging_regs *regs)
@@ -212,32 +227,32 @@ bool regs_enter_task(struct machine_vcpu *m, const uint32_t *cr3)
     return good;
 }
 
-static void saw_root(struct machine_vcpu *m)
-{
-    const struct paging_vcpu *p = &m->vcpu->paging;
-
-    m->seen = (struct svm_seen){ p->clock, p->domain->lowered, p->domain->unsynced.head };
-}
-
 /*
  * An ASID is kept as long as its root is the same and nothing was lowered since its
  * translations were last complete; else a fresh one is taken, which costs no flush.
  */
+static void renew_asid(const struct machine_vcpu *m, struct svm_asid *a)
+{
+    svm_asid_take(m->processor, a);
+    a->serial = m->hw.serial;
+    a->lowered = m->hw.lowered;
+}
+
 void regs_root(struct machine_vcpu *m)
 {
-    struct paging_hw hw = paging_hw(&m->vcpu->paging);
-    struct svm_asid *a = &m->asid[hw.slot];
-    struct vmcb     *b = m->vmcb;
+    const struct paging_vcpu *p = &m->vcpu->paging;
+    const struct paging_hw    hw = paging_hw(p);
+    struct svm_asid          *a = &m->asid[hw.slot];
+    struct vmcb              *b = m->vmcb;
 
-    if (!svm_asid_valid(m->processor, a) || a->serial != hw.serial || a->lowered < hw.lowered) {
-        svm_asid_take(m->processor, a);
-        a->serial = hw.serial;
-        a->lowered = hw.lowered;
-    }
-    m->running = a;
     m->hw = hw;
+    if (__builtin_expect(!svm_asid_valid(m->processor, a) || a->serial != hw.serial ||
+                             a->lowered < hw.lowered,
+                         0))
+        renew_asid(m, a);
+    m->running = a;
     m->flush |= m->processor->flush_all;
-    saw_root(m);
+    m->seen = (struct svm_seen){ p->clock, hw.lowered, p->domain->unsynced.head };
     b->asid = a->asid;
     if (m->nested) {
         b->ncr3 = hw.cr3;
@@ -247,10 +262,8 @@ void regs_root(struct machine_vcpu *m)
     BUG_ON((hw.levels == 3) != !(b->efer & EFER_LMA));
     BUG_ON(hw.levels == 5 && !(b->cr4 & CR4_LA57));
     b->cr3 = hw.cr3;
-    if (hw.intercept_invlpg)
-        b->intercept_misc1 |= SVM_INVLPG;
-    else
-        b->intercept_misc1 &= ~SVM_INVLPG;
+    b->intercept_misc1 =
+        (b->intercept_misc1 & ~SVM_INVLPG) | (hw.intercept_invlpg ? SVM_INVLPG : 0);
 }
 
 void regs_root_check(struct machine_vcpu *m)
@@ -265,7 +278,7 @@ void regs_root_check(struct machine_vcpu *m)
         m->hw.intercept_invlpg != (d->unsynced.head != 0))
         regs_root(m);
     else
-        saw_root(m);
+        m->seen = (struct svm_seen){ p->clock, d->lowered, d->unsynced.head };
 }
 
 /*

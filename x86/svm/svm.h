@@ -33,15 +33,14 @@ struct svm_code {
 
 /* A walk through the guest's own tables to a page of code, with all that it depended on; see fetch.h. */
 struct svm_walked {
-    uint64_t           tag; /* as above */
-    struct paging_regs regs;
-    uint64_t           lowered; /* the domain's counter: none of the frames has left the p2m */
-    unsigned           levels;
-    const uint64_t    *entry[PT_LEVELS_MAX];
-    uint64_t           value[PT_LEVELS_MAX];
-    const uint8_t     *page;
-};
-#define SVM_WALKED 4 /* a power of two */
+    uint64_t        tag; /* as above */
+    uint64_t        cr3, rules;
+    uint64_t        lowered; /* the domain's counter: none of the frames has left the p2m */
+    const uint64_t *entry[PT_LEVELS_MAX]; /* of guest's tables, or of what is in `value` */
+    uint64_t        value[PT_LEVELS_MAX];
+    const uint8_t  *page;
+} __attribute__((aligned(128))); /* found by a shift */
+#define SVM_WALKED 4             /* a power of two */
 
 /* What a root of a vCPU was last installed with, on one CPU. */
 struct svm_asid {
@@ -143,6 +142,7 @@ struct machine_vcpu {
     uint64_t          dr[4];
     struct svm_asid   asid[PAGING_ROOTS];
     struct svm_walked walked[SVM_WALKED]; /* nested paging */
+    uint64_t          fetch_rules;        /* fetch_rules_of the registers, under nested paging */
     struct svm_asid  *running;            /* in the VMCB; NULL: take one at the next entry */
     struct svm_seen   seen;               /* when it was the right one */
     struct svm_stat   stat[KINDS];
