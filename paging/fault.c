@@ -176,6 +176,8 @@ static bool fill(struct path *p, mfn_t table, unsigned level)
     path_set(p, table, index, rules_leaf(p->c->d, p->walk->gfn, rights));
     if (!was && p->walk->level > 1)
         fill_neighbours(p, table, index);
+    else if (p->walk->level == 1 && is_unsynced(shadow_of(p->c->d, table)))
+        unsync_catch_up(p->c, table, p->walk->step[1].index);
     return true;
 }
 

@@ -226,6 +226,12 @@ static inline bool is_unsynced(const struct frame *shadow)
  */
 void unsync_note(const struct paging_domain *d, mfn_t shadow, unsigned index, pte_t e);
 
+/*
+ * The table is out of sync, and one of its entries is needed: those around it which have changed are
+ * followed as well, 16 at most, or 32 narrow ones.
+ */
+void unsync_catch_up(struct change *c, mfn_t shadow, unsigned index);
+
 /* True if the table may go out of sync, and it pays: see unsync.c. */
 must_check bool unsync_wanted(const struct paging_vcpu *v, mfn_t guest, unsigned offset);
 /* Lets the guest write the table; without memory for the copy it loses its shadows instead. */

@@ -184,6 +184,21 @@ static bool compare(struct change *c, mfn_t shadow, unsigned *changed)
     return true;
 }
 
+/*
+ * A guest's kernel maps the pages around one that is touched with it, and most of those entries are
+ * used soon. What is followed now need not be when the table is synchronised.
+ */
+void unsync_catch_up(struct change *c, mfn_t shadow, unsigned index)
+{
+    const struct comparison p = comparison_of(c->d, shadow);
+    unsigned                word = p.t.f->shadow.format == PT_32 ? index / 2 : index;
+    unsigned                first = word & ~(WORDS_AT_ONCE - 1u);
+
+    for (unsigned k = first; k < first + WORDS_AT_ONCE; k++)
+        if (word_of(p.now + k) != p.then[k])
+            carry_over(c, &p, k);
+}
+
 static bool compare_all(struct change *c, const struct frame *guest)
 {
     struct paging_domain *d = c->d;
