@@ -74,10 +74,72 @@ static void changed_entries_around_one_that_is_needed_come_with_it(void **state)
     end(w);
 }
 
+/* Table 6, linked and used: it is protected where virtual page 6 maps it. */
+static struct world *with_another_table(void)
+{
+    struct world *w = four_levels();
+
+    touch(w, 0x6000, ACC_WRITE);
+    store(w, 0x6000, 0x22 << 12 | FLAGS);
+    store(w, 0x4008, 6 << 12 | FLAGS);
+    touch(w, 0x200000, ACC_WRITE);
+    assert_true(w->domain.stats.withdrawn > 0);
+    return w;
+}
+
+static void a_frame_that_is_no_table_any_more_is_written_without_a_fault(void **state)
+{
+    struct world *w = with_another_table();
+    uint64_t      faults;
+
+    (void)state;
+    store(w, 0x4008, 0);
+    faults = w->domain.stats.faults;
+    store(w, 0x6000, 0x1234);
+    assert_int_equal(w->domain.stats.faults, faults);
+    end(w);
+}
+
+static void but_not_where_the_guest_has_taken_back_what_it_allowed(void **state)
+{
+    struct world *w = with_another_table();
+
+    (void)state;
+    store(w, 0x5000 + 6 * 8, 6 << 12 | FLAGS | 0x20); /* not dirty: the next write says so */
+    store(w, 0x4008, 0);
+    store(w, 0x6000, 0x1234);
+    store(w, 0x4008, 6 << 12 | FLAGS);
+    touch(w, 0x200000, 0);
+    store(w, 0x5000 + 6 * 8, 6 << 12 | 0x65); /* read only */
+    store(w, 0x4008, 0);
+    touch(w, 0x6000, ACC_WRITE | ACC_USER);
+    end(w);
+}
+
+static void nor_in_a_table_out_of_sync(void **state)
+{
+    struct world *w = with_another_table();
+
+    (void)state;
+    store(w, 0x5000 + 6 * 8, 6 << 12 | 0x65);
+    for (unsigned i = 96; i < 100; i++)
+        store(w, 0x5000 + i * 8, 0x20 << 12 | USED);
+    assert_int_equal(w->domain.unsynced.count, 1);
+    store(w, 0x5000 + 6 * 8, 6 << 12 | USED);
+    store(w, 0x4008, 0);
+    store(w, 0x5000 + 6 * 8, 6 << 12 | 0x65); /* as in the copy: no difference is found */
+    set(w, OP_CR3, ROOT << 12);
+    touch(w, 0x6000, ACC_WRITE | ACC_USER);
+    end(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(changed_entries_around_one_that_is_needed_come_with_it),
+        cmocka_unit_test(a_frame_that_is_no_table_any_more_is_written_without_a_fault),
+        cmocka_unit_test(but_not_where_the_guest_has_taken_back_what_it_allowed),
+        cmocka_unit_test(nor_in_a_table_out_of_sync),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -172,6 +172,34 @@ static void chain_remove(const struct paging_domain *d, mfn_t table)
         direct_take_back(d->phys, mfn_of(f->shadow.key));
 }
 
+/* Mappings that become writable again when a frame is no table any more: the kernel's own, mostly. */
+#define REOPENED_MAX 4
+
+/*
+ * A frame that was a table is nearly always written next, as what it is from now on: the fault is
+ * saved. Each of its leaves gets W, if that is all that is missing to what it should say; nothing is
+ * lost by that, here or elsewhere, so that it may be done at any time.
+ */
+static void reopen(struct change *c, mfn_t mfn)
+{
+    struct paging_domain *d = c->d;
+    struct frame         *guest = phys_frame(d->phys, mfn);
+    const struct mapped  *m = &guest->guest.mapped;
+
+    if (guest->guest.shadows != 0 || d->kind != PAGING_SHADOW || d->slots)
+        return;
+    for (unsigned n = 0; m->leaves[0][0] != 0 && n < REOPENED_MAX; n++) {
+        rmap_t e = m->leaves[0][0];
+        pte_t  old = entry_get(d, rmap_table(e), rmap_index(e));
+        pte_t  all = { old.raw | PTE_W };
+
+        if (m->writable[0] >= RMAP_WRITABLE_MAX ||
+            !pte_eq(sync_leaf(d, rmap_table(e), rmap_index(e)), all))
+            return;
+        entry_set(c, rmap_table(e), rmap_index(e), all);
+    }
+}
+
 void shadow_put(struct change *c, mfn_t table)
 {
     struct paging_domain *d = c->d;
@@ -183,6 +211,8 @@ void shadow_put(struct change *c, mfn_t table)
     f->shadow.state = SHADOW_DEAD;
     f->shadow.cursor = 0;
     list_push(d->phys, &d->dead, table);
+    if (f->shadow.format != PT_DIRECT && f->shadow.key != SHADOW_KEY_NONE)
+        reopen(c, mfn_of(f->shadow.key));
 }
 
 static bool drop_all(struct change *c, mfn_t mfn, const struct role *keep);

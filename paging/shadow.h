@@ -206,6 +206,12 @@ void shadow_orphan(struct change *c, mfn_t table);
 /* Follows the guest's entry `index` of the table that this shadow stands for. */
 void sync_entry(struct change *c, mfn_t shadow, unsigned index);
 
+/*
+ * What an entry of a leaf table should say; PTE_EMPTY if the table is dead, stale, or out of sync, and
+ * must not be changed by who has not to do with it.
+ */
+must_check pte_t sync_leaf(const struct paging_domain *d, mfn_t shadow, unsigned ours);
+
 /* The guest's table in this frame was written: all its shadows follow. */
 void sync_written(struct change *c, mfn_t guest, unsigned offset, unsigned len);
 

@@ -94,6 +94,25 @@ void sync_entry(struct change *c, mfn_t shadow, unsigned index)
     }
 }
 
+pte_t sync_leaf(const struct paging_domain *d, mfn_t shadow, unsigned ours)
+{
+    const struct frame   *f = shadow_of(d, shadow);
+    const struct pt_mode *mode = mode_of(d, f->shadow.format, f->shadow.view);
+    uint64_t              rights = PTE_P | PTE_W | PTE_U | PTE_A | PTE_D;
+    gfn_t                 gfn = gfn_of(f->shadow.key + ours);
+
+    if (f->shadow.state != SHADOW_LIVE || is_stale(d, f) || is_unsynced(f))
+        return PTE_EMPTY;
+    if (f->shadow.format != PT_DIRECT) {
+        unsigned index = f->shadow.format == PT_32 ? (unsigned)f->shadow.part << 9 | ours : ours;
+        pte_t    e = walk_read(d->phys, mode, mfn_of(f->shadow.key), index);
+
+        rights = rules_rights(mode, f->shadow.view, 1, e, 0);
+        gfn = gfn_of(pte_frame(e));
+    }
+    return rights == 0 ? PTE_EMPTY : rules_leaf(d, gfn, rights);
+}
+
 /* Entries followed for one write; those beyond become empty, which is always right. */
 #define WRITTEN_BUDGET 64
 
