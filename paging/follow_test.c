@@ -133,6 +133,54 @@ static void nor_in_a_table_out_of_sync(void **state)
     end(w);
 }
 
+/* Tables 6 to 8 lead from entry 1 of the root to frame 0x20. */
+static struct world *with_a_branch(void)
+{
+    struct world *w = four_levels();
+
+    poke(w, ROOT, 1, 6 << 12 | FLAGS);
+    poke(w, 6, 0, 7 << 12 | FLAGS);
+    poke(w, 7, 0, 8 << 12 | FLAGS);
+    poke(w, 8, 0, 0x20 << 12 | FLAGS);
+    touch(w, UINT64_C(1) << 39, ACC_WRITE);
+    return w;
+}
+
+static void a_branch_that_is_taken_down_goes_with_its_last_entry(void **state)
+{
+    struct world *w = with_a_branch();
+    uint64_t      emulated = w->domain.stats.emulated;
+
+    (void)state;
+    store(w, 0x7000, 0);
+    assert_int_equal(w->domain.stats.emulated, emulated + 1);
+    store(w, 0x6000, 0); /* is no table any more */
+    assert_int_equal(w->domain.stats.emulated, emulated + 1);
+    touch(w, UINT64_C(1) << 39, ACC_WRITE);
+    store(w, 0x7000, 8 << 12 | FLAGS);
+    store(w, 0x6000, 7 << 12 | FLAGS);
+    touch(w, UINT64_C(1) << 39, ACC_WRITE);
+    end(w);
+}
+
+static void a_table_with_another_branch_stays(void **state)
+{
+    struct world  *w = with_a_branch();
+    const uint64_t other = UINT64_C(1) << 39 | UINT64_C(1) << 30;
+    uint64_t       faults;
+
+    (void)state;
+    store(w, 0x6008, 9 << 12 | FLAGS);
+    poke(w, 9, 0, 10 << 12 | FLAGS);
+    poke(w, 10, 0, 0x21 << 12 | FLAGS);
+    touch(w, other, ACC_WRITE);
+    store(w, 0x7000, 0);
+    faults = w->domain.stats.faults;
+    touch(w, other, ACC_WRITE);
+    assert_int_equal(w->domain.stats.faults, faults);
+    end(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +188,8 @@ int main(void)
         cmocka_unit_test(a_frame_that_is_no_table_any_more_is_written_without_a_fault),
         cmocka_unit_test(but_not_where_the_guest_has_taken_back_what_it_allowed),
         cmocka_unit_test(nor_in_a_table_out_of_sync),
+        cmocka_unit_test(a_branch_that_is_taken_down_goes_with_its_last_entry),
+        cmocka_unit_test(a_table_with_another_branch_stays),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

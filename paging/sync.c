@@ -124,6 +124,26 @@ static void empty_entry(struct change *c, mfn_t shadow, unsigned index)
         entry_set(c, shadow, span.first + i, PTE_EMPTY);
 }
 
+/*
+ * A table above the leaves that has become empty is being taken apart: it is unlinked, so that it is
+ * none any more, and the table above it may follow. Whoever needs it again makes it anew.
+ */
+static void retire(struct change *c, mfn_t table)
+{
+    struct paging_domain *d = c->d;
+
+    for (unsigned level = shadow_of(d, table)->shadow.level; level > 1 && level < PT_LEVELS_MAX;
+         level++) {
+        const struct frame *f = shadow_of(d, table);
+        rmap_t              up = f->shadow.parents;
+
+        if (f->shadow.used != 0 || up == 0 || rmap_next(d->phys, up) != up)
+            return;
+        table = rmap_table(up);
+        entry_set(c, table, rmap_index(up), PTE_EMPTY);
+    }
+}
+
 void sync_written(struct change *c, mfn_t guest, unsigned offset, unsigned len)
 {
     struct paging_domain *d = c->d;
@@ -141,6 +161,8 @@ void sync_written(struct change *c, mfn_t guest, unsigned offset, unsigned len)
                 empty_entry(c, mfn_of(s), i);
             budget -= budget > 0;
         }
+        if (f->shadow.used == 0 && f->shadow.state == SHADOW_LIVE)
+            retire(c, mfn_of(s));
         next = f->shadow.next;
         shadow_put(c, mfn_of(s));
     }
