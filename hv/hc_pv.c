@@ -242,25 +242,30 @@ int64_t hc_update_descriptor(struct vcpu *v, struct hypercall *h)
     return -XEN_EINVAL;
 }
 
-/* arg[0]: which, arg[1]: base, or selector. */
-int64_t hc_set_segment_base(struct vcpu *v, struct hypercall *h)
+int64_t hc_pv_set_segment_base(struct pv_vcpu *pv, uint64_t which, uint64_t base)
 {
-    if (h->arg[0] == SEGBASE_GS_USER_SEL) {
-        pv_edge_set_user_gs(v->pv, (uint16_t)h->arg[1]);
+    if (which == SEGBASE_GS_USER_SEL) {
+        pv_edge_set_user_gs(pv, (uint16_t)base);
         return 0;
     }
-    if (!canonical(h->arg[1]))
+    if (!canonical(base))
         return -XEN_EINVAL;
-    switch (h->arg[0]) {
+    switch (which) {
     case SEGBASE_FS:
-        return written(pv_edge_write_base(v->pv, PV_BASE_FS, h->arg[1]));
+        return written(pv_edge_write_base(pv, PV_BASE_FS, base));
     case SEGBASE_GS_USER:
-        return written(pv_edge_write_base(v->pv, PV_BASE_GS_USER, h->arg[1]));
+        return written(pv_edge_write_base(pv, PV_BASE_GS_USER, base));
     case SEGBASE_GS_KERNEL:
-        return written(pv_edge_write_base(v->pv, PV_BASE_GS_KERNEL, h->arg[1]));
+        return written(pv_edge_write_base(pv, PV_BASE_GS_KERNEL, base));
     default:
         return -XEN_EINVAL;
     }
+}
+
+/* arg[0]: which, arg[1]: base, or selector. */
+int64_t hc_set_segment_base(struct vcpu *v, struct hypercall *h)
+{
+    return hc_pv_set_segment_base(v->pv, h->arg[0], h->arg[1]);
 }
 
 /* ---- other registers ---- */
@@ -268,7 +273,7 @@ int64_t hc_set_segment_base(struct vcpu *v, struct hypercall *h)
 /* arg[0]: selector, which is always the flat one; arg[1]: where bounces from programs begin. */
 int64_t hc_stack_switch(struct vcpu *v, struct hypercall *h)
 {
-    v->pv->kernel_sp = h->arg[1];
+    hc_pv_stack_switch(v->pv, h->arg[1]);
     return 0;
 }
 
@@ -358,6 +363,27 @@ int64_t hc_physdev_op(struct vcpu *v, struct hypercall *h)
 
 /* ---- the return to where a bounce came from ---- */
 
+/* The vCPU's registers, and its mask of events, become what the frame says. */
+static void load_frame(struct pv_vcpu *pv, const struct iret_context *c)
+{
+    struct pv_regs *r = &pv->regs;
+
+    r->rip = c->rip;
+    r->cs = hc_selector(c->cs);
+    r->rflags = hc_rflags(c->rflags);
+    r->rsp = c->rsp;
+    r->ss = hc_selector(c->ss);
+    if ((c->flags & VGCF_in_syscall) == 0) {
+        r->r11 = c->r11;
+        r->rcx = c->rcx;
+    } else { /* as SYSRET leaves them */
+        r->r11 = r->rflags;
+        r->rcx = r->rip;
+    }
+    r->rax = c->rax; /* any value: it is no result */
+    hc_return_mask(pv, c->rflags);
+}
+
 /* What stands at the guest's RSP: arch-x86/xen-x86_64.h, struct iret_context. */
 int64_t hc_iret(struct vcpu *v, struct hypercall *h)
 {
@@ -376,6 +402,6 @@ int64_t hc_iret(struct vcpu *v, struct hypercall *h)
         }
         pv_edge_toggle(pv);
     }
-    hc_return(pv, &c);
+    load_frame(pv, &c);
     return 0;
 }

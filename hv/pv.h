@@ -24,10 +24,13 @@
 #define PV_RESERVED_START UINT64_C(0xffff800000000000) /* the hypervisor's: root slots 256 to 271 */
 #define PV_RESERVED_END   UINT64_C(0xffff880000000000)
 
-/* The general registers and what an interrupt pushes, in the order in which entry.S has them. */
+/*
+ * The general registers and what an interrupt pushes, in the order in which entry.S has them. A system
+ * call that takes the short way leaves the first six in the processor.
+ */
 struct pv_regs {
-    uint64_t r15, r14, r13, r12, r11, r10, r9, r8;
-    uint64_t rdi, rsi, rbp, rbx, rdx, rcx, rax;
+    uint64_t r15, r14, r13, r12, rbp, rbx;
+    uint64_t r11, r10, r9, r8, rdi, rsi, rdx, rcx, rax;
     uint64_t vector, error;
     uint64_t rip, cs, rflags, rsp, ss;
 };

@@ -73,14 +73,14 @@ trap_ring0:
         popq    %r14
         popq    %r13
         popq    %r12
+        popq    %rbp
+        popq    %rbx
         popq    %r11
         popq    %r10
         popq    %r9
         popq    %r8
         popq    %rdi
         popq    %rsi
-        popq    %rbp
-        popq    %rbx
         popq    %rdx
         popq    %rcx
         popq    %rax

@@ -14,9 +14,13 @@
 
 #define ERROR_IDT  UINT64_C(2) /* of #GP: a gate refused INT n. The number is not to be trusted */
 #define OPCODE_INT 0xcd
-#define CR0_GUEST  (CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG)
-#define CR4_GUEST  (CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT)
-#define EFER_GUEST (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
+/* Two bytes that are the whole instruction, the first one lowest. */
+#define OPCODE_WRMSR 0x300f
+#define OPCODE_RDMSR 0x320f
+#define OPCODE_CLTS  0x060f
+#define CR0_GUEST    (CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG)
+#define CR4_GUEST    (CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT)
+#define EFER_GUEST   (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
 
 /* Which word of struct pv_regs an encoding's number means: APM vol. 3, 1.2.7. */
 #define WORD(name) (offsetof(struct pv_regs, name) / sizeof(uint64_t))
@@ -188,12 +192,12 @@ bool pv_write_msr(struct pv_vcpu *pv, uint32_t msr, uint64_t value)
     }
 }
 
-static bool msr(struct pv_vcpu *pv, const struct insn *insn)
+static bool msr(struct pv_vcpu *pv, bool write)
 {
     struct pv_regs *r = &pv->regs;
     uint64_t        value;
 
-    if (insn->kind == INSN_WRMSR)
+    if (write)
         return pv_event_write_msr(pv, (uint32_t)r->rcx, r->rdx << 32 | (uint32_t)r->rax);
     if (!pv_read_msr(pv, (uint32_t)r->rcx, &value))
         return false;
@@ -286,7 +290,7 @@ static bool carry_out(struct pv_vcpu *pv, const struct insn *insn)
     switch ((enum insn_kind)insn->kind) {
     case INSN_RDMSR:
     case INSN_WRMSR:
-        return msr(pv, insn);
+        return msr(pv, insn->kind == INSN_WRMSR);
     case INSN_MOV_FROM_CR:
         if (!pv_edge_get_control(pv, from->number, &value))
             return false;
@@ -313,6 +317,21 @@ static bool carry_out(struct pv_vcpu *pv, const struct insn *insn)
     default:
         return false;
     }
+}
+
+/* Nobody listens, so that it is never to be carried out again. */
+bool pv_carry_out_usual(struct pv_vcpu *pv, uint16_t opcode)
+{
+    if (opcode == OPCODE_RDMSR || opcode == OPCODE_WRMSR) {
+        if (!msr(pv, opcode == OPCODE_WRMSR))
+            return false;
+    } else if (opcode == OPCODE_CLTS) {
+        pv_edge_set_ts(pv, false);
+    } else {
+        return false;
+    }
+    pv->regs.rip += sizeof(opcode);
+    return true;
 }
 
 void pv_general_protection(struct pv_vcpu *pv)

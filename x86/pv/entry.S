@@ -13,6 +13,7 @@
 #define REGS_SS        168
 #define REGS_BYTES     176
 #define HOST_RSP       176
+#define KEPT_BYTES     48  /* R15 to RBX, which functions in C keep */
 #define IRET_WORDS     40  /* what IRETQ takes */
 #define VECTOR_SYSCALL 256
 #define VECTOR_SYSCALL32 257
@@ -43,23 +44,23 @@ pv_resume:
         movq    8(%rdi), %r14
         movq    16(%rdi), %r13
         movq    24(%rdi), %r12
-        movq    80(%rdi), %rbp
-        movq    88(%rdi), %rbx
+        movq    32(%rdi), %rbp
+        movq    40(%rdi), %rbx
 pv_resume_kept: /* those above are as they are in memory */
         pushq   REGS_SS(%rdi)
         pushq   REGS_RSP(%rdi)
         pushq   REGS_RFLAGS(%rdi)
         pushq   REGS_CS(%rdi)
         pushq   REGS_RIP(%rdi)
-        movq    32(%rdi), %r11
-        movq    40(%rdi), %r10
-        movq    48(%rdi), %r9
-        movq    56(%rdi), %r8
-        movq    72(%rdi), %rsi
+        movq    48(%rdi), %r11
+        movq    56(%rdi), %r10
+        movq    64(%rdi), %r9
+        movq    72(%rdi), %r8
+        movq    88(%rdi), %rsi
         movq    96(%rdi), %rdx
         movq    104(%rdi), %rcx
         movq    112(%rdi), %rax
-        movq    64(%rdi), %rdi
+        movq    80(%rdi), %rdi
 pv_iret:
         iretq
         .pushsection .ex_table, "a"
@@ -92,10 +93,22 @@ pv_syscall:
         pushq   %rcx
         pushq   $0
         pushq   $VECTOR_SYSCALL
-        push_registers
-        movq    %rsp, %rdi
+        push_called
+        leaq    -KEPT_BYTES(%rsp), %rdi
         movq    HOST_RSP(%rdi), %rsp
         call    pv_quick_system_call
+        movq    (%rsp), %rdi
+        cmpl    $WAY_KEPT, %eax
+        je      pv_resume_kept
+        /* Others look at all registers. */
+        movq    %r15, 0(%rdi)
+        movq    %r14, 8(%rdi)
+        movq    %r13, 16(%rdi)
+        movq    %r12, 24(%rdi)
+        movq    %rbp, 32(%rdi)
+        movq    %rbx, 40(%rdi)
+        jb      pv_leave
+        call    pv_quick_hypercall
         /* By the way that it says. */
 pv_go:
         movq    (%rsp), %rdi

@@ -61,6 +61,11 @@ void pv_bounce_failsafe(struct pv_vcpu *pv);
 
 /* ---- emulate.c: instructions that the ABI wants carried out ---- */
 
+/*
+ * What is usual, by its first two bytes, which the guest's kernel was refused, and no listener wants to be told of:
+ * true if that is the whole instruction, and has been carried out. False: nothing has changed.
+ */
+must_check bool pv_carry_out_usual(struct pv_vcpu *pv, uint16_t opcode);
 /* #GP in the guest. */
 void pv_general_protection(struct pv_vcpu *pv);
 /* #UD in the guest. */
@@ -157,16 +162,24 @@ must_check bool pv_shadow_copy(struct vcpu *v, void *to, const void *from, uint6
 void pv_vcpu_event_regs(const struct vcpu *v, struct vm_event_regs_x86 *regs);
 void pv_vcpu_event_set_regs(struct vcpu *v, const struct vm_event_regs_x86 *regs);
 
-/* ---- vcpu.c ---- */
+/* ---- quick.c ---- */
 /* How the guest goes on: entry.S. */
 enum pv_way {
     PV_WAY_LOOP, /* pv_enter returns; the vector is PV_VECTOR_DONE if the exit has been carried out */
     PV_WAY_KEPT, /* at once, and RBX, RBP, R12 to R15 are what they were                            */
     PV_WAY_ALL, /* at once, with all registers from memory                                         */
 };
-/* What entry.S asks at an exit, with all registers in memory: at SYSCALL from 64-bit code, and at others. */
-enum pv_way     pv_quick_system_call(struct pv_vcpu *pv);
-enum pv_way     pv_quick(struct pv_vcpu *pv);
+/*
+ * What entry.S asks at SYSCALL from 64-bit code, with all registers in memory but those that C keeps.
+ * PV_WAY_ALL: they are to be put there, and then the next one is asked.
+ */
+enum pv_way pv_quick_system_call(struct pv_vcpu *pv);
+/* Any hypercall. */
+enum pv_way pv_quick_hypercall(struct pv_vcpu *pv);
+/* At other exits. All registers are in memory. */
+enum pv_way pv_quick(struct pv_vcpu *pv);
+
+/* ---- vcpu.c ---- */
 must_check bool pv_vcpu_start(struct vcpu *v, const struct machine_start *start);
 void            pv_vcpu_stop(struct vcpu *v);
 void            pv_vcpu_run(struct vcpu *v);

@@ -2,19 +2,19 @@
  * The loop that runs a PV vCPU, and what ends its turn. Ticks between an exit and the next entry
  * belong to the kind of that exit.
  */
-#include "x86/pv/quick.h"
-
-#include "hv/hypercall.h"
 #include "hv/preempt.h"
 #include "hv/print.h"
 #include "hv/trace.h"
 #include "hv/vm_event.h"
+#include "x86/cpu.h"
+#include "x86/layout.h"
+#include "x86/pv/hypercall.h"
+#include "x86/traps.h"
 
-#define SYSCALL_LENGTH 2
-#define FCW_RESET      0x37fu /* as FNINIT leaves it */
-#define MXCSR_RESET    0x1f80u
-#define MXCSR_OFFSET   24
-#define PFEC_P_W       UINT64_C(3)
+#define FCW_RESET    0x37fu /* as FNINIT leaves it */
+#define MXCSR_RESET  0x1f80u
+#define MXCSR_OFFSET 24
+#define PFEC_P_W     UINT64_C(3)
 
 static const char *const pv_kind_names[PV_KINDS] = {
     [PV_KIND_INTERRUPT] = "interrupt",
@@ -51,24 +51,11 @@ bool pv_vcpu_start(struct vcpu *v, const struct machine_start *start)
 /* False: it goes on, and its arguments say where. */
 static bool hypercall(struct pv_vcpu *pv)
 {
-    struct pv_regs  *r = &pv->regs;
-    struct hypercall h = { .nr = (uint32_t)r->rax,
-                           .arg = { r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9 } };
+    struct hypercall h = pv_hypercall_begin(pv);
+    bool             done = hypercall_run(pv->vcpu, &h) == HYPERCALL_DONE;
 
-    if (hypercall_run(pv->vcpu, &h) == HYPERCALL_DONE) {
-        if (h.nr != __HYPERVISOR_iret) /* which has loaded all registers */
-            r->rax = (uint64_t)h.result;
-        return true;
-    }
-    pv->step.due = false;
-    r->rip -= SYSCALL_LENGTH;
-    r->rdi = h.arg[0];
-    r->rsi = h.arg[1];
-    r->rdx = h.arg[2];
-    r->r10 = h.arg[3];
-    r->r8 = h.arg[4];
-    r->r9 = h.arg[5];
-    return false;
+    pv_hypercall_end(pv, &h, done ? h.result : HC_AGAIN);
+    return done;
 }
 
 static enum pv_kind page_fault(struct pv_vcpu *pv)
@@ -209,7 +196,7 @@ static void settle(struct pv_vcpu *pv)
     vm_event_written(pv->vcpu);
 }
 
-/* ---- the short way ---- */
+/* ---- the loop ---- */
 
 /* What is done before the first entry of a turn. */
 static struct pv_stat no_exit;
@@ -224,115 +211,6 @@ static inline void end_exit(struct cpu *c, struct pv_vcpu *pv, struct pv_stat *s
                            stat != &no_exit ? pv_kind_names[stat - pv->stat] : "a first entry");
     c->stretch_start = now;
 }
-
-/* A page fault that is the guest's to the first look: no write to what may be a table, no address of ours. */
-static bool is_plain_fault(const struct pv_vcpu *pv)
-{
-    return pv->fault_address - PV_RESERVED_START >= PV_RESERVED_END - PV_RESERVED_START &&
-           ((pv->regs.error & PFEC_P_W) != PFEC_P_W || !pv->kernel);
-}
-
-static inline enum pv_way quick_leave(struct pv_vcpu *pv)
-{
-    pv->regs.vector = PV_VECTOR_DONE;
-    return PV_WAY_LOOP;
-}
-
-/* Neither is an event pending nor are events masked: so it is nearly always when a program runs. */
-static bool is_quiet(const struct vcpu_info *info)
-{
-    return __atomic_load_n(&info->evtchn_upcall_pending, __ATOMIC_SEQ_CST) == 0 &&
-           __atomic_load_n(&info->evtchn_upcall_mask, __ATOMIC_RELAXED) == 0;
-}
-
-/*
- * A bounce or the return from one, begun at that time, is done: on with the guest, unless the loop has to look at it.
- * What is as short as this is never the longest stretch. `quiet`: no event was pending before.
- */
-static inline __attribute__((always_inline)) enum pv_way quick_end(struct cpu     *c,
-                                                                   struct pv_vcpu *pv,
-                                                                   enum pv_kind kind, bool quiet,
-                                                                   uint64_t began)
-{
-    const struct vcpu_info *info = pv->vcpu->info;
-    struct pv_stat         *stat = &pv->stat[kind];
-    uint64_t                now = rdtsc();
-
-    stat->count++;
-    stat->ticks += now - began;
-    if (__atomic_load_n(&c->pending, __ATOMIC_RELAXED) != 0 ||
-        (!quiet && __atomic_load_n(&info->evtchn_upcall_pending, __ATOMIC_SEQ_CST) != 0 &&
-         __atomic_load_n(&info->evtchn_upcall_mask, __ATOMIC_SEQ_CST) == 0)) {
-        c->stretch_start = now;
-        return quick_leave(pv);
-    }
-    c->entries++;
-    return PV_WAY_KEPT;
-}
-
-/* Nothing that the loop asks before an entry has come about by a hypercall. */
-static bool is_as_before(struct cpu *c, const struct vcpu *v)
-{
-    return vcpu_may_run_on(c, v) && !direct_unfinished(&v->pv->direct) && !v->stale &&
-           !vcpu_has_event_upcall(v) && !pv_is_shadowed(v->domain) && !pv_step_wanted(v->pv) &&
-           !v->pv->injected.due;
-}
-
-static __attribute__((noinline)) enum pv_way quick_hypercall(struct cpu *c, struct pv_vcpu *pv,
-                                                             uint64_t began)
-{
-    struct pv_stat *stat = &pv->stat[PV_KIND_HYPERCALL];
-
-    c->stretch_start = began;
-    (void)!hypercall(pv);
-    stat->count++;
-    end_exit(c, pv, stat);
-    if (!is_as_before(c, pv->vcpu))
-        return quick_leave(pv);
-    c->entries++;
-    return PV_WAY_ALL;
-}
-
-enum pv_way pv_quick_system_call(struct pv_vcpu *pv)
-{
-    struct cpu *c = pv->cpu;
-    uint64_t    began = rdtsc();
-
-    if (pv->slow)
-        return PV_WAY_LOOP;
-    if (!pv->kernel)
-        return is_quiet(pv->vcpu->info) &&
-                       quick_bounce(pv, &pv->callback[PV_CALLBACK_SYSCALL], false, 0, NULL)
-                   ? quick_end(c, pv, PV_KIND_SYSCALL, true, began)
-                   : PV_WAY_LOOP;
-    if ((uint32_t)pv->regs.rax != __HYPERVISOR_iret)
-        return quick_hypercall(c, pv, began);
-    if (!quick_return(pv))
-        return PV_WAY_LOOP;
-    pv->vcpu->domain->hypercalls[__HYPERVISOR_iret]++;
-    return quick_end(c, pv, PV_KIND_HYPERCALL, false, began);
-}
-
-static enum pv_way quick_page_fault(struct cpu *c, struct pv_vcpu *pv)
-{
-    uint64_t began = rdtsc(), error = bounce_fault_error(pv, pv->regs.error);
-
-    if (!is_plain_fault(pv) ||
-        !quick_bounce(pv, &pv->trap[VECTOR_PF], pv->kernel, bounce_mask(pv), &error))
-        return PV_WAY_LOOP;
-    __atomic_store_n(&pv->vcpu->info->arch.cr2, pv->fault_address, __ATOMIC_RELAXED);
-    return quick_end(c, pv, PV_KIND_PAGE_FAULT, false, began);
-}
-
-enum pv_way pv_quick(struct pv_vcpu *pv)
-{
-    if (pv->regs.vector != VECTOR_PF)
-        return PV_WAY_LOOP;
-    pv->fault_address = read_cr2(); /* which a fault of ours would change */
-    return pv->slow ? PV_WAY_LOOP : quick_page_fault(pv->cpu, pv);
-}
-
-/* ---- the loop ---- */
 
 /* What the guest is to see before it goes on. */
 static void before_entry(struct vcpu *v)
@@ -353,7 +231,8 @@ static void enter(struct pv_vcpu *pv)
 {
     bool shadowed = pv_is_shadowed(pv->vcpu->domain);
 
-    pv->slow = shadowed || trace_enabled || pv_step_wanted(pv) || pv->step.armed;
+    pv->slow = shadowed || trace_enabled || vm_event_is_on(pv->vcpu->domain) ||
+               pv_step_wanted(pv) || pv->step.armed;
     if (shadowed)
         pv_shadow_enter(pv);
     else
