@@ -169,6 +169,8 @@ static int64_t set_root(struct vcpu *v, uint64_t mfn, bool user)
 {
     if (!mfn_valid(mfn_of(mfn)))
         return -XEN_EINVAL;
+    if (pv_root_now(v->pv, mfn_of(mfn), user))
+        return 0;
     return request(v, (struct direct_request){
                           .op = DIRECT_ROOT,
                           .mfn = user && mfn == 0 ? MFN_NONE : mfn_of(mfn),

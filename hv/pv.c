@@ -120,6 +120,18 @@ enum pv_result pv_request(struct direct_vcpu *v, const struct direct_request *re
     return result;
 }
 
+bool pv_root_now(struct pv_vcpu *pv, mfn_t mfn, bool user)
+{
+    mfn_t old;
+
+    if (!direct_root_take(&pv->direct, mfn, user, &old))
+        return false;
+    if (user != pv->kernel) /* a program's root is loaded when one runs next */
+        pv_edge_load_root(pv);
+    direct_root_leave(&pv->direct, old);
+    return true;
+}
+
 bool pv_request_now(struct direct_vcpu *v, const struct direct_request *request)
 {
     enum pv_result result;

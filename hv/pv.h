@@ -163,7 +163,13 @@ enum pv_result {
 must_check enum pv_result pv_request(struct direct_vcpu *v, const struct direct_request *request,
                                      enum direct_error *error);
 
-/* The same until it is done, for what is known to be short; true if it was done. */
+/*
+ * The kernel's or the user's root of a vCPU becomes a table that is live already; false: nothing has
+ * changed, and it takes a DIRECT_ROOT.
+ */
+must_check bool pv_root_now(struct pv_vcpu *v, mfn_t mfn, bool user);
+
+/* pv_request until it is done, for what is known to be short; true if it was done. */
 must_check bool pv_request_now(struct direct_vcpu *v, const struct direct_request *request);
 
 /*

@@ -471,8 +471,6 @@ struct direct_verdict direct_do(struct direct_vcpu *v, const struct direct_reque
 
     if (!v->running && request->op == DIRECT_UPDATE)
         quick = quick_update(v, request, budget);
-    else if (!v->running && request->op == DIRECT_ROOT)
-        quick = quick_root(v, request, budget);
     if (quick == QUICK_DONE)
         return (struct direct_verdict){ .status = DIRECT_DONE, .unfinished = v->pendings > 0 };
     if (quick == QUICK_NOT)

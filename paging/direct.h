@@ -118,6 +118,15 @@ void direct_vcpu_init(struct direct_vcpu *v, struct direct_domain *d);
 must_check struct direct_verdict direct_do(struct direct_vcpu          *v,
                                            const struct direct_request *request, unsigned budget);
 
+/*
+ * What a DIRECT_ROOT does for a live table that nobody works on, one of the domain's own. True: it is
+ * the root now, and as soon as the vCPU's processor has loaded it, if it runs on this one,
+ * direct_root_leave is to be called with `old`, before anything else of this vCPU's; what that cannot
+ * release at once is unfinished. False: nothing has changed, and it takes the request.
+ */
+must_check bool direct_root_take(struct direct_vcpu *v, mfn_t mfn, bool user, mfn_t *old);
+void            direct_root_leave(struct direct_vcpu *v, mfn_t old);
+
 /* True if calls have left something to be released. */
 static inline bool direct_unfinished(const struct direct_vcpu *v)
 {

@@ -1,6 +1,6 @@
 /*
- * The usual case of direct paging in one go: references to frames that nobody works on, roots that
- * are live, and updates of leaf tables.
+ * The usual case of direct paging in one go: references to frames that nobody works on, and updates of
+ * leaf tables.
  * What is done here is what the steps of the machine would do, in their order, each a swap of its
  * own; where one is in the way, what was taken is given back, and the machine begins from the start.
  */
@@ -102,27 +102,6 @@ static enum quick entry(struct direct_vcpu *v, const struct direct_request *r, u
     if (fresh && !old_need.nothing)
         drop(v, &old_need, r->mfn);
     return QUICK_DONE;
-}
-
-/* The old root stays on the list until the processor has left it. */
-enum quick quick_root(struct direct_vcpu *v, const struct direct_request *r, unsigned budget)
-{
-    const struct direct_ask load = { .kind = DIRECT_ASK_LOAD, .mfn = r->mfn };
-    const struct entry_need need = { .mfn = r->mfn, .want = TYPE_L4 };
-    mfn_t                  *slot = &v->root[r->user], old = *slot;
-
-    if (mfn_eq(r->mfn, old) || !mfn_valid(r->mfn))
-        return QUICK_NOT;
-    quick_release(v);
-    if (v->pendings > 0 || v->broken || !quick_take(v->domain->machine, &need, r->owner->id))
-        return QUICK_NOT;
-    *slot = r->mfn;
-    direct_begin(v, r, budget);
-    request_decide(v, DIRECT_OK);
-    if (mfn_valid(old))
-        pending_push(v, old, PENDING_FULL, MFN_NONE, 0);
-    work_ask(v, load, PHASE_NEXT);
-    return QUICK_GOES_ON;
 }
 
 enum quick quick_update(struct direct_vcpu *v, const struct direct_request *r, unsigned budget)

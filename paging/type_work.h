@@ -61,9 +61,6 @@ enum quick {
 };
 /* Drops what is on the list, from its end, as far as it goes so. */
 void quick_release(struct direct_vcpu *v);
-/* A root that is a live table already; the call ends with the ASK. */
-must_check enum quick quick_root(struct direct_vcpu *v, const struct direct_request *request,
-                                 unsigned budget);
 /* An update of a leaf table where nothing is in the way. */
 must_check enum quick quick_update(struct direct_vcpu *v, const struct direct_request *request,
                                    unsigned budget);

@@ -422,6 +422,40 @@ static void roots_are_loaded_and_taken_away(void **state)
     assert_int_equal(w.vcpu[0].root[0].raw, 1);
 }
 
+/* What needs nobody to wait, if the machine may; the last reference of the old one is for the machine. */
+static void a_root_is_exchanged_in_one_go(void **state)
+{
+    struct direct_request r = world_request(&w, DIRECT_ROOT, 1);
+    struct direct_vcpu   *v = &w.vcpu[0];
+    mfn_t                 old;
+
+    (void)state;
+    assert_int_equal(on(DIRECT_PIN, 2, TYPE_L4), DIRECT_DONE);
+    assert_false(direct_root_take(v, mfn_of(1), false, &old)); /* nothing yet */
+    assert_int_equal(world_do(&w, 0, &r, 10).status, DIRECT_DONE);
+    assert_false(direct_root_take(v, mfn_of(1), false, &old)); /* it is the same */
+    assert_false(direct_root_take(v, MFN_NONE, true, &old));
+    assert_false(direct_root_take(v, mfn_of(UINT64_MAX >> 20), true, &old));
+    assert_int_equal(direct_root_take(v, mfn_of(2), false, &old), w.machine.quick);
+    if (!w.machine.quick)
+        return;
+    assert_int_equal(old.raw, 1);
+    assert_int_equal(v->root[0].raw, 2);
+    assert_int_equal(type_of(1).count, 1);
+    assert_int_equal(type_of(2).count, 2);
+    w.loaded[0][0] = mfn_of(2);
+    direct_root_leave(v, old);
+    assert_true(direct_unfinished(v));
+    assert_false(direct_root_take(v, mfn_of(1), true, &old));
+    assert_false(direct_root_take(v, mfn_of(2), true, &old)); /* first what is left */
+    world_drain(&w, 0, 1000);
+    assert_int_equal(type_of(1).count, 0);
+    assert_true(direct_root_take(v, mfn_of(2), true, &old));
+    w.loaded[0][1] = mfn_of(2);
+    direct_root_leave(v, old);
+    assert_int_equal(type_of(2).count, 3);
+}
+
 /* An interrupt handler asks for something else before what was answered is all released. */
 static void what_is_left_is_released_by_whatever_comes_next(void **state)
 {
@@ -545,6 +579,7 @@ int main(void)
         CASE(whoever_flushed_after_the_stamp_need_not_again),
         CASE(an_update_lowers_the_shadows_before_the_old_frame_is_released),
         CASE(roots_are_loaded_and_taken_away),
+        CASE(a_root_is_exchanged_in_one_go),
         CASE(what_is_left_is_released_by_whatever_comes_next),
         CASE(a_call_stops_at_its_budget),
         CASE(the_audit_looks_through_windows),

@@ -53,8 +53,15 @@ static void carry_out(const struct direct_vcpu *v)
 static enum direct_status call(unsigned vcpu, const struct direct_request *r)
 {
     struct direct_vcpu   *v = &w.vcpu[vcpu];
-    struct direct_verdict verdict = direct_do(v, r, dice(2) ? 1 + dice(3) : dice(600));
+    struct direct_verdict verdict;
+    mfn_t                 old;
 
+    if (r->op == DIRECT_ROOT && r->owner == v->domain && dice(4) != 0 &&
+        direct_root_take(v, r->mfn, r->user, &old)) {
+        direct_root_leave(v, old);
+        return DIRECT_DONE;
+    }
+    verdict = direct_do(v, r, dice(2) ? 1 + dice(3) : dice(600));
     while (verdict.status == DIRECT_ASK) {
         carry_out(v);
         verdict = direct_do(v, r, dice(600));

@@ -110,12 +110,32 @@ void world_carry_out(struct world *w, const struct direct_vcpu *v)
     }
 }
 
+/* As the hypervisor asks for it, if the machine may do what is usual in one go. */
+static bool root_in_one_go(struct world *w, unsigned vcpu, const struct direct_request *r)
+{
+    struct direct_vcpu *v = &w->vcpu[vcpu];
+    mfn_t               old;
+
+    if (r->op != DIRECT_ROOT || r->owner != v->domain ||
+        !direct_root_take(v, r->mfn, r->user, &old))
+        return false;
+    w->loaded[vcpu][r->user] = r->mfn;
+    flush(w, vcpu);
+    direct_root_leave(v, old);
+    return true;
+}
+
 struct direct_verdict world_do(struct world *w, unsigned vcpu, const struct direct_request *r,
                                unsigned budget)
 {
     struct direct_vcpu   *v = &w->vcpu[vcpu];
     struct direct_verdict verdict = { .status = DIRECT_AGAIN };
 
+    if (root_in_one_go(w, vcpu, r)) {
+        if (direct_unfinished(v))
+            world_drain(w, vcpu, budget);
+        return (struct direct_verdict){ .status = DIRECT_DONE };
+    }
     /* Every call gets somewhere, however small its budget. */
     for (unsigned calls = 0; calls < 100000; calls++) {
         verdict = direct_do(v, r, budget);
