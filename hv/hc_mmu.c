@@ -108,7 +108,7 @@ static int64_t one_update(struct vcpu *v, struct domain *from, const void *op)
     struct mmu_update     u;
     struct direct_request r = { .op = DIRECT_UPDATE };
 
-    memcpy(&u, op, sizeof(u));
+    __builtin_memcpy(&u, op, sizeof(u));
     r.mfn = mfn_of(u.ptr >> PAGE_SHIFT);
     r.index = (unsigned)(u.ptr & PAGE_MASK & ~ENTRY_MASK) / 8;
     r.value = u.val;
@@ -279,7 +279,7 @@ static int64_t one_operation(struct vcpu *v, struct domain *of, const void *byte
 {
     struct mmuext_op op;
 
-    memcpy(&op, bytes, sizeof(op));
+    __builtin_memcpy(&op, bytes, sizeof(op));
     if (of != v->domain)
         return hc_foreign_operation(of, &op);
     if (v->pv == NULL)

@@ -242,30 +242,25 @@ int64_t hc_update_descriptor(struct vcpu *v, struct hypercall *h)
     return -XEN_EINVAL;
 }
 
-int64_t hc_pv_set_segment_base(struct pv_vcpu *pv, uint64_t which, uint64_t base)
-{
-    if (which == SEGBASE_GS_USER_SEL) {
-        pv_edge_set_user_gs(pv, (uint16_t)base);
-        return 0;
-    }
-    if (!canonical(base))
-        return -XEN_EINVAL;
-    switch (which) {
-    case SEGBASE_FS:
-        return written(pv_edge_write_base(pv, PV_BASE_FS, base));
-    case SEGBASE_GS_USER:
-        return written(pv_edge_write_base(pv, PV_BASE_GS_USER, base));
-    case SEGBASE_GS_KERNEL:
-        return written(pv_edge_write_base(pv, PV_BASE_GS_KERNEL, base));
-    default:
-        return -XEN_EINVAL;
-    }
-}
-
 /* arg[0]: which, arg[1]: base, or selector. */
 int64_t hc_set_segment_base(struct vcpu *v, struct hypercall *h)
 {
-    return hc_pv_set_segment_base(v->pv, h->arg[0], h->arg[1]);
+    if (h->arg[0] == SEGBASE_GS_USER_SEL) {
+        pv_edge_set_user_gs(v->pv, (uint16_t)h->arg[1]);
+        return 0;
+    }
+    if (!canonical(h->arg[1]))
+        return -XEN_EINVAL;
+    switch (h->arg[0]) {
+    case SEGBASE_FS:
+        return written(pv_edge_write_base(v->pv, PV_BASE_FS, h->arg[1]));
+    case SEGBASE_GS_USER:
+        return written(pv_edge_write_base(v->pv, PV_BASE_GS_USER, h->arg[1]));
+    case SEGBASE_GS_KERNEL:
+        return written(pv_edge_write_base(v->pv, PV_BASE_GS_KERNEL, h->arg[1]));
+    default:
+        return -XEN_EINVAL;
+    }
 }
 
 /* ---- other registers ---- */

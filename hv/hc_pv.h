@@ -10,9 +10,6 @@
 /* The frames, as many as that many descriptors need, become the GDT. 0, HC_AGAIN, or -EINVAL. */
 must_check int64_t hc_pv_set_gdt(struct pv_vcpu *pv, const mfn_t *wanted, unsigned entries);
 
-/* SEGBASE_*, and a base, or a selector: 0, or -EINVAL. */
-must_check int64_t hc_pv_set_segment_base(struct pv_vcpu *pv, uint64_t which, uint64_t base);
-
 /* Where bounces from programs begin: any address. */
 static inline void hc_pv_stack_switch(struct pv_vcpu *pv, uint64_t address)
 {

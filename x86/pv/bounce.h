@@ -39,7 +39,9 @@ static inline uint64_t bounce_fault_error(const struct pv_vcpu *pv, uint64_t err
 }
 
 /* The registers with which the handler begins, its frame being at rsp. */
-static inline void bounce_enter(struct pv_vcpu *pv, const struct pv_trap *trap, uint64_t rsp)
+static inline __attribute__((always_inline)) void bounce_enter(struct pv_vcpu       *pv,
+                                                               const struct pv_trap *trap,
+                                                               uint64_t              rsp)
 {
     struct pv_regs *r = &pv->regs;
 

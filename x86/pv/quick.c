@@ -9,25 +9,11 @@
 #include "x86/cpu.h"
 #include "x86/pv/bounce.h"
 #include "x86/pv/hypercall.h"
-#include "x86/traps.h"
+#include "x86/pv/word.h"
 
 #define PFEC_P_W UINT64_C(3)
 
 /* ---- bounce and return ---- */
-
-/* Stores a word at a guest's address; goes to the label `fault` if it cannot. */
-#define QUICK_STORE(at, word)                                                                      \
-    __asm__ goto("1: movq %0, %1\n\t" EX_TABLE("1b", "%l[fault]")::"r"(word), "m"(*(at))           \
-                 : "memory"                                                                        \
-                 : fault)
-
-/* Reads a word of any size at a guest's address into `word`; goes to `fault` if it cannot. */
-#define QUICK_LOAD(at, word)                                                                       \
-    __asm__ goto("1: mov %1, %0\n\t" EX_TABLE("1b", "%l[fault]")                                   \
-                 : "=r"(word)                                                                      \
-                 : "m"(*(at))                                                                      \
-                 :                                                                                 \
-                 : fault)
 
 /* What reaches from such an address for less than a frame might reach into the hypervisor's range. */
 #define QUICK_REACH ((BOUNCE_WORDS + 2) * sizeof(uint64_t))
@@ -80,15 +66,15 @@ static inline __attribute__((always_inline)) bool bounce(struct pv_vcpu       *p
         return false;
     if (!kernel)
         load_root(pv, true);
-    QUICK_STORE(frame++, r->rcx);
-    QUICK_STORE(frame++, r->r11);
+    PV_STORE(frame++, r->rcx);
+    PV_STORE(frame++, r->r11);
     if (error != NULL)
-        QUICK_STORE(frame++, *error);
-    QUICK_STORE(frame++, r->rip);
-    QUICK_STORE(frame++, bounce_cs(r->cs, kernel, mask));
-    QUICK_STORE(frame++, bounce_rflags(r->rflags, mask));
-    QUICK_STORE(frame++, r->rsp);
-    QUICK_STORE(frame, r->ss);
+        PV_STORE(frame++, *error);
+    PV_STORE(frame++, r->rip);
+    PV_STORE(frame++, bounce_cs(r->cs, kernel, mask));
+    PV_STORE(frame++, bounce_rflags(r->rflags, mask));
+    PV_STORE(frame++, r->rsp);
+    PV_STORE(frame, r->ss);
     if (!kernel) {
         pv->gs_user = exchange_gs(pv, pv->gs_kernel);
         pv->kernel = true;
@@ -114,26 +100,26 @@ static inline bool quick_return(struct pv_vcpu *pv)
 
     if (!is_guests(r->rsp))
         return false;
-    QUICK_LOAD(&c->cs, cs);
+    PV_LOAD(&c->cs, cs);
     if ((cs & 3) == 3 && !mfn_valid(pv->direct.root[1]))
         return false;
-    QUICK_LOAD(&c->ss, word);
+    PV_LOAD(&c->ss, word);
     r->ss = hc_selector(word);
-    QUICK_LOAD(&c->rax, word);
+    PV_LOAD(&c->rax, word);
     r->rax = word;
     r->cs = hc_selector(cs);
-    QUICK_LOAD(&c->rip, word);
+    PV_LOAD(&c->rip, word);
     r->rip = r->rcx = word;
-    QUICK_LOAD(&c->rflags, rflags);
+    PV_LOAD(&c->rflags, rflags);
     r->rflags = r->r11 = hc_rflags(rflags);
-    QUICK_LOAD(&c->flags, flags);
+    PV_LOAD(&c->flags, flags);
     if ((flags & VGCF_in_syscall) == 0) {
-        QUICK_LOAD(&c->r11, word);
+        PV_LOAD(&c->r11, word);
         r->r11 = word;
-        QUICK_LOAD(&c->rcx, word);
+        PV_LOAD(&c->rcx, word);
         r->rcx = word;
     }
-    QUICK_LOAD(&c->rsp, word);
+    PV_LOAD(&c->rsp, word);
     r->rsp = word;
     if ((cs & 3) == 3) { /* what was to be read by the kernel's root has been */
         load_root(pv, false);
@@ -253,51 +239,43 @@ static __attribute__((noinline)) enum pv_way tables_hypercall(struct cpu *c, str
     return hypercall(c, pv, true);
 }
 
-/* A call that is carried out, and has changed nothing but a register of its guest's. */
+/* A call that is carried out, and has changed nothing but a word of its vCPU's. */
 static inline __attribute__((always_inline)) enum pv_way end_plain(struct cpu     *c,
                                                                    struct pv_vcpu *pv,
-                                                                   int64_t result, uint64_t began)
+                                                                   uint64_t        began)
 {
     pv->vcpu->domain->hypercalls[(uint32_t)pv->regs.rax]++;
-    pv->regs.rax = (uint64_t)result;
+    pv->regs.rax = 0;
     return quick_end(c, pv, PV_KIND_HYPERCALL, false, began);
-}
-
-/* Nobody listens, so that none is to be made again. */
-static __attribute__((noinline)) enum pv_way register_hypercall(struct cpu *c, struct pv_vcpu *pv,
-                                                                uint64_t began)
-{
-    const struct pv_regs *r = &pv->regs;
-    int64_t               result = 0;
-
-    if ((uint32_t)r->rax == __HYPERVISOR_set_segment_base)
-        result = hc_pv_set_segment_base(pv, r->rdi, r->rsi);
-    else
-        pv_edge_set_ts(pv, r->rdi != 0);
-    return end_plain(c, pv, result, began);
 }
 
 #define BIT(nr) (UINT64_C(1) << (nr))
 #define OF_TABLES                                                                                  \
     (BIT(__HYPERVISOR_mmu_update) | BIT(__HYPERVISOR_mmuext_op) |                                  \
      BIT(__HYPERVISOR_update_va_mapping) | BIT(__HYPERVISOR_update_descriptor))
-#define OF_REGISTERS (BIT(__HYPERVISOR_set_segment_base) | BIT(__HYPERVISOR_fpu_taskswitch))
+
+static bool is_canonical(uint64_t address)
+{
+    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
 
 /* Those of which nobody needs the registers that C keeps; the others are for pv_quick_hypercall. */
 static __attribute__((noinline)) enum pv_way other_hypercall(struct cpu *c, struct pv_vcpu *pv,
                                                              uint64_t began)
 {
-    uint32_t nr = (uint32_t)pv->regs.rax;
+    const struct pv_regs *r = &pv->regs;
+    uint32_t              nr = (uint32_t)r->rax;
 
     if (nr == __HYPERVISOR_stack_switch) {
-        hc_pv_stack_switch(pv, pv->regs.rsi);
-        return end_plain(c, pv, 0, began);
+        hc_pv_stack_switch(pv, r->rsi);
+        return end_plain(c, pv, began);
     }
-    if (nr < 64 && (OF_TABLES & BIT(nr)) != 0)
-        return tables_hypercall(c, pv, began);
-    if (nr < 64 && (OF_REGISTERS & BIT(nr)) != 0)
-        return register_hypercall(c, pv, began);
-    return PV_WAY_ALL;
+    /* A program's base is not loaded while the kernel runs, and no listener wants to be told. */
+    if (nr == __HYPERVISOR_set_segment_base && r->rdi == SEGBASE_GS_USER && is_canonical(r->rsi)) {
+        pv->gs_user = r->rsi;
+        return end_plain(c, pv, began);
+    }
+    return nr < 64 && (OF_TABLES & BIT(nr)) != 0 ? tables_hypercall(c, pv, began) : PV_WAY_ALL;
 }
 
 enum pv_way pv_quick_system_call(struct pv_vcpu *pv)
@@ -322,10 +300,12 @@ enum pv_way pv_quick_system_call(struct pv_vcpu *pv)
 
 static __attribute__((noinline)) enum pv_way quick_page_fault(struct cpu *c, struct pv_vcpu *pv)
 {
-    uint64_t began = rdtsc(), error = bounce_fault_error(pv, pv->regs.error);
+    const struct pv_trap *trap = &pv->trap[VECTOR_PF];
+    uint64_t              began = rdtsc(), error = bounce_fault_error(pv, pv->regs.error);
+    uint8_t               mask = bounce_mask(pv);
 
-    if (!is_plain_fault(pv) ||
-        !bounce(pv, &pv->trap[VECTOR_PF], pv->kernel, bounce_mask(pv), &error))
+    if (!is_plain_fault(pv) || !(pv->kernel ? bounce(pv, trap, true, mask, &error)
+                                            : bounce(pv, trap, false, mask, &error)))
         return PV_WAY_LOOP;
     __atomic_store_n(&pv->vcpu->info->arch.cr2, pv->fault_address, __ATOMIC_RELAXED);
     return quick_end(c, pv, PV_KIND_PAGE_FAULT, false, began);
@@ -339,7 +319,7 @@ static __attribute__((noinline)) enum pv_way quick_privileged(struct cpu *c, str
 
     if (pv->regs.error != 0 || !pv->kernel || !is_guests(pv->regs.rip))
         return PV_WAY_LOOP;
-    QUICK_LOAD(rip, opcode);
+    PV_LOAD(rip, opcode);
     if (pv_carry_out_usual(pv, opcode))
         return quick_end(c, pv, PV_KIND_PRIVILEGED, false, began);
 fault:
