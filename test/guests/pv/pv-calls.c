@@ -310,6 +310,61 @@ static void check_control(void)
              "what is typed for others");
 }
 
+/* What differs in RBX, RBP and R12 to R15 after a call. */
+static uint64_t changes(uint64_t nr, uint64_t a, uint64_t b, uint64_t c)
+{
+    register uint64_t r10 __asm__("r10") = DOMID_SELF;
+
+    __asm__ volatile("pushq %%rbp\n\t"
+                     "movq $0x1b, %%rbx\n\tmovq $0x2b, %%rbp\n\tmovq $0x3b, %%r12\n\t"
+                     "movq $0x4b, %%r13\n\tmovq $0x5b, %%r14\n\tmovq $0x6b, %%r15\n\t"
+                     "syscall\n\t"
+                     "xorq $0x1b, %%rbx\n\txorq $0x2b, %%rbp\n\txorq $0x3b, %%r12\n\t"
+                     "xorq $0x4b, %%r13\n\txorq $0x5b, %%r14\n\txorq $0x6b, %%r15\n\t"
+                     "movq %%rbx, %%rax\n\torq %%rbp, %%rax\n\torq %%r12, %%rax\n\t"
+                     "orq %%r13, %%rax\n\torq %%r14, %%rax\n\torq %%r15, %%rax\n\t"
+                     "popq %%rbp"
+                     : "+a"(nr), "+D"(a), "+S"(b), "+d"(c), "+r"(r10)
+                     :
+                     : "memory", "cc", "rcx", "r11", "r8", "r9", "rbx", "r12", "r13", "r14", "r15");
+    return nr;
+}
+
+/* Whatever way a call goes, the registers that it does not use are kept. */
+static void check_registers(void)
+{
+    static const struct {
+        uint64_t nr, a, b, c;
+    } calls[] = {
+        { __HYPERVISOR_stack_switch, 0, 0x1000, 0 },
+        { __HYPERVISOR_set_segment_base, SEGBASE_GS_USER, 0x1000, 0 },
+        { __HYPERVISOR_set_segment_base, SEGBASE_GS_USER, 1ul << 47, 0 },
+        { __HYPERVISOR_set_segment_base, SEGBASE_FS, 0x1000, 0 },
+        { __HYPERVISOR_fpu_taskswitch, 0, 0, 0 },
+        { __HYPERVISOR_mmu_update, 0, 0, 0 },
+        { __HYPERVISOR_mmu_update, 0xffff830000000000ul, 1, 0 },
+        { __HYPERVISOR_mmuext_op, (uint64_t)-16, 1, 0 },
+        { __HYPERVISOR_update_va_mapping, 0, 0, 0 },
+        { __HYPERVISOR_update_descriptor, 0, 0, 0 },
+        { __HYPERVISOR_xen_version, 0, 0, 0 },
+        { __HYPERVISOR_sched_op, 0, 0, 0 },
+        { __HYPERVISOR_multicall, 0, 0, 0 },
+        { 63, 0, 0, 0 },
+    };
+
+    for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+        pv_check(changes(calls[i].nr, calls[i].a, calls[i].b, calls[i].c), 0,
+                 "registers after a call");
+    pv_check((uint64_t)pv_call(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER, 1ul << 47, 0, 0),
+             ERROR(EINVAL), "a GS base that is not canonical");
+    pv_check((uint64_t)pv_call(__HYPERVISOR_mmu_update, 0xffff830000000000ul, 1, 0, DOMID_SELF),
+             ERROR(EFAULT), "updates in the hypervisor");
+    pv_check((uint64_t)pv_call(__HYPERVISOR_mmuext_op, MACH2PHYS_VIRT_START - 8, 1, 0, DOMID_SELF),
+             ERROR(EFAULT), "operations that end in the hypervisor");
+    pv_check((uint64_t)pv_call(__HYPERVISOR_mmu_update, 0x0000800000000000ul, 1, 0, DOMID_SELF),
+             ERROR(EFAULT), "updates at no address");
+}
+
 /* Numbers that nobody has. */
 static void check_unknown(void)
 {
@@ -353,5 +408,6 @@ void pv_main(void)
     check_callbacks();
     check_vcpus();
     check_control();
+    check_registers();
     check_unknown();
 }
