@@ -85,11 +85,11 @@ static enum pv_result refused(struct direct_vcpu *v, enum direct_error error)
 static enum pv_result call(struct direct_vcpu *v, const struct direct_request *request,
                            unsigned budget, enum direct_error *error)
 {
-    struct direct_verdict verdict = direct_do(v, request, budget);
+    struct direct_verdict verdict = direct_do_steps(v, request, budget);
 
     while (verdict.status == DIRECT_ASK) {
         obey(v, &verdict.ask);
-        verdict = direct_do(v, request, budget);
+        verdict = direct_do_steps(v, request, budget);
     }
     if (error != NULL)
         *error = verdict.error;
@@ -114,6 +114,8 @@ enum pv_result pv_request(struct direct_vcpu *v, const struct direct_request *re
 {
     enum pv_result result;
 
+    if (direct_at_once(v, request, PV_BUDGET))
+        return PV_DONE;
     do
         result = call(v, request, PV_BUDGET, error);
     while (result == PV_AGAIN && !hc_preempt());
@@ -134,11 +136,12 @@ bool pv_root_now(struct pv_vcpu *pv, mfn_t mfn, bool user)
 
 bool pv_request_now(struct direct_vcpu *v, const struct direct_request *request)
 {
-    enum pv_result result;
+    enum pv_result result = PV_DONE;
 
-    do
-        result = call(v, request, PV_BUDGET_NOW, NULL);
-    while (result == PV_AGAIN);
+    if (!direct_at_once(v, request, PV_BUDGET_NOW))
+        do
+            result = call(v, request, PV_BUDGET_NOW, NULL);
+        while (result == PV_AGAIN);
     while (!pv_drain(v))
         continue;
     return result == PV_DONE;

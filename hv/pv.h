@@ -15,7 +15,7 @@
 #define PV_GDT_FRAMES 14 /* pages of a GDT that are the guest's: FIRST_RESERVED_GDT_PAGE */
 #define PV_LDT_FRAMES 16 /* 8192 descriptors */
 #define PV_VECTORS    256
-#define PV_BUDGET     32   /* entries that one call into the page-type machine looks at */
+#define PV_BUDGET     64   /* entries that one call into the page-type machine looks at */
 #define PV_BUDGET_NOW 1024 /* of a request that does not stop: a page of descriptors, twice */
 
 #define PV_PFN_NONE UINT64_MAX                               /* in the M2P */

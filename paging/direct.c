@@ -172,17 +172,20 @@ static void update_stored(struct direct_vcpu *v)
 }
 
 void request_stored(struct direct_vcpu *v, const struct direct_request *request, unsigned budget,
-                    pte_t old, pte_t new)
+                    uint8_t level, pte_t old, pte_t new)
 {
+    struct entry_need need =
+        entry_need(v->domain->machine, request->mfn, level, request->index, new);
+
     direct_begin(v, request, budget);
-    v->level = TYPE_L1;
+    v->level = level;
     v->old = old;
     v->new = new;
     v->fresh = !entry_is_alike(old, new);
     v->stage = STAGE_STORE;
     pending_push(v, request->mfn, PENDING_FULL, MFN_NONE, 0);
-    if (v->fresh && pte_has(new, PTE_P)) /* the entry's at once */
-        pending_push(v, mfn_of(pte_frame(new)), PENDING_GENERAL, request->mfn, TYPE_L1);
+    if (v->fresh && !need.nothing) /* the entry's at once */
+        pending_push(v, need.mfn, PENDING_GENERAL, request->mfn, level);
     update_stored(v);
 }
 
@@ -421,7 +424,9 @@ bool direct_step(struct direct_vcpu *v)
 void direct_begin(struct direct_vcpu *v, const struct direct_request *request, unsigned budget)
 {
     if (v->running) {
-        v->phase = v->after_ask;
+        if (!v->goes_on)
+            v->phase = v->after_ask;
+        v->goes_on = false;
         return;
     }
     v->running = true;
@@ -464,18 +469,30 @@ struct direct_verdict direct_end(struct direct_vcpu *v)
     return verdict;
 }
 
-struct direct_verdict direct_do(struct direct_vcpu *v, const struct direct_request *request,
-                                unsigned budget)
+bool direct_at_once(struct direct_vcpu *v, const struct direct_request *request, unsigned budget)
 {
     enum quick quick = QUICK_NOT;
 
     if (!v->running && request->op == DIRECT_UPDATE)
         quick = quick_update(v, request, budget);
-    if (quick == QUICK_DONE)
-        return (struct direct_verdict){ .status = DIRECT_DONE, .unfinished = v->pendings > 0 };
-    if (quick == QUICK_NOT)
-        direct_begin(v, request, budget);
+    if (quick == QUICK_GOES_ON)
+        v->goes_on = true;
+    return quick == QUICK_DONE;
+}
+
+struct direct_verdict direct_do_steps(struct direct_vcpu *v, const struct direct_request *request,
+                                      unsigned budget)
+{
+    direct_begin(v, request, budget);
     while (v->phase != PHASE_ASK && direct_step(v))
         continue;
     return direct_end(v);
+}
+
+struct direct_verdict direct_do(struct direct_vcpu *v, const struct direct_request *request,
+                                unsigned budget)
+{
+    if (direct_at_once(v, request, budget))
+        return (struct direct_verdict){ .status = DIRECT_DONE, .unfinished = v->pendings > 0 };
+    return direct_do_steps(v, request, budget);
 }

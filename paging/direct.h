@@ -68,6 +68,7 @@ struct direct_vcpu {
 
     /* Of a call, and of the calls that follow an ASK. */
     bool                  running, parking, progress;
+    bool                  goes_on; /* it was begun in one go, and no ASK was answered yet */
     bool                  decided, flush_all; /* the answer is known: `result` */
     enum direct_error     result;
     uint8_t               phase, after_ask; /* enum direct_phase */
@@ -117,6 +118,16 @@ void direct_vcpu_init(struct direct_vcpu *v, struct direct_domain *d);
  */
 must_check struct direct_verdict direct_do(struct direct_vcpu          *v,
                                            const struct direct_request *request, unsigned budget);
+
+/*
+ * The same in two: what needs no steps first. True: it is carried out, and direct_unfinished says the
+ * rest. False: direct_do_steps says, then or later, and is called until the request is answered.
+ */
+must_check bool direct_at_once(struct direct_vcpu *v, const struct direct_request *request,
+                               unsigned budget);
+must_check struct direct_verdict direct_do_steps(struct direct_vcpu          *v,
+                                                 const struct direct_request *request,
+                                                 unsigned                     budget);
 
 /*
  * What a DIRECT_ROOT does for a live table that nobody works on, one of the domain's own. True: it is

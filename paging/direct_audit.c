@@ -3,6 +3,7 @@
  * each vCPU holds at this step. It may run between any two steps.
  */
 #include "direct.h"
+#include "direct_entry.h"
 
 struct auditor {
     const struct direct_machine *m;

@@ -119,11 +119,11 @@ struct frame {
         } free;
         struct {
             /* FRAME_GUEST. All but `borrows` is the owner's. */
+            uint64_t      type; /* direct paging, beside the head: see type_words.h */
             struct mapped mapped;
             uint8_t       unsynced; /* a table whose shadows are out of sync: may be written */
             uint8_t       guarded;  /* some vCPU's guard is here: may not be written (guard.c) */
             uint32_t      shadows;  /* frame number of its first shadow as a table, 0 none */
-            uint64_t      type;     /* direct paging: see types.h */
             union {
                 struct borrow *borrows; /* while somebody holds it: others that map it, borrow.h */
                 uint32_t       freed;   /* then: next on the machine's list of freed frames */

@@ -187,7 +187,7 @@ static void taken(struct direct_vcpu *v, struct type was, struct type is)
     if (v->broken || was.count > 0 || was.kind == TYPE_NONE || was.kind == is.kind)
         return;
     /* Before anybody looks at the content, no TLB may write it, nor walk it as another table. */
-    stale = clock_stale(v->domain->machine, was.stamp);
+    stale = clock_stale(v->domain->machine, type_stamp(was));
     if (stale != 0)
         work_ask(v, (struct direct_ask){ .kind = DIRECT_ASK_FLUSH, .cpus = stale },
                  (enum direct_phase)v->phase);
@@ -199,7 +199,7 @@ static struct type with_one_more(const struct type_job *job, struct type was)
     struct type is = was;
 
     if (was.count == 0) {
-        is = (struct type){ .kind = job->want, .count = 1 };
+        is = (struct type){ .kind = job->want & TYPE_KIND_MASK, .count = 1 };
         /* What was no table needs no flush to be written. */
         if (is.kind == TYPE_WRITABLE)
             is.validated = was.kind == TYPE_WRITABLE || was.kind == TYPE_NONE;
@@ -277,7 +277,7 @@ void job_put_swap(struct direct_vcpu *v)
     if (v->job.linear)
         is.linear++;
     if (was.kind == TYPE_WRITABLE)
-        is.stamp = v->clock;
+        is = type_stamped(is, v->clock);
     if (!type_swap(v->domain->machine, v->job.mfn, was, is)) {
         v->phase = PHASE_PUT_READ;
         return;

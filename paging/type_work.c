@@ -51,257 +51,11 @@ void work_push(struct direct_vcpu *v, struct type was, uint8_t kind, bool down)
         .down = down,
         .extra = was.partial,
         .cursor = was.partial ? was.cursor : (down ? DIRECT_ENTRIES : 0),
-        .half = was.half,
+        .half = was.partial && was.half,
         .outer = v->job,
     };
     v->job = (struct type_job){ .job = JOB_NONE };
     v->phase = PHASE_VISIT;
-}
-
-/* ---- going through a table ---- */
-
-static bool must_stop(const struct direct_vcpu *v)
-{
-    return v->progress && v->budget == 0;
-}
-
-static void count_entry(struct direct_vcpu *v)
-{
-    v->progress = true;
-    if (v->budget > 0)
-        v->budget--;
-}
-
-/* Entries that are looked at together where all are zero; they count as one. */
-#define EMPTY_FEW  8u
-#define EMPTY_MANY 32u
-
-static uint64_t any_of_few(const uint64_t *entry)
-{
-    uint64_t any = 0;
-
-#pragma GCC unroll 8
-    for (unsigned i = 0; i < EMPTY_FEW; i++)
-        any |= __atomic_load_n(entry + i, __ATOMIC_RELAXED);
-    return any;
-}
-
-static bool are_many_empty(const uint64_t *entry)
-{
-    return any_of_few(entry) == 0 && any_of_few(entry + EMPTY_FEW) == 0 &&
-           any_of_few(entry + 2 * EMPTY_FEW) == 0 && any_of_few(entry + 3 * EMPTY_FEW) == 0;
-}
-
-/* How many entries from the cursor on are empty, as far as the budget goes; the next of them is. */
-static unsigned empty_from(struct direct_vcpu *v, const struct type_level *t)
-{
-    const uint64_t *entry = &table_entry(v->domain->machine, t->table, 0)->raw;
-    unsigned        at = t->cursor;
-
-    do {
-        count_entry(v);
-        if (at % EMPTY_MANY == 0 && are_many_empty(entry + at))
-            at += EMPTY_MANY;
-        else
-            at += at % EMPTY_FEW == 0 && any_of_few(entry + at) == 0 ? EMPTY_FEW : 1;
-    } while (at < DIRECT_ENTRIES && v->budget > 0 &&
-             __atomic_load_n(entry + at, __ATOMIC_RELAXED) == 0);
-    return at - t->cursor;
-}
-
-/* The same of those below the cursor. */
-static unsigned empty_before(struct direct_vcpu *v, const struct type_level *t)
-{
-    const uint64_t *entry = &table_entry(v->domain->machine, t->table, 0)->raw;
-    unsigned        at = t->cursor;
-
-    do {
-        count_entry(v);
-        if (at % EMPTY_MANY == 0 && are_many_empty(entry + at - EMPTY_MANY))
-            at -= EMPTY_MANY;
-        else
-            at -= at % EMPTY_FEW == 0 && any_of_few(entry + at - EMPTY_FEW) == 0 ? EMPTY_FEW : 1;
-    } while (at > 0 && v->budget > 0 && __atomic_load_n(entry + at - 1, __ATOMIC_RELAXED) == 0);
-    return t->cursor - at;
-}
-
-static void store_descriptor(const struct direct_machine *m, mfn_t table, unsigned index,
-                             uint64_t descriptor)
-{
-    uint64_t *at = &table_entry(m, table, index)->raw;
-
-    if (__atomic_exchange_n(at, descriptor, __ATOMIC_SEQ_CST) != descriptor)
-        dirty_note(m->phys, table);
-}
-
-static void visit_segments(struct direct_vcpu *v, struct type_level *t)
-{
-    const struct direct_machine *m = v->domain->machine;
-
-    while (t->cursor < 2 * DIRECT_ENTRIES && !must_stop(v)) {
-        unsigned index = t->cursor % DIRECT_ENTRIES;
-        uint64_t descriptor = table_read(m, t->table, index).raw;
-
-        count_entry(v);
-        if (!descriptor_ok(descriptor)) {
-            v->error = DIRECT_INVALID;
-            t->down = true;
-            return;
-        }
-        /* Only the second pass changes anything: nothing is refused any more. */
-        if (t->cursor >= DIRECT_ENTRIES)
-            store_descriptor(m, t->table, index, descriptor_adjusted(descriptor));
-        t->cursor++;
-    }
-    if (t->cursor == 2 * DIRECT_ENTRIES)
-        v->phase = PHASE_UP;
-}
-
-static void get_entry(struct direct_vcpu *v, struct type_level *t, const struct entry_need *need)
-{
-    struct type_job job = {
-        .want = need->want,
-        .level = t->kind,
-        .mfn = need->mfn,
-        .parent = t->table,
-        .owner = v->request.owner->id,
-        .writable = need->writable,
-        .general = t->half,
-    };
-
-    t->half = false;
-    work_get(v, job);
-}
-
-void accept_entry(struct direct_vcpu *v, struct type_level *t)
-{
-    const struct direct_machine *m = v->domain->machine;
-    pte_t                        e = table_read(m, t->table, t->cursor);
-    uint64_t                     added = entry_adjusted(t->kind, e).raw & ~e.raw;
-
-    /* Only bits are added, so that A and D set by a processor meanwhile are not lost. */
-    if (added != 0 && !entry_is_reserved(t->kind, t->cursor)) {
-        __atomic_fetch_or(&table_entry(m, t->table, t->cursor)->raw, added, __ATOMIC_SEQ_CST);
-        dirty_note(m->phys, t->table);
-    }
-    t->cursor++;
-}
-
-enum direct_error entry_error(const struct direct_vcpu *v, const struct entry_need *need)
-{
-    struct direct_domain *d = v->request.owner;
-
-    if (need->error != DIRECT_L1TF || !d->shadowed)
-        return need->error;
-    __atomic_store_n(&d->leaky, true, __ATOMIC_SEQ_CST);
-    return DIRECT_OK;
-}
-
-/* Upwards: the next entry that needs a reference. */
-static void visit_up(struct direct_vcpu *v, struct type_level *t)
-{
-    const struct direct_machine *m = v->domain->machine;
-
-    while (t->cursor < DIRECT_ENTRIES && !must_stop(v)) {
-        pte_t e = table_read(m, t->table, t->cursor);
-
-        if (e.raw == 0 && !t->half) {
-            t->cursor = (uint16_t)(t->cursor + empty_from(v, t));
-            continue;
-        }
-
-        struct entry_need need = entry_need(m, t->table, t->kind, t->cursor, e);
-
-        /* To come back to where it stood is no progress, or small budgets would get nowhere. */
-        if (!t->half)
-            count_entry(v);
-        if (entry_error(v, &need) != DIRECT_OK) {
-            v->error = need.error;
-            t->down = true;
-            return;
-        }
-        if (!need.nothing &&
-            (t->half || !quick_take(v->domain->machine, &need, v->request.owner->id))) {
-            get_entry(v, t, &need);
-            return;
-        }
-        accept_entry(v, t);
-    }
-    if (t->cursor == DIRECT_ENTRIES)
-        v->phase = PHASE_UP;
-}
-
-/* The guest finds its leaf entry as it wrote it. */
-static pte_t take_back(struct direct_vcpu *v, mfn_t table, uint8_t level, unsigned index)
-{
-    const struct direct_machine *m = v->domain->machine;
-    pte_t                        e = table_read(m, table, index);
-
-    if (level == TYPE_L1 && pte_has(e, PTE_P | PTE_KERNEL)) {
-        __atomic_fetch_and(&table_entry(m, table, index)->raw, ~(PTE_U | PTE_KERNEL),
-                           __ATOMIC_SEQ_CST);
-        dirty_note(m->phys, table);
-    }
-    return e;
-}
-
-/* Downwards: the next entry that has a reference. */
-static void visit_down(struct direct_vcpu *v, struct type_level *t)
-{
-    const struct direct_machine *m = v->domain->machine;
-
-    if (t->half) {
-        t->half = false;
-        work_put(v, (struct direct_pending){
-                        .mfn = mfn_of(pte_frame(table_read(m, t->table, t->cursor))),
-                        .mode = PENDING_CLEAN,
-                        .parent = t->table,
-                        .level = t->kind,
-                    });
-        return;
-    }
-    while (t->cursor > 0 && !must_stop(v)) {
-        if (table_read(m, t->table, t->cursor - 1u).raw == 0) {
-            t->cursor = (uint16_t)(t->cursor - empty_before(v, t));
-            continue;
-        }
-        count_entry(v);
-
-        unsigned          index = --t->cursor;
-        pte_t             e = take_back(v, t->table, t->kind, index);
-        struct entry_need need = entry_need(m, t->table, t->kind, index, e);
-
-        if (need.nothing || quick_drop(v, &need))
-            continue;
-        work_put(v, (struct direct_pending){
-                        .mfn = need.mfn,
-                        .mode = need.want == TYPE_NONE ? PENDING_GENERAL : PENDING_FULL,
-                        .parent = t->table,
-                        .level = t->kind,
-                    });
-        return;
-    }
-    if (t->cursor == 0)
-        v->phase = PHASE_DOWN_CLOCK;
-}
-
-static void visit(struct direct_vcpu *v)
-{
-    struct type_level *t = work_top(v);
-
-    if (v->parking || must_stop(v)) {
-        v->parking = true;
-        v->phase = PHASE_PARK_FRAME;
-    } else if (t->kind == TYPE_SEGMENTS) {
-        if (t->down)
-            v->phase = PHASE_DOWN_CLOCK;
-        else
-            visit_segments(v, t);
-    } else if (t->down) {
-        visit_down(v, t);
-    } else {
-        visit_up(v, t);
-    }
 }
 
 /* ---- a table is done ---- */
@@ -362,7 +116,7 @@ static void finish_up(struct direct_vcpu *v)
 
     if (kind == TYPE_L4)
         write_slots(v->domain->machine, work_top(v)->table);
-    finish(v, (struct type){ .kind = kind, .count = 1, .validated = true });
+    finish(v, (struct type){ .kind = kind & TYPE_KIND_MASK, .count = 1, .validated = true });
 }
 
 static void put_extra(struct direct_vcpu *v)
@@ -391,10 +145,10 @@ static void park(struct direct_vcpu *v)
     struct direct_machine *m = v->domain->machine;
     struct type_level     *t = work_top(v);
     struct type            was = type_read(m, t->table);
-    struct type            is = { .kind = t->kind,
+    struct type            is = { .kind = t->kind & TYPE_KIND_MASK,
                                   .count = 1,
                                   .partial = true,
-                                  .cursor = t->cursor,
+                                  .cursor = t->cursor & TYPE_CURSOR_MASK,
                                   .half = t->half,
                                   .linear = was.linear };
 
@@ -433,7 +187,7 @@ void work_step(struct direct_vcpu *v)
 {
     switch ((enum direct_phase)v->phase) {
     case PHASE_VISIT:
-        visit(v);
+        work_visit(v);
         return;
     case PHASE_FRAME:
         job_take_frame(v);
@@ -481,7 +235,8 @@ void work_step(struct direct_vcpu *v)
         v->phase = PHASE_DOWN;
         return;
     case PHASE_DOWN:
-        finish(v, (struct type){ .kind = work_top(v)->kind, .stamp = v->clock });
+        finish(v,
+               type_stamped((struct type){ .kind = work_top(v)->kind & TYPE_KIND_MASK }, v->clock));
         return;
     case PHASE_EXTRA:
         put_extra(v);

@@ -3,6 +3,7 @@
 #define PAGING_TYPE_WORK_H
 
 #include "direct.h"
+#include "direct_entry.h"
 
 static inline struct type_level *work_top(struct direct_vcpu *v)
 {
@@ -18,10 +19,15 @@ void work_broken(struct direct_vcpu *v, const char *why);
 void work_ask(struct direct_vcpu *v, struct direct_ask ask, enum direct_phase after);
 /* The frame of the job becomes the table on top; the job waits until it is done. */
 void work_push(struct direct_vcpu *v, struct type was, uint8_t kind, bool down);
-/* The next entry of a table on its way up has its references. */
-void accept_entry(struct direct_vcpu *v, struct type_level *t);
 void pending_push(struct direct_vcpu *v, mfn_t mfn, enum pending_mode mode, mfn_t parent,
                   uint8_t level);
+
+/* ---- type_visit.c: their entries ---- */
+
+/* The next entry of the table on top, and those behind it as far as nobody is in the way. */
+void work_visit(struct direct_vcpu *v);
+/* The next entry of a table on its way up has its references. */
+void accept_entry(struct direct_vcpu *v, struct type_level *t);
 
 /*
  * What is wrong with an entry of a table of the request's owner. Where shadows are walked, no
@@ -69,7 +75,7 @@ must_check enum quick quick_update(struct direct_vcpu *v, const struct direct_re
 
 /* Begins a request at where its entry has just been stored; the table and the new frame are held. */
 void request_stored(struct direct_vcpu *v, const struct direct_request *request, unsigned budget,
-                    pte_t old, pte_t new);
+                    uint8_t level, pte_t old, pte_t new);
 
 void request_step(struct direct_vcpu *v);
 /* The job that it started has ended. */

@@ -1,120 +1,9 @@
-/* The words of direct paging: packing, general references, frames coming and going, the TLB clock. */
+/* The words of direct paging: general references, frames coming and going, the TLB clock. */
 #include "direct.h"
-
-/* Bits of the type word. What a frame is now decides how the 32 bits in the middle are read. */
-#define WORD_COUNT     0 /* 26 bits */
-#define WORD_STAMP     26
-#define WORD_CURSOR    26 /* 11 bits */
-#define WORD_HALF      37
-#define WORD_LINEAR    38 /* 16 bits, signed */
-#define WORD_KIND      58 /* 3 bits */
-#define WORD_VALIDATED 61
-#define WORD_PARTIAL   62
-#define WORD_PINNED    63
-
-static uint64_t field(uint64_t word, unsigned first, unsigned bits)
-{
-    return word >> first & ((UINT64_C(1) << bits) - 1);
-}
-
-static bool has_stamp(const struct type *t)
-{
-    return t->count == 0 || t->kind == TYPE_WRITABLE;
-}
-
-struct type type_unpack(uint64_t word)
-{
-    struct type t = {
-        .kind = (uint8_t)field(word, WORD_KIND, 3),
-        .count = (uint32_t)field(word, WORD_COUNT, 26),
-        .validated = field(word, WORD_VALIDATED, 1) != 0,
-        .partial = field(word, WORD_PARTIAL, 1) != 0,
-        .pinned = field(word, WORD_PINNED, 1) != 0,
-    };
-
-    if (has_stamp(&t)) {
-        t.stamp = (uint32_t)field(word, WORD_STAMP, 32);
-        return t;
-    }
-    t.cursor = (uint16_t)field(word, WORD_CURSOR, 11);
-    t.half = field(word, WORD_HALF, 1) != 0;
-    t.linear = (int16_t)(uint16_t)field(word, WORD_LINEAR, 16);
-    return t;
-}
-
-uint64_t type_pack(struct type t)
-{
-    uint64_t word = (uint64_t)t.count << WORD_COUNT | (uint64_t)t.kind << WORD_KIND |
-                    (uint64_t)t.validated << WORD_VALIDATED | (uint64_t)t.partial << WORD_PARTIAL |
-                    (uint64_t)t.pinned << WORD_PINNED;
-
-    if (has_stamp(&t))
-        return word | (uint64_t)t.stamp << WORD_STAMP;
-    return word | (uint64_t)t.cursor << WORD_CURSOR | (uint64_t)t.half << WORD_HALF |
-           (uint64_t)(uint16_t)t.linear << WORD_LINEAR;
-}
 
 static bool swap(uint64_t *word, uint64_t *old, uint64_t new)
 {
     return __atomic_compare_exchange_n(word, old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-}
-
-bool type_swap(const struct direct_machine *m, mfn_t mfn, struct type old, struct type new)
-{
-    uint64_t expected = type_pack(old);
-
-    return swap(&phys_frame(m->phys, mfn)->guest.type, &expected, type_pack(new));
-}
-
-/* ---- type references in one swap ---- */
-
-#define COUNT_MASK ((UINT64_C(1) << WORD_STAMP) - 1)
-#define STAMP_MASK (UINT64_C(0xffffffff) << WORD_STAMP)
-#define VALIDATED  (UINT64_C(1) << WORD_VALIDATED)
-
-static uint64_t *type_word(const struct direct_machine *m, mfn_t mfn)
-{
-    return &phys_frame(m->phys, mfn)->guest.type;
-}
-
-static bool is_live_as(uint64_t word, uint8_t kind)
-{
-    return (word & VALIDATED) != 0 && (word & COUNT_MASK) != 0 && field(word, WORD_KIND, 3) == kind;
-}
-
-uint8_t type_kind(const struct direct_machine *m, mfn_t mfn)
-{
-    return (uint8_t)field(__atomic_load_n(type_word(m, mfn), __ATOMIC_SEQ_CST), WORD_KIND, 3);
-}
-
-bool type_quick_get(const struct direct_machine *m, mfn_t mfn, uint8_t kind)
-{
-    uint64_t old = __atomic_load_n(type_word(m, mfn), __ATOMIC_SEQ_CST), was;
-
-    if (is_live_as(old, kind))
-        return (old & COUNT_MASK) != TYPE_COUNT_MAX && swap(type_word(m, mfn), &old, old + 1);
-    was = field(old, WORD_KIND, 3);
-    if (kind != TYPE_WRITABLE || (old & COUNT_MASK) != 0 ||
-        (was != TYPE_WRITABLE && was != TYPE_NONE))
-        return false;
-    return swap(type_word(m, mfn), &old, (uint64_t)TYPE_WRITABLE << WORD_KIND | VALIDATED | 1);
-}
-
-bool type_quick_put(const struct direct_machine *m, mfn_t mfn, uint8_t kind)
-{
-    uint64_t old = __atomic_load_n(type_word(m, mfn), __ATOMIC_SEQ_CST), new;
-
-    do {
-        if (!is_live_as(old, kind) || (kind != TYPE_WRITABLE && (old & COUNT_MASK) == 1))
-            return false;
-        new = old - 1;
-        if (kind == TYPE_WRITABLE) { /* the clock is read after the word */
-            uint64_t clock = __atomic_load_n(&m->clock, __ATOMIC_SEQ_CST);
-
-            new = (new & ~STAMP_MASK) | clock << WORD_STAMP;
-        }
-    } while (!swap(type_word(m, mfn), &old, new));
-    return true;
 }
 
 /* ---- general references ---- */
@@ -172,7 +61,7 @@ static void stamp_freed(struct direct_machine *m, struct frame *f)
 {
     uint32_t now = __atomic_load_n(&m->clock, __ATOMIC_SEQ_CST);
 
-    __atomic_store_n(&f->guest.type, type_pack((struct type){ .stamp = now }), __ATOMIC_SEQ_CST);
+    __atomic_store_n(&f->guest.type, type_stamped((struct type){ 0 }, now).word, __ATOMIC_SEQ_CST);
 }
 
 static void list_freed(struct direct_machine *m, mfn_t mfn)
@@ -234,8 +123,13 @@ void direct_allocate(const struct direct_domain *d, mfn_t mfn)
     struct frame *f = phys_frame(d->machine->phys, mfn);
     union head head = { .kind = FRAME_GUEST, .owner = d->id, .refs = REFS_ALLOCATED | REFS_DIRECT };
 
-    /* What the record said before, of a shadow for instance, means nothing here. */
-    f->guest = (__typeof__(f->guest)){ .type = type_pack((struct type){ 0 }) };
+    /*
+     * What the record said before, of a shadow for instance, means nothing here. Who still looks at
+     * its words by an entry of long ago may read the type, and cannot swap it.
+     */
+    __atomic_store_n(&f->guest.type, 0, __ATOMIC_SEQ_CST);
+    __builtin_memset((uint8_t *)&f->guest + sizeof(f->guest.type), 0,
+                     sizeof(f->guest) - sizeof(f->guest.type));
     __atomic_store_n(&f->head, head.word, __ATOMIC_SEQ_CST);
 }
 
@@ -350,7 +244,7 @@ uint64_t clock_stale(const struct direct_machine *m, uint32_t stamp)
 
 uint64_t direct_stale_cpus(const struct direct_machine *m, mfn_t mfn)
 {
-    return clock_stale(m, type_read(m, mfn).stamp);
+    return clock_stale(m, type_stamp(type_read(m, mfn)));
 }
 
 uint32_t direct_flush_begin(struct direct_machine *m)

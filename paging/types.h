@@ -23,22 +23,49 @@ enum type_kind {
     TYPE_WRITABLE,
 };
 
-/* The type word, unpacked. What is not meant in a state is 0. */
+/*
+ * The type word. What a frame is now decides how the 32 bits in the middle are read: as a stamp
+ * (type_stamp), or as what is named here. What is not meant in a state is 0.
+ */
 struct type {
-    uint8_t  kind;  /* enum type_kind; of an idle frame: what it was last */
-    uint32_t count; /* type references */
-    bool     validated, partial, pinned;
-    uint32_t stamp;  /* idle or writable: TLB clock when a reference was dropped last */
-    uint16_t cursor; /* a table in use: entries below are validated...             */
-    bool     half;   /* ...and this one has a general reference                    */
-    int16_t  linear; /* > 0: linear entries that it has; < 0: that point to it     */
+    union {
+        struct {
+            uint64_t count : 26;  /* type references */
+            uint64_t cursor : 11; /* a table in use: entries below are validated...         */
+            uint64_t half : 1;    /* ...and this one has a general reference                */
+            int64_t  linear : 16; /* > 0: linear entries that it has; < 0: that point to it */
+            uint64_t unused : 4;
+            uint64_t kind : 3; /* enum type_kind; of an idle frame: what it was last */
+            uint64_t validated : 1, partial : 1, pinned : 1;
+        };
+        uint64_t word;
+    };
 };
+_Static_assert(sizeof(struct type) == 8, "changed by one swap");
 
-#define TYPE_COUNT_MAX  ((UINT32_C(1) << 26) - 1)
-#define TYPE_LINEAR_MAX 0x7fff
+#define TYPE_COUNT_MAX   ((UINT32_C(1) << 26) - 1)
+#define TYPE_LINEAR_MAX  0x7fff
+#define TYPE_KIND_MASK   7u
+#define TYPE_CURSOR_MASK 0x7ffu
+#define TYPE_STAMP_SHIFT 26
+#define TYPE_STAMP_MASK  (UINT64_C(0xffffffff) << TYPE_STAMP_SHIFT)
 
-struct type type_unpack(uint64_t word);
-uint64_t    type_pack(struct type type);
+static inline struct type type_unpack(uint64_t word)
+{
+    return (struct type){ .word = word };
+}
+
+/* Idle or writable: the TLB clock when a reference was dropped last. */
+static inline uint32_t type_stamp(struct type t)
+{
+    return (uint32_t)(t.word >> TYPE_STAMP_SHIFT);
+}
+
+static inline struct type type_stamped(struct type t, uint32_t stamp)
+{
+    t.word = (t.word & ~TYPE_STAMP_MASK) | (uint64_t)stamp << TYPE_STAMP_SHIFT;
+    return t;
+}
 
 static inline bool type_is_table(uint8_t kind)
 {
@@ -199,19 +226,12 @@ static inline struct type type_read(const struct direct_machine *m, mfn_t mfn)
 }
 
 /* False: the word is not `old` any more. */
-must_check bool type_swap(const struct direct_machine *m, mfn_t mfn, struct type old,
-                          struct type new);
-
-/* What the frame is now, enum type_kind; who has a type reference may rely on it. */
-must_check uint8_t type_kind(const struct direct_machine *m, mfn_t mfn);
-
-/*
- * One type reference more, in one swap: of a live frame of this kind (which is not for a linear
- * entry), or of a writable one that was nothing else since it was last flushed. False: it takes more.
- */
-must_check bool type_quick_get(const struct direct_machine *m, mfn_t mfn, uint8_t kind);
-/* One less of a live frame of this kind; false: it is the last one of a table, or there is none. */
-must_check bool type_quick_put(const struct direct_machine *m, mfn_t mfn, uint8_t kind);
+must_check static inline bool type_swap(const struct direct_machine *m, mfn_t mfn, struct type old,
+                                        struct type new)
+{
+    return __atomic_compare_exchange_n(&phys_frame(m->phys, mfn)->guest.type, &old.word, new.word,
+                                       false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
 
 static inline pte_t *table_entry(const struct direct_machine *m, mfn_t table, unsigned index)
 {
@@ -226,25 +246,9 @@ static inline pte_t table_read(const struct direct_machine *m, mfn_t table, unsi
 /* CPUs whose TLB may know something of a frame with this stamp. */
 uint64_t clock_stale(const struct direct_machine *m, uint32_t stamp);
 
-/* ---- direct_entry.c: what an entry may say ---- */
+/* ---- direct_entry.c ---- */
 
-struct entry_need {
-    enum direct_error error;
-    bool              nothing; /* no reference */
-    bool              writable;
-    mfn_t             mfn;
-    uint8_t           want; /* enum type_kind, TYPE_NONE for a general reference only */
-};
-/* What the entry `e` of a table of this level needs to be accepted. */
-struct entry_need entry_need(const struct direct_machine *m, mfn_t table, uint8_t level,
-                             unsigned index, pte_t e);
-/* As the processor may see it: bits are added only. */
-pte_t entry_adjusted(uint8_t level, pte_t e);
-/* True if the new entry needs the same references as the old one, and nothing else to be checked. */
-bool entry_is_alike(pte_t old, pte_t new);
-/* An entry of an L4 that is the hypervisor's. */
-bool entry_is_reserved(uint8_t level, unsigned index);
-/* A segment descriptor: APM vol. 2, 4.8. */
+/* A segment descriptor may say this: APM vol. 2, 4.8. */
 bool     descriptor_ok(uint64_t descriptor);
 uint64_t descriptor_adjusted(uint64_t descriptor);
 

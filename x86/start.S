@@ -18,7 +18,8 @@
 #define CR4_BITS 0x00000660 /* OSXMMEXCPT, OSFXSR, MCE, PAE */
 #define MSR_EFER 0xc0000080
 #define EFER_BITS 0x900 /* NXE, LME */
-#define FEATURES 0x20100000 /* CPUID 8000_0001 EDX: long mode, no-execute */
+#define FEATURES    0x20100000 /* CPUID 8000_0001 EDX: long mode, no-execute */
+#define FEATURES_1C 0x2000     /* CPUID 1 ECX: CMPXCHG16B */
 
         .global layout_image
         .set layout_image, LAYOUT_IMAGE
@@ -50,6 +51,10 @@ boot_entry:
         andl    $FEATURES, %edx
         cmpl    $FEATURES, %edx
         jne     no_long_mode
+        movl    $1, %eax
+        cpuid
+        testl   $FEATURES_1C, %ecx
+        jz      no_long_mode
 
         /* 2048 entries of 2 MiB. */
         movl    $PHYS(boot_level2), %edi
@@ -136,7 +141,7 @@ boot_gdt_pointer:
         .word   SELECTOR_FIRST + . - boot_gdt - 1
         .long   PHYS(boot_gdt) - SELECTOR_FIRST
 no_long_mode_text:
-        .asciz  "umbra: this processor has no 64-bit mode with no-execute pages\r\n"
+        .asciz  "umbra: this processor has no 64-bit mode with no-execute pages and CMPXCHG16B\r\n"
 
         /* Aligned so that this_cpu() works on it too. */
         .section .bss.aligned, "aw", @nobits

@@ -380,7 +380,7 @@ static void vcpu_does_something(struct world *w, unsigned vcpu, unsigned *given)
     struct direct_verdict verdict;
 
     if (!actor[vcpu].busy) {
-        actor[vcpu].request = dice(6) == 0 ? unlink_request(w, given) : dice_request(w, given);
+        actor[vcpu].request = dice(4) == 0 ? unlink_request(w, given) : dice_request(w, given);
         actor[vcpu].busy = true;
         if (actor[vcpu].request.op == DIRECT_PUT)
             given[actor[vcpu].request.mfn.raw]--;

@@ -59,7 +59,7 @@ static void a_table_that_ceases_to_be_one_meanwhile_gets_no_shadow(void **state)
     (void)shadowed_access(&s, 0, false, UINT64_C(1) << 39, 0); /* it has a root */
     busy.validated = false;
     busy.cursor = DIRECT_ENTRIES;
-    *word = type_pack(busy); /* another vCPU takes it down, and has seen no shadow of it */
+    *word = busy.word; /* another vCPU takes it down, and has seen no shadow of it */
     v = paging_fault((struct paging_locked){ &s.paging }, &s.vcpu[0], &f);
     assert_int_equal(v.kind, VERDICT_RETRY);
     assert_true(v.again);
