@@ -32,18 +32,19 @@ void *memcpy(void *to, const void *from, size_t length)
     return to;
 }
 
-static size_t length_of(const char *text)
-{
-    size_t length = 0;
-
-    while (text[length] != '\0')
-        length++;
-    return length;
-}
-
+/* A line goes out as a whole, or what others print comes into the middle of it. */
 void pv_print(const char *text)
 {
-    pv_call(__HYPERVISOR_console_io, CONSOLEIO_write, length_of(text), (uint64_t)text, 0);
+    static char   line[256];
+    static size_t length;
+
+    for (; *text != '\0'; text++) {
+        line[length++] = *text;
+        if (*text != '\n' && length < sizeof(line))
+            continue;
+        pv_call(__HYPERVISOR_console_io, CONSOLEIO_write, length, (uint64_t)line, 0);
+        length = 0;
+    }
 }
 
 void pv_print_hex(uint64_t value)
