@@ -31,31 +31,26 @@ static bool set_one(struct change *c, gfn_t gfn, enum access_type type)
            access_set(&c->d->access, gfn, 1, type, 1, &full) == 1;
 }
 
-/* Does the access need rights that the frame has not? Then *refusal says what is to be done. */
+/* Does the access need rights that the frame has not, nor gets by it? Then *refusal says what is to be done. */
 static bool is_refused(struct change *c, gfn_t gfn, unsigned offset, unsigned need, bool walk,
                        struct verdict *refusal)
 {
     enum access_type type = access_get(&c->d->access, gfn);
     unsigned         missing = need & ~access_bits(type);
-    enum access_type becomes = ACCESS_DEFAULT;
 
     if (missing == 0)
         return false;
-    if (type == ACCESS_N2RWX)
-        becomes = ACCESS_ALL;
-    else if (type == ACCESS_RX2RW && missing == ACCESS_WRITE)
-        becomes = ACCESS_READ | ACCESS_WRITE;
-    if (becomes != ACCESS_DEFAULT && !set_one(c, gfn, becomes)) {
+    if (type == ACCESS_RX2RW && missing == ACCESS_WRITE)
+        return false;
+    if (type == ACCESS_N2RWX && !set_one(c, gfn, ACCESS_ALL)) {
         *refusal = verdict_unready(c);
         return true;
     }
-    if (becomes == (ACCESS_READ | ACCESS_WRITE))
-        return false;
     *refusal = verdict_of(c, VERDICT_ACCESS);
     refusal->gpa = gfn.raw << PAGE_SHIFT | offset;
     refusal->refused = (uint8_t)missing;
     refusal->in_walk = walk;
-    refusal->promoted = becomes != ACCESS_DEFAULT;
+    refusal->promoted = type == ACCESS_N2RWX;
     return true;
 }
 
@@ -83,6 +78,29 @@ static bool are_tables_refused(struct change *c, const struct paging_vcpu *v, co
             return true;
     }
     return false;
+}
+
+/* The access writes there and nothing refuses it: what the frame's rights become by that. False: not now. */
+static bool note_write(struct change *c, gfn_t gfn, struct verdict *verdict)
+{
+    if (access_get(&c->d->access, gfn) != ACCESS_RX2RW ||
+        set_one(c, gfn, ACCESS_READ | ACCESS_WRITE))
+        return true;
+    *verdict = verdict_unready(c);
+    return false;
+}
+
+/* The same for the tables that get A or D. */
+static bool note_marks(struct change *c, const struct paging_vcpu *v, const struct walk *w,
+                       unsigned acc, struct verdict *verdict)
+{
+    for (unsigned l = v->mode.levels; l >= w->level && l > 0; l--) {
+        gfn_t gfn = table_gfn(v, w, l);
+
+        if (!gfn_eq(gfn, GFN_NONE) && walk_missing(w, l, acc) != 0 && !note_write(c, gfn, verdict))
+            return false;
+    }
+    return true;
 }
 
 /* ---- opened for one instruction ---- */
@@ -227,8 +245,12 @@ bool permit(struct change *c, const struct paging_vcpu *v, const struct fault *f
     if (are_tables_refused(c, v, w, f->acc, true, verdict))
         return false;
     e = p2m_get(&c->d->p2m, w->gfn);
-    return !p2m_is_memory(e.type) ||
-           !is_refused(c, w->gfn, offset, walk ? ACCESS_READ : needed(f->acc), walk, verdict);
+    if (p2m_is_memory(e.type) &&
+        is_refused(c, w->gfn, offset, walk ? ACCESS_READ : needed(f->acc), walk, verdict))
+        return false;
+    return note_marks(c, v, w, f->acc, verdict) &&
+           (!p2m_is_memory(e.type) || walk || needed(f->acc) != ACCESS_WRITE ||
+            note_write(c, w->gfn, verdict));
 }
 
 /* ---- the monitor changes them ---- */

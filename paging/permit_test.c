@@ -159,6 +159,23 @@ static void rights_change_by_the_access_that_they_are_for(void **state)
     end(w);
 }
 
+/* A walk writes nothing where the access itself is refused. */
+static void what_is_refused_changes_the_rights_of_no_table(void **state)
+{
+    struct world        *w = four_levels(false);
+    struct paging_locked lock = { &w->domain };
+
+    (void)state;
+    rights(w, 4, 1, ACCESS_RX2RW);
+    rights(w, PAGE, 1, ACCESS_READ);
+    touch(w, PAGE << 12, ACC_FETCH);
+    assert_int_equal(w->counts.refused, 1);
+    assert_int_equal(paging_access_get(lock, gfn_of(4)), ACCESS_RX2RW);
+    touch(w, PAGE << 12, 0); /* sets A */
+    assert_int_equal(paging_access_get(lock, gfn_of(4)), ACCESS_READ | ACCESS_WRITE);
+    end(w);
+}
+
 /* The walk reads tables, and writes them when it sets A or D. */
 static void a_walk_needs_rights_on_the_tables(void **state)
 {
@@ -252,6 +269,7 @@ int main(void)
         cmocka_unit_test(a_default_holds_for_all_and_its_end_as_well),
         cmocka_unit_test(a_large_leaf_is_split_where_rights_differ),
         cmocka_unit_test(rights_change_by_the_access_that_they_are_for),
+        cmocka_unit_test(what_is_refused_changes_the_rights_of_no_table),
         cmocka_unit_test(a_walk_needs_rights_on_the_tables),
         cmocka_unit_test(a_walk_under_nested_paging_is_told_only_if_it_writes),
         cmocka_unit_test(a_write_to_a_table_of_its_own_walk_is_told_if_it_changes_it),
