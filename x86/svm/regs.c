@@ -100,6 +100,24 @@ static __attribute__((noinline)) bool apply_slowly(struct machine_vcpu      *m,
     panic("bug: verdict %d for a write to a control register", verdict.kind);
 }
 
+/* Writes after which a processor has no old translations: APM vol. 2, 5.5.2. */
+static bool is_flushing(const struct paging_regs *old, const struct paging_regs *new)
+{
+    return ((old->cr0 ^ new->cr0) & (CR0_PG | CR0_WP)) || old->cr4 != new->cr4 ||
+           ((old->efer ^ new->efer) & EFER_NXE);
+}
+
+/*
+ * Under nested paging the guest's own translations are in the TLB, and a write that is carried out
+ * here flushes none of them: its vCPU goes on with other ASIDs. APM vol. 2, 15.16.
+ */
+static void flush_own(struct machine_vcpu *m)
+{
+    for (unsigned i = 0; i < PAGING_ROOTS; i++)
+        m->asid[i].asid = 0;
+    regs_root_lost(m);
+}
+
 /*
  * True when the registers are in force. What the VMCB has of them is made anew unless CR3 alone
  * was written, which is not in it under shadow paging.
@@ -108,6 +126,7 @@ static inline bool apply(struct machine_vcpu *m, const struct paging_regs *regs,
 {
     struct vcpu   *v = m->vcpu;
     struct domain *d = v->domain;
+    bool           flush = m->nested && (cr3_only || is_flushing(&v->paging.regs, regs));
 
     if (!paging_set_regs_quickly(domain_lock(d), &v->paging, regs)) {
         if (!apply_slowly(m, regs))
@@ -115,6 +134,8 @@ static inline bool apply(struct machine_vcpu *m, const struct paging_regs *regs,
     } else if (regs_root_moved(m, v, &d->paging)) {
         regs_root(m); /* as would be done before the entry, at a higher price */
     }
+    if (flush)
+        flush_own(m);
     vm_event_written(v);
     if (m->nested || !cr3_only)
         regs_load(m);
@@ -172,10 +193,6 @@ bool regs_write_cr3(struct machine_vcpu *m, uint64_t value)
     }
     if (is_gated(m, VM_EVENT_X86_CR3, &m->vcpu->paging.regs.cr3, value, &done))
         return done;
-    if (m->nested) { /* it is the hypervisor that loads it: the guest's translations go */
-        m->running = NULL;
-        regs_root_lost(m);
-    }
     m->vcpu->paging.cr3_loaded = true;
     return apply(m, &r, true);
 }
@@ -211,6 +228,8 @@ bool regs_enter_task(struct machine_vcpu *m, const uint32_t *cr3)
     if (cr3) {
         good = control_write_cr3(&cpuid_machine_policy()->control, &r, *cr3);
         p->cr3_loaded = good;
+        if (m->nested)
+            flush_own(m);
     }
     do {
         verdict = paging_set_regs(lock, p, &r);
