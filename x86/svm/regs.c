@@ -100,10 +100,10 @@ static __attribute__((noinline)) bool apply_slowly(struct machine_vcpu      *m,
     panic("bug: verdict %d for a write to a control register", verdict.kind);
 }
 
-/* Writes after which a processor has no old translations: APM vol. 2, 5.5.2. */
+/* Writes after which a processor has no old translations: APM vol. 2, 5.5.2. WP is asked at each access. */
 static bool is_flushing(const struct paging_regs *old, const struct paging_regs *new)
 {
-    return ((old->cr0 ^ new->cr0) & (CR0_PG | CR0_WP)) || old->cr4 != new->cr4 ||
+    return ((old->cr0 ^ new->cr0) & CR0_PG) || old->cr4 != new->cr4 ||
            ((old->efer ^ new->efer) & EFER_NXE);
 }
 
