@@ -330,6 +330,16 @@ static bool either_fault(const struct insn *insn)
            (insn->kind == INSN_MOVBE && native->vector >= 12 && native->vector <= 14);
 }
 
+/*
+ * The base of XLAT's table or of a bit string: some processors raise #GP if it is not canonical,
+ * even if the address is when the index has been added.
+ */
+static bool has_base(const struct insn *insn)
+{
+    return insn->kind == INSN_XLAT || (insn->kind >= INSN_BT && insn->kind <= INSN_BTC &&
+                                       insn->operand[1].type == OPERAND_REGISTER);
+}
+
 /* What lies elsewhere, of this program or its sanitizer, the processor must not be let at. */
 static bool leads_astray(const struct generated *g, const struct emu_cpu *cpu, struct emu_result r)
 {
@@ -353,7 +363,8 @@ static void compare_outcome(const struct generated *g, const struct insn *insn, 
             fail_case(g, insn, "raises %u, the processor %ld", r.vector, native->vector);
         return;
     case EMU_MEMORY:
-        if (native->vector != 14 && !either_fault(insn))
+        if (native->vector != 14 && !either_fault(insn) &&
+            !(has_base(insn) && native->vector == 13))
             fail_case(g, insn, "page fault, the processor raises %ld", native->vector);
         return;
     default:
