@@ -28,11 +28,6 @@ _Static_assert(sizeof(struct vcpu_guest_context) == 5168, "arch-x86/xen.h");
 
 /* ---- what may be ---- */
 
-static bool canonical(uint64_t address)
-{
-    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
-}
-
 static bool handler_ok(uint64_t address)
 {
     return address == 0 || pv_address_ok(address, 1);
@@ -58,8 +53,8 @@ static bool debug_ok(const struct vcpu_guest_context *c)
 /* All that is refused is refused before anything is changed, tables and descriptors aside. */
 static int64_t check(const struct vcpu *target, const struct vcpu_guest_context *c)
 {
-    bool bases =
-        canonical(c->fs_base) && canonical(c->gs_base_kernel) && canonical(c->gs_base_user);
+    bool bases = pv_is_canonical(c->fs_base) && pv_is_canonical(c->gs_base_kernel) &&
+                 pv_is_canonical(c->gs_base_user);
     bool ldt = c->ldt_ents <= LDT_ENTRIES && (c->ldt_base & PAGE_MASK) == 0 &&
                pv_address_ok(c->ldt_base, c->ldt_ents * 8);
 

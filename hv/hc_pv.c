@@ -12,11 +12,6 @@
 #define DR7_LENGTHS   16                   /* first of the fields R/W and LEN of breakpoint 0 */
 #define DR7_ALLOWED   UINT64_C(0xffff03ff) /* no GD, no reserved bits */
 
-static bool canonical(uint64_t address)
-{
-    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
-}
-
 /* ---- traps and callbacks ---- */
 
 /* arg[0]: a list that ends with address 0; 0: no traps at all. */
@@ -249,7 +244,7 @@ int64_t hc_set_segment_base(struct vcpu *v, struct hypercall *h)
         pv_edge_set_user_gs(v->pv, (uint16_t)h->arg[1]);
         return 0;
     }
-    if (!canonical(h->arg[1]))
+    if (!pv_is_canonical(h->arg[1]))
         return -XEN_EINVAL;
     switch (h->arg[0]) {
     case SEGBASE_FS:

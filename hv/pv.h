@@ -227,6 +227,12 @@ struct pv_place {
 /* Follows the tables of a validated root down; false if something is not present above `level`. */
 must_check bool pv_walk(mfn_t root, gva_t va, unsigned level, struct pv_place *place);
 
+/* Of an address in four levels: APM vol. 2, 5.3.1. */
+static inline bool pv_is_canonical(uint64_t address)
+{
+    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
+
 /* True if a guest may use `bytes` bytes at a linear address: canonical, and none of ours. */
 static inline bool pv_address_ok(uint64_t va, uint64_t bytes)
 {

@@ -49,13 +49,6 @@ static struct world *with_tables(unsigned tables)
     return w;
 }
 
-static void end(struct world *w)
-{
-    if (!world_check(w) || !world_finish(w))
-        fail_msg("%s", w->failure);
-    world_free(w);
-}
-
 /* Records of frames and words of memory that a blow changes. */
 struct cost {
     unsigned frames, words;

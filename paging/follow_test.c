@@ -32,20 +32,9 @@ static struct world *four_levels(void)
     struct world *w = world_create(&setup);
 
     assert_string_equal(w->failure, "");
-    poke(w, ROOT, 0, 3 << 12 | FLAGS);
-    poke(w, 3, 0, 4 << 12 | FLAGS);
-    poke(w, 4, 0, 5 << 12 | FLAGS);
-    for (unsigned i = 0; i < setup.gfns; i++)
-        poke(w, 5, i, (uint64_t)i << 12 | FLAGS);
+    identity_tables(w, ROOT, (unsigned)setup.gfns);
     long_mode(w, ROOT);
     return w;
-}
-
-static void end(struct world *w)
-{
-    if (!world_check(w) || !world_finish(w))
-        fail_msg("%s", w->failure);
-    world_free(w);
 }
 
 static void changed_entries_around_one_that_is_needed_come_with_it(void **state)

@@ -45,13 +45,6 @@ static struct world *with_tables(unsigned tables)
     return w;
 }
 
-static void end(struct world *w)
-{
-    if (!world_check(w) || !world_finish(w))
-        fail_msg("%s", w->failure);
-    world_free(w);
-}
-
 static void work(struct world *w)
 {
     for (unsigned calls = 0; !paging_work((struct paging_locked){ &w->domain }, 64); calls++)

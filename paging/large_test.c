@@ -58,13 +58,6 @@ static struct world *with_large_page(const struct world_setup *s)
     return w;
 }
 
-static void end(struct world *w)
-{
-    if (!world_check(w) || !world_finish(w))
-        fail_msg("%s", w->failure);
-    world_free(w);
-}
-
 static uint32_t leaves(const struct world *w, unsigned level)
 {
     return w->domain.stats.leaves[level - 1];

@@ -53,13 +53,6 @@ static void rights_of_all(struct world *w, unsigned type)
     step(w, (struct op){ .kind = OP_RIGHTS, .acc = (uint8_t)type, .length = 1 });
 }
 
-static void end(struct world *w)
-{
-    if (!world_check(w) || !world_finish(w))
-        fail_msg("%s", w->failure);
-    world_free(w);
-}
-
 static const unsigned accesses[] = { 0, ACC_WRITE, ACC_FETCH };
 
 /* Each set of rights against each kind of access: the worlds compare what is told. */

@@ -42,21 +42,10 @@ static struct world *four_levels(const struct world_setup *s)
     struct world *w = world_create(s);
 
     assert_string_equal(w->failure, "");
-    poke(w, ROOT_A, 0, 3 << 12 | FLAGS);
+    identity_tables(w, ROOT_A, (unsigned)s->gfns);
     poke(w, ROOT_B, 0, 3 << 12 | FLAGS);
-    poke(w, 3, 0, 4 << 12 | FLAGS);
-    poke(w, 4, 0, 5 << 12 | FLAGS);
-    for (unsigned i = 0; i < s->gfns; i++)
-        poke(w, 5, i, (uint64_t)i << 12 | FLAGS);
     long_mode(w, ROOT_A);
     return w;
-}
-
-static void end(struct world *w)
-{
-    if (!world_check(w) || !world_finish(w))
-        fail_msg("%s", w->failure);
-    world_free(w);
 }
 
 static void with_paging_off_the_guest_runs_on_its_memory_as_it_is(void **state)

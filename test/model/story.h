@@ -49,6 +49,13 @@ static inline void long_mode(struct world *w, uint64_t root)
     set(w, OP_CR0, 0x80010011);
 }
 
+static inline void end(struct world *w)
+{
+    if (!world_check(w) || !world_finish(w))
+        fail_msg("%s", w->failure);
+    world_free(w);
+}
+
 #define STORY_FLAGS  7 /* present, writable, user */
 #define STORY_TABLE  4 /* gfn of a table of the second level, below table 3 */
 #define STORY_LEAVES 8 /* gfn of the first leaf table */
@@ -67,6 +74,16 @@ static inline void leaf_tables(struct world *w, unsigned tables)
 static inline uint64_t leaf_address(unsigned table, unsigned index)
 {
     return (uint64_t)table << 21 | index << 12;
+}
+
+/* Tables 3 and 4 below this root, and table 5, which maps virtual page i to guest frame i. */
+static inline void identity_tables(struct world *w, uint64_t root, unsigned gfns)
+{
+    poke(w, root, 0, 3 << 12 | STORY_FLAGS);
+    poke(w, 3, 0, 4 << 12 | STORY_FLAGS);
+    poke(w, 4, 0, 5 << 12 | STORY_FLAGS);
+    for (unsigned i = 0; i < gfns; i++)
+        poke(w, 5, i, (uint64_t)i << 12 | STORY_FLAGS);
 }
 
 #endif

@@ -94,11 +94,6 @@ static void hide(struct cpuid *c, uint32_t leaf)
     }
 }
 
-static bool canonical(uint64_t address)
-{
-    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
-}
-
 void pv_cpuid(struct pv_vcpu *pv)
 {
     struct pv_regs         *r = &pv->regs;
@@ -175,7 +170,7 @@ bool pv_write_msr(struct pv_vcpu *pv, uint32_t msr, uint64_t value)
     case MSR_FS_BASE:
     case MSR_GS_BASE:
     case MSR_KERNEL_GS_BASE:
-        if (!canonical(value))
+        if (!pv_is_canonical(value))
             return false;
         pv_edge_set_base(pv,
                          msr == MSR_FS_BASE   ? PV_BASE_FS

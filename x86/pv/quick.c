@@ -11,8 +11,6 @@
 #include "x86/pv/hypercall.h"
 #include "x86/pv/word.h"
 
-#define PFEC_P_W UINT64_C(3)
-
 /* ---- bounce and return ---- */
 
 /* What reaches from such an address for less than a frame might reach into the hypervisor's range. */
@@ -138,7 +136,7 @@ fault:
 static bool is_plain_fault(const struct pv_vcpu *pv)
 {
     return pv->fault_address - PV_RESERVED_START >= PV_RESERVED_END - PV_RESERVED_START &&
-           ((pv->regs.error & PFEC_P_W) != PFEC_P_W || !pv->kernel);
+           ((pv->regs.error & (PFEC_P | PFEC_W)) != (PFEC_P | PFEC_W) || !pv->kernel);
 }
 
 static inline enum pv_way quick_leave(struct pv_vcpu *pv)
@@ -254,11 +252,6 @@ static inline __attribute__((always_inline)) enum pv_way end_plain(struct cpu   
     (BIT(__HYPERVISOR_mmu_update) | BIT(__HYPERVISOR_mmuext_op) |                                  \
      BIT(__HYPERVISOR_update_va_mapping) | BIT(__HYPERVISOR_update_descriptor))
 
-static bool is_canonical(uint64_t address)
-{
-    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
-}
-
 /* Those of which nobody needs the registers that C keeps; the others are for pv_quick_hypercall. */
 static __attribute__((noinline)) enum pv_way other_hypercall(struct cpu *c, struct pv_vcpu *pv,
                                                              uint64_t began)
@@ -271,7 +264,8 @@ static __attribute__((noinline)) enum pv_way other_hypercall(struct cpu *c, stru
         return end_plain(c, pv, began);
     }
     /* A program's base is not loaded while the kernel runs, and no listener wants to be told. */
-    if (nr == __HYPERVISOR_set_segment_base && r->rdi == SEGBASE_GS_USER && is_canonical(r->rsi)) {
+    if (nr == __HYPERVISOR_set_segment_base && r->rdi == SEGBASE_GS_USER &&
+        pv_is_canonical(r->rsi)) {
         pv->gs_user = r->rsi;
         return end_plain(c, pv, began);
     }

@@ -14,7 +14,6 @@
 #define FCW_RESET    0x37fu /* as FNINIT leaves it */
 #define MXCSR_RESET  0x1f80u
 #define MXCSR_OFFSET 24
-#define PFEC_P_W     UINT64_C(3)
 
 static const char *const pv_kind_names[PV_KINDS] = {
     [PV_KIND_INTERRUPT] = "interrupt",
@@ -71,7 +70,7 @@ static enum pv_kind page_fault(struct pv_vcpu *pv)
         return PV_KIND_SHADOW_FAULT;
     }
     pv_step_over(pv);
-    if (!in_ldt && (error & PFEC_P_W) == PFEC_P_W && pv_table_write(pv, address))
+    if (!in_ldt && (error & (PFEC_P | PFEC_W)) == (PFEC_P | PFEC_W) && pv_table_write(pv, address))
         return PV_KIND_TABLE_WRITE;
     pv_bounce_page_fault(pv, address, error);
     return PV_KIND_PAGE_FAULT;
