@@ -491,6 +491,26 @@ static void what_a_walk_marks_is_followed_in_a_table_of_another_format(void **st
     world_free(w);
 }
 
+/* What is granted is no table, even if it is the guest's own frame and a table where it is at home. */
+static void a_table_is_none_where_it_is_granted(void **state)
+{
+    const struct p2m_entry hole = { MFN_NONE, P2M_HOLE, 0 };
+    struct world          *w = four_levels(&setup);
+    struct paging_locked   lock = { &w->domain };
+    const struct p2m_entry grant = { mfn_of(w->mfn_of_page[5]), P2M_GRANT, 0 };
+
+    (void)state;
+    touch(w, 0x7000, 0);
+    while (paging_p2m_set(lock, gfn_of(setup.gfns), grant).again)
+        ;
+    touch(w, 0x7000, 0);
+    store(w, 0x4008, setup.gfns << 12 | FLAGS | 0x20); /* with A: it would be linked */
+    touch(w, 0x207000, 0); /* reads as all ones, as the hole that it is in the other world */
+    while (paging_p2m_set(lock, gfn_of(setup.gfns), hole).again)
+        ;
+    end(w);
+}
+
 /* Whoever holds it last, the guest's borrower or a shadow of it, leaves it as nobody's loan. */
 static void a_table_that_is_lent_is_back_when_its_shadows_are_gone(void **state)
 {
@@ -536,6 +556,7 @@ int main(void)
         cmocka_unit_test(what_is_mapped_costs_no_second_fault),
         cmocka_unit_test(a_write_to_a_table_is_emulated_once_and_followed_at_once),
         cmocka_unit_test(a_frame_that_becomes_a_table_loses_its_writable_mappings),
+        cmocka_unit_test(a_table_is_none_where_it_is_granted),
         cmocka_unit_test(a_table_that_is_lent_is_back_when_its_shadows_are_gone),
         cmocka_unit_test(a_table_that_was_unshadowed_can_be_written_without_exits),
         cmocka_unit_test(a_page_that_is_written_over_is_no_table_any_more),

@@ -275,12 +275,10 @@ static void a_frame_begins_with_nothing_known_about_it(void **state)
     assert_int_equal(direct_release(&w.domain[0], mfn_of(3)), DIRECT_OK);
     assert_int_equal(direct_freed(&w.machine).raw, 3);
     /* What somebody else kept in the record meanwhile. */
-    w.frame[3].shadow.key = ~UINT64_C(0);
-    w.frame[3].shadow.parents = w.frame[3].shadow.next = w.frame[3].shadow.list_next = 77;
+    memset(&w.frame[3].guest, 0x77, sizeof(w.frame[3].guest));
     direct_allocate(&w.domain[0], mfn_of(3));
-    assert_int_equal(w.frame[3].guest.shadows, 0);
-    assert_int_equal(w.frame[3].guest.mapped.leaves[0][0] | w.frame[3].guest.mapped.leaves[0][1],
-                     0);
+    for (unsigned i = 0; i < sizeof(w.frame[3].guest); i++)
+        assert_int_equal(((const uint8_t *)&w.frame[3].guest)[i], 0);
     assert_int_equal(type_of(3).kind, TYPE_NONE);
 }
 
