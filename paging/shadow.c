@@ -183,10 +183,9 @@ static void chain_remove(const struct paging_domain *d, mfn_t table)
 static void reopen(struct change *c, mfn_t mfn)
 {
     struct paging_domain *d = c->d;
-    struct frame         *guest = phys_frame(d->phys, mfn);
-    const struct mapped  *m = &guest->guest.mapped;
+    const struct mapped  *m = &phys_frame(d->phys, mfn)->guest.mapped;
 
-    if (guest->guest.shadows != 0 || d->kind != PAGING_SHADOW || d->slots)
+    if (d->kind != PAGING_SHADOW || d->slots)
         return;
     for (unsigned n = 0; m->leaves[0][0] != 0 && n < REOPENED_MAX; n++) {
         rmap_t e = m->leaves[0][0];
