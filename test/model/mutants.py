@@ -227,6 +227,7 @@ def soaks():
 
 def detectors(build):
     if build.suite != SUITES[0]:
+        yield "test/direct/words_test.c", []
         yield "test/direct/direct_test.c", []
         yield "test/direct/shadowed_test.c", []
         yield "test/direct/explore_main.c", []
