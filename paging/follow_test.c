@@ -27,14 +27,19 @@ static const struct world_setup setup = {
 };
 
 /* Root 1, tables 3 and 4, and table 5, which maps virtual page i to guest frame i. */
-static struct world *four_levels(void)
+static struct world *four_levels_of(const struct world_setup *s)
 {
-    struct world *w = world_create(&setup);
+    struct world *w = world_create(s);
 
     assert_string_equal(w->failure, "");
-    identity_tables(w, ROOT, (unsigned)setup.gfns);
+    identity_tables(w, ROOT, (unsigned)s->gfns);
     long_mode(w, ROOT);
     return w;
+}
+
+static struct world *four_levels(void)
+{
+    return four_levels_of(&setup);
 }
 
 static void changed_entries_around_one_that_is_needed_come_with_it(void **state)
@@ -122,6 +127,47 @@ static void nor_in_a_table_out_of_sync(void **state)
     end(w);
 }
 
+/* Table 6 goes out of sync, and is written at 1040 addresses from 0x400000 on: 16 lose W again. */
+static struct world *with_a_table_that_is_written_everywhere(void)
+{
+    struct world_setup s = setup;
+    struct world      *w;
+
+    s.audit = s.tlbs = 500;
+    w = four_levels_of(&s);
+    poke(w, 4, 1, 6 << 12 | FLAGS);
+    poke(w, 6, 0, 0x22 << 12 | FLAGS);
+    touch(w, 0x200000, ACC_WRITE);
+    for (unsigned i = 1; i < 4; i++)
+        store(w, 0x6000 + i * 8, 0x22 << 12 | USED);
+    assert_int_equal(w->domain.unsynced.count, 1);
+    for (unsigned t = 0; t < 3; t++) {
+        poke(w, 4, 2 + t, (7 + t) << 12 | FLAGS);
+        for (unsigned i = 0; i < 512; i++)
+            poke(w, 7 + t, i, 6 << 12 | FLAGS);
+    }
+    for (unsigned i = 0; i < 1040; i++)
+        store(w, 0x400000 + i * UINT64_C(4096) + 64, 0x22 << 12 | USED);
+    return w;
+}
+
+static void nor_where_another_address_would_lose_what_this_one_gets(void **state)
+{
+    struct world        *w = with_a_table_that_is_written_everywhere();
+    const struct mapped *m = &w->phys.frame[w->mfn_of_page[6]].guest.mapped;
+    uint64_t             evicted = w->domain.stats.evicted;
+
+    (void)state;
+    assert_true(evicted > 0);
+    assert_int_equal(m->writable[0], 1024);
+    assert_int_equal(w->domain.unsynced.count, 1);
+    step(w, (struct op){ .kind = OP_UNSHADOW, .length = 8, .va = 6 });
+    assert_int_equal(w->domain.unsynced.count, 0);
+    assert_int_equal(w->domain.stats.evicted, evicted);
+    assert_int_equal(m->writable[0], 1024);
+    end(w);
+}
+
 /* Tables 6 to 8 lead from entry 1 of the root to frame 0x20. */
 static struct world *with_a_branch(void)
 {
@@ -177,6 +223,7 @@ int main(void)
         cmocka_unit_test(a_frame_that_is_no_table_any_more_is_written_without_a_fault),
         cmocka_unit_test(but_not_where_the_guest_has_taken_back_what_it_allowed),
         cmocka_unit_test(nor_in_a_table_out_of_sync),
+        cmocka_unit_test(nor_where_another_address_would_lose_what_this_one_gets),
         cmocka_unit_test(a_branch_that_is_taken_down_goes_with_its_last_entry),
         cmocka_unit_test(a_table_with_another_branch_stays),
     };

