@@ -62,12 +62,13 @@ static inline bool head_may_get(uint64_t head, uint16_t owner)
            (head & HEAD_REFS(REFS_DIRECT | REFS_LENT)) != 0;
 }
 
-/* There is a reference to be dropped, and it is not the last one. */
+/* There is a reference to be dropped, it is not the last one, and the frame needs no stamp for it. */
 static inline bool head_may_put(uint64_t head)
 {
     uint64_t refs = head & HEAD_REFS(REFS_ALLOCATED | REFS_COUNT);
 
-    return (refs & HEAD_REFS(REFS_COUNT)) != 0 && refs != HEAD_REFS(1);
+    return (refs & HEAD_REFS(REFS_COUNT)) != 0 && refs != HEAD_REFS(1) &&
+           (head & HEAD_REFS(REFS_LENT)) == 0;
 }
 
 static inline bool type_word_is_live_as(struct type t, uint8_t kind)

@@ -1,5 +1,6 @@
 /* The words of direct paging: general references, frames coming and going, the TLB clock. */
 #include "direct.h"
+#include "type_words.h"
 
 static bool swap(uint64_t *word, uint64_t *old, uint64_t new)
 {
@@ -76,17 +77,41 @@ static void list_freed(struct direct_machine *m, mfn_t mfn)
                                         __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
 }
 
+/*
+ * Of a lent frame. Its owner has it back with the last reference, whoever drops that, and may lend it
+ * again at once: so each mapping that goes is stamped by the swap that drops its reference.
+ */
+static bool put_lent(const struct direct_machine *m, struct frame *f)
+{
+    for (;;) {
+        const struct words old = words_read(f);
+        union head         head = { .word = old.head };
+        struct type        type = type_unpack(old.type);
+
+        if ((head.refs & REFS_COUNT) == 0)
+            return false;
+        if (--head.refs == REFS_LENT)
+            head.refs = 0;
+        if (type.count == 0 || type.kind == TYPE_WRITABLE) /* the clock is read after the word */
+            type = type_stamped(type, __atomic_load_n(&m->clock, __ATOMIC_SEQ_CST));
+        if (words_swap(f, old, (struct words){ head.word, type.word }))
+            return head.refs != 0 || type.count == 0; /* a type reference never stands alone */
+    }
+}
+
 bool frame_put(struct direct_machine *m, mfn_t mfn)
 {
     struct frame *f = phys_frame(m->phys, mfn);
     union head    old = head_read(f), new;
 
+    if ((old.refs & REFS_LENT) != 0)
+        return put_lent(m, f);
     do {
         new = old;
         if ((old.refs & REFS_COUNT) == 0)
             return false;
         new.refs--;
-        if ((new.refs & ~(REFS_DIRECT | REFS_LENT)) == 0)
+        if ((new.refs & ~REFS_DIRECT) == 0)
             new.refs = 0;
     } while (!swap(&f->head, &old.word, new.word));
     if (new.refs != 0)
@@ -94,10 +119,7 @@ bool frame_put(struct direct_machine *m, mfn_t mfn)
     /* A type reference never stands alone; asked when nobody can take one any more. */
     if (type_read(m, mfn).count != 0)
         return false;
-    if ((old.refs & REFS_DIRECT) != 0)
-        list_freed(m, mfn);
-    else
-        stamp_freed(m, f); /* back from a loan: its owner has it */
+    list_freed(m, mfn);
     return true;
 }
 
