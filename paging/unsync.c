@@ -19,6 +19,7 @@
  * 1. Its list holds a reference on the shadow.
  */
 #include "leaf.h"
+#include "words.h"
 
 /* Tables that a full flush compares; what is beyond is unlinked, which is cheaper. */
 #define RESYNC_AT_ONCE 16
@@ -109,23 +110,12 @@ void unsync_forget(struct change *c, mfn_t shadow)
     shadow_put(c, shadow);
 }
 
-#define WORDS_AT_ONCE 16
-#define COMPARE_WORK  4 /* looking at all words takes as long as changing so many entries */
+#define COMPARE_WORK 4 /* looking at all words takes as long as changing so many entries */
 
 /* The guest's memory may change at any moment: each word is read once, and whole. */
 static inline uint64_t word_of(const uint64_t *word)
 {
     return __atomic_load_n(word, __ATOMIC_RELAXED);
-}
-
-static inline bool differ(const uint64_t *now, const uint64_t *then)
-{
-    uint64_t difference = 0;
-
-#pragma GCC unroll 16
-    for (unsigned k = 0; k < WORDS_AT_ONCE; k++)
-        difference |= word_of(now + k) ^ then[k];
-    return difference != 0;
 }
 
 /* A shadow that is compared with its copy. */
@@ -167,11 +157,10 @@ static inline void carry_over(struct change *c, const struct comparison *p, unsi
 static bool compare(struct change *c, mfn_t shadow, unsigned *changed)
 {
     const struct comparison p = comparison_of(c->d, shadow);
+    unsigned                end = p.from + p.words;
 
     c->work += COMPARE_WORK;
-    for (unsigned i = p.from; i < p.from + p.words; i += WORDS_AT_ONCE) {
-        if (!differ(p.now + i, p.then + i))
-            continue;
+    for (unsigned i = p.from; (i = words_differ(p.now, p.then, i, end)) < end; i += WORDS_AT_ONCE) {
         for (unsigned k = i; k < i + WORDS_AT_ONCE; k++) {
             if (word_of(p.now + k) == p.then[k])
                 continue;
