@@ -77,4 +77,12 @@ static inline void leaf_follow(struct change *c, const struct leaf_table *t, uns
         leaf_set(c, t->f, &t->ours[index], t->first + index, new);
 }
 
+/*
+ * The same for each entry from `first` on and before `end` that differs from the copy of a table out of
+ * sync; adds to `changed` how many did. What it returns is `end`, or the first that was not looked at
+ * because the operation has used up its budget. (leaf.c)
+ */
+must_check unsigned leaf_carry_over(struct change *c, const struct leaf_table *t, unsigned first,
+                                    unsigned end, unsigned *changed);
+
 #endif

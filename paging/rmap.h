@@ -69,10 +69,11 @@ static inline void rmap_add_at(const struct phys *phys, rmap_t *head, rmap_t e, 
         *l = (struct rmap_link){ e, e };
     } else {
         struct rmap_link *newest = rmap_link_of(phys, *head);
+        rmap_t            oldest = newest->prev;
 
-        *l = (struct rmap_link){ .next = *head, .prev = newest->prev };
-        rmap_link_of(phys, newest->prev)->next = e;
+        *l = (struct rmap_link){ .next = *head, .prev = oldest };
         newest->prev = e;
+        rmap_link_of(phys, oldest)->next = e;
     }
     *head = e;
 }

@@ -71,6 +71,44 @@ static inline pte_t rules_leaf(const struct paging_domain *d, gfn_t gfn, uint64_
 }
 
 /*
+ * Both of the above at once for the leaves of one table, where neither the monitor, the log of what is
+ * written nor CR0.WP = 0 has a say, and entries are as wide as ours: asked once for all of them.
+ */
+static inline bool rules_are_usual(const struct paging_domain *d, const struct pt_mode *mode,
+                                   uint8_t view)
+{
+    return d->kind == PAGING_SHADOW && !d->access.active && !d->dirty.on &&
+           mode->entry_bytes == 8 && (view & PT_VIEW_WP) &&
+           mode->level[1].rsvd[0] == mode->level[1].rsvd[1];
+}
+
+/*
+ * What a leaf for the guest's entry is to say then, and the record of the frame that it maps unless it
+ * is empty. `rsvd`: the reserved bits of a leaf. False: the p2m must be asked (rules_leaf_rare).
+ */
+static inline bool rules_usual_leaf(const struct paging_domain *d, uint64_t rsvd, pte_t e,
+                                    pte_t *leaf, struct frame **target)
+{
+    uint64_t                 gfn = pte_frame(e), rights = e.raw & (PTE_W | PTE_U | PTE_NX);
+    const struct p2m_cached *c = &d->p2m.cache[gfn >> 9 & (P2M_CACHED - 1)];
+    mfn_t                    mfn;
+
+    *leaf = PTE_EMPTY;
+    if (!pte_has(e, PTE_P | PTE_A) || (e.raw & rsvd) != 0)
+        return true;
+    if (c->block != (gfn >> 9) + 1 || !p2m_cached_is_ram(c))
+        return false;
+    mfn = mfn_of((c->entry >> PAGE_SHIFT) + (gfn & 511));
+    *target = phys_frame(d->phys, mfn);
+    if (!is_own(d, *target) || (*target)->guest.mapped.blocked)
+        return false;
+    if (!pte_has(e, PTE_D) || frame_is_protected(d, *target)) /* the first write must set D */
+        rights &= ~PTE_W;
+    *leaf = pte_make(mfn, rights | PTE_P | PTE_A | PTE_D);
+    return true;
+}
+
+/*
  * A leaf of `level` 2 or 3 for the aligned block around a guest frame, with exactly these
  * rights (but for W in read-only memory); PTE_EMPTY if there may be none: then it takes a table.
  */

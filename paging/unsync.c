@@ -139,18 +139,34 @@ static struct comparison comparison_of(const struct paging_domain *d, mfn_t shad
     };
 }
 
-/* Follows one word of the table that differs from the copy, which then says the same. */
-static inline void carry_over(struct change *c, const struct comparison *p, unsigned word)
+/* A group of words of a table with narrow entries. */
+static bool carry_over_narrow(struct change *c, const struct comparison *p, unsigned first,
+                              unsigned *changed)
 {
-    unsigned before = c->work;
+    for (unsigned k = first; k < first + WORDS_AT_ONCE; k++) {
+        unsigned before = c->work;
 
-    if (p->t.f->shadow.format == PT_32) {
-        sync_entry(c, rmap_table(p->t.first), 2 * word);
-        sync_entry(c, rmap_table(p->t.first), 2 * word + 1);
-    } else {
-        leaf_follow(c, &p->t, word);
+        if (word_of(p->now + k) == p->then[k])
+            continue;
+        if (must_stop(c))
+            return false;
+        sync_entry(c, rmap_table(p->t.first), 2 * k);
+        sync_entry(c, rmap_table(p->t.first), 2 * k + 1);
+        c->work += c->work == before; /* even if our entries say the same */
+        ++*changed;
     }
-    c->work += c->work == before; /* even if our entry says the same */
+    return true;
+}
+
+/* Follows what differs from the copy in a group of words, which then says the same; false: it must stop. */
+static bool carry_over(struct change *c, const struct comparison *p, unsigned first,
+                       unsigned *changed)
+{
+    unsigned end = first + WORDS_AT_ONCE;
+
+    if (p->t.f->shadow.format == PT_32)
+        return carry_over_narrow(c, p, first, changed);
+    return leaf_carry_over(c, &p->t, first, end, changed) == end || !must_stop(c);
 }
 
 /* Carries over the entries of one shadow that differ from the copy; false: not all of them yet. */
@@ -160,16 +176,9 @@ static bool compare(struct change *c, mfn_t shadow, unsigned *changed)
     unsigned                end = p.from + p.words;
 
     c->work += COMPARE_WORK;
-    for (unsigned i = p.from; (i = words_differ(p.now, p.then, i, end)) < end; i += WORDS_AT_ONCE) {
-        for (unsigned k = i; k < i + WORDS_AT_ONCE; k++) {
-            if (word_of(p.now + k) == p.then[k])
-                continue;
-            if (must_stop(c))
-                return false;
-            carry_over(c, &p, k);
-            ++*changed;
-        }
-    }
+    for (unsigned i = p.from; (i = words_differ(p.now, p.then, i, end)) < end; i += WORDS_AT_ONCE)
+        if (!carry_over(c, &p, i, changed))
+            return false;
     return true;
 }
 
@@ -181,11 +190,9 @@ void unsync_catch_up(struct change *c, mfn_t shadow, unsigned index)
 {
     const struct comparison p = comparison_of(c->d, shadow);
     unsigned                word = p.t.f->shadow.format == PT_32 ? index / 2 : index;
-    unsigned                first = word & ~(WORDS_AT_ONCE - 1u);
+    unsigned                changed = 0;
 
-    for (unsigned k = first; k < first + WORDS_AT_ONCE; k++)
-        if (word_of(p.now + k) != p.then[k])
-            carry_over(c, &p, k);
+    (void)!carry_over(c, &p, word & ~(WORDS_AT_ONCE - 1u), &changed);
 }
 
 static bool compare_all(struct change *c, const struct frame *guest)
