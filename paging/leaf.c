@@ -135,18 +135,32 @@ pte_t leaf_wanted(const struct paging_domain *d, const struct leaf_table *t, pte
     return rights == 0 ? PTE_EMPTY : rules_leaf(d, gfn_of(pte_frame(e)), rights);
 }
 
-static void say(struct change *c, const struct leaf_table *t, unsigned index, pte_t new)
+static void say(struct change *c, const struct leaf_table *t, size_t index, pte_t new)
 {
     if (!pte_eq(t->ours[index], new))
-        leaf_set(c, t->f, &t->ours[index], t->first + index, new);
+        leaf_set(c, t->f, &t->ours[index], t->first + (rmap_t)index, new);
+}
+
+/* W goes or comes, and nothing else changes. */
+static inline void toggle(struct change *c, const struct leaf_table *t, struct frame *target,
+                          pte_t *slot, rmap_t number, pte_t new)
+{
+    if (pte_has(new, PTE_W)) {
+        leaf_relink(c->d, &target->guest.mapped, slot, number, true);
+    } else {
+        lower(c, t->f, number);
+        leaf_relink(c->d, &target->guest.mapped, slot, number, false);
+    }
+    store(slot, new);
 }
 
 /* An entry of a table in use follows the guest's `e`, where rules_are_usual. False: the usual way. */
-static inline bool follow_usual(struct change *c, const struct leaf_table *t, unsigned index,
+static inline bool follow_usual(struct change *c, const struct leaf_table *t, size_t index,
                                 uint64_t rsvd, pte_t e)
 {
     struct paging_domain *d = c->d;
     struct frame         *target = NULL;
+    rmap_t                number = t->first + (rmap_t)index;
     pte_t                *slot = &t->ours[index], old = *slot, new;
 
     if (!rules_usual_leaf(d, rsvd, e, &new, &target))
@@ -157,37 +171,42 @@ static inline bool follow_usual(struct change *c, const struct leaf_table *t, un
         target = frame_at(d, old);
         if (!is_own(d, target))
             return false;
-        lower(c, t->f, t->first + index);
-        clear(d, t->f, target, slot, t->first + index, old);
+        lower(c, t->f, number);
+        clear(d, t->f, target, slot, number, old);
         return true;
     }
     if (pte_has(new, PTE_W) && target->guest.mapped.writable[0] >= RMAP_WRITABLE_MAX)
         return false;
     if (pte_eq(old, PTE_EMPTY))
-        fill(d, t->f, target, slot, t->first + index, new);
+        fill(d, t->f, target, slot, number, new);
+    else if ((old.raw ^ new.raw) == PTE_W)
+        toggle(c, t, target, slot, number, new);
     else
-        alter(c, t->f, slot, t->first + index, new);
+        return false;
     return true;
 }
 
-unsigned leaf_carry_over(struct change *c, const struct leaf_table *t, unsigned first, unsigned end,
-                         unsigned *changed)
+size_t leaf_carry_over(struct change *c, const struct leaf_table *t, size_t first, size_t end,
+                       unsigned *changed)
 {
     bool     usual = rules_are_usual(c->d, t->mode, t->f->shadow.view);
     uint64_t rsvd = t->mode->level[1].rsvd[0];
+    unsigned left = c->work < CHANGE_BUDGET ? CHANGE_BUDGET - c->work : 0, done = 0;
+    size_t   i;
 
-    for (unsigned i = first; i < end; i++) {
+    for (i = first; i < end; i++) {
         pte_t e = { __atomic_load_n(&t->theirs[i].raw, __ATOMIC_RELAXED) };
 
         if (pte_eq(e, t->copy[i]))
             continue;
-        if (c->work >= CHANGE_BUDGET)
-            return i;
-        c->work++; /* even if our entry says the same */
-        ++*changed;
+        if (done == left)
+            break;
+        done++;
         t->copy[i] = e;
         if (!usual || !follow_usual(c, t, i, rsvd, e))
             say(c, t, i, leaf_wanted(c->d, t, e));
     }
-    return end;
+    c->work += done; /* even for what our entries say already */
+    *changed += done;
+    return i;
 }

@@ -82,7 +82,7 @@ static inline void leaf_follow(struct change *c, const struct leaf_table *t, uns
  * sync; adds to `changed` how many did. What it returns is `end`, or the first that was not looked at
  * because the operation has used up its budget. (leaf.c)
  */
-must_check unsigned leaf_carry_over(struct change *c, const struct leaf_table *t, unsigned first,
-                                    unsigned end, unsigned *changed);
+must_check size_t leaf_carry_over(struct change *c, const struct leaf_table *t, size_t first,
+                                  size_t end, unsigned *changed);
 
 #endif

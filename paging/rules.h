@@ -94,7 +94,7 @@ static inline bool rules_usual_leaf(const struct paging_domain *d, uint64_t rsvd
     mfn_t                    mfn;
 
     *leaf = PTE_EMPTY;
-    if (!pte_has(e, PTE_P | PTE_A) || (e.raw & rsvd) != 0)
+    if ((e.raw & rsvd) != 0 || !pte_has(e, PTE_P | PTE_A))
         return true;
     if (c->block != (gfn >> 9) + 1 || !p2m_cached_is_ram(c))
         return false;
@@ -102,7 +102,7 @@ static inline bool rules_usual_leaf(const struct paging_domain *d, uint64_t rsvd
     *target = phys_frame(d->phys, mfn);
     if (!is_own(d, *target) || (*target)->guest.mapped.blocked)
         return false;
-    if (!pte_has(e, PTE_D) || frame_is_protected(d, *target)) /* the first write must set D */
+    if (!pte_has(e, PTE_D) || own_is_protected(*target)) /* the first write must set D */
         rights &= ~PTE_W;
     *leaf = pte_make(mfn, rights | PTE_P | PTE_A | PTE_D);
     return true;

@@ -75,6 +75,12 @@ static inline pte_t entry_get(const struct paging_domain *d, mfn_t table, unsign
     return ((const pte_t *)phys_ptr(d->phys, table))[index];
 }
 
+/* What frame_is_protected asks of the domain's own under shadow paging. */
+static inline bool own_is_protected(const struct frame *f)
+{
+    return (f->guest.shadows != 0 && !f->guest.unsynced) || f->guest.guarded;
+}
+
 /*
  * Is a frame of the guest's one that it must not write without us? Under nested paging there is
  * none: shadows that are left from before are stale, and go (kind.c). What others have of their
@@ -82,8 +88,7 @@ static inline pte_t entry_get(const struct paging_domain *d, mfn_t table, unsign
  */
 static inline bool frame_is_protected(const struct paging_domain *d, const struct frame *f)
 {
-    return d->kind == PAGING_SHADOW && is_own(d, f) &&
-           ((f->guest.shadows != 0 && !f->guest.unsynced) || f->guest.guarded);
+    return d->kind == PAGING_SHADOW && is_own(d, f) && own_is_protected(f);
 }
 
 /* A root of a PV domain holds the hypervisor's own entries too: they are none of ours. */
