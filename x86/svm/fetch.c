@@ -3,8 +3,6 @@
 
 #include "hv/guest.h"
 
-#define TAG_NONE 2 /* no page's */
-
 static gva_t code_address(const struct machine_vcpu *m, unsigned offset)
 {
     uint64_t rip = m->vmcb->rip + offset;
@@ -12,45 +10,47 @@ static gva_t code_address(const struct machine_vcpu *m, unsigned offset)
     return gva_of(regs_is_64bit(m) ? rip : (uint32_t)(m->vmcb->cs.base + rip));
 }
 
-void fetch_forget(struct svm_asid *a, gva_t va)
-{
-    struct svm_code *slot = fetch_slot(a, va.raw);
-
-    if (slot->tag >> PAGE_SHIFT == va.raw >> PAGE_SHIFT)
-        slot->tag = TAG_NONE;
-}
-
-void fetch_forget_all(struct svm_asid *a)
+void fetch_init(struct machine_vcpu *m)
 {
     for (unsigned i = 0; i < SVM_CODE_PAGES; i++)
-        a->code[i].tag = TAG_NONE;
+        m->code[i].tag = SVM_CODE_NONE;
 }
 
 /*
  * The page of code that our tables map at va, found as the processor finds it: long mode's four
  * or five levels, APM vol. 2, 5.3. NULL if they map none, or not for this fetch.
  */
-static const uint8_t *mapped_page(const struct machine_vcpu *m, gva_t va, bool user)
+static const uint8_t *mapped_page(struct machine_vcpu *m, gva_t va, bool user)
 {
     struct paging_hw hw = paging_hw(&m->vcpu->paging);
-    uint64_t         entry = hw.cr3, rights = PTE_U;
-    unsigned         shift = PAGE_SHIFT + 9 * hw.levels;
+    struct svm_code *slot = fetch_slot(m, va.raw);
+    const uint64_t  *at = fetch_top(&hw, va.raw);
+    uint64_t         entry, rights = PTE_U, offset;
+    unsigned         shift = PAGE_SHIFT + 9 * hw.levels, i = 0;
 
+    slot->tag = SVM_CODE_NONE;
     if (hw.levels == 3)
         return NULL;
-    do {
-        const uint64_t *table = phys_ptr(&machine_phys, mfn_of((entry & PTE_FRAME) >> PAGE_SHIFT));
-
+    for (;; i++) {
         shift -= 9;
-        entry = __atomic_load_n(&table[va.raw >> shift & 511], __ATOMIC_RELAXED);
+        slot->entry[i] = at;
+        slot->value[i] = entry = __atomic_load_n(at, __ATOMIC_RELAXED);
         if (!(entry & PTE_P) || (entry & PTE_NX))
             return NULL;
         rights &= entry;
-    } while (shift > PAGE_SHIFT && !(entry & PTE_PS));
+        if (shift == PAGE_SHIFT || (entry & PTE_PS))
+            break;
+        at = phys_ptr(&machine_phys, mfn_of((entry & PTE_FRAME) >> PAGE_SHIFT));
+        at += va.raw >> (shift - 9) & 511;
+    }
     if (user ? !rights : rights && (m->vmcb->cr4 & CR4_SMEP))
         return NULL;
-    return machine_phys.base + (entry & PTE_FRAME & ~(((uint64_t)1 << shift) - 1)) +
-           (va.raw & (((uint64_t)1 << shift) - 1) & ~PAGE_MASK);
+    while (++i < PT_LEVELS_MAX) /* where there is no level */
+        slot->entry[i] = &slot->value[i];
+    offset = va.raw & ((UINT64_C(1) << shift) - 1) & ~PAGE_MASK;
+    slot->page = machine_phys.base + ((entry & PTE_FRAME) >> shift << shift) + offset;
+    slot->tag = fetch_tag(va.raw, user, hw.levels);
+    return slot->page;
 }
 
 /*
@@ -76,18 +76,14 @@ static struct svm_walked *walked_slot(struct machine_vcpu *m, gva_t va)
     return &m->walked[va.raw >> PAGE_SHIFT & (SVM_WALKED - 1)];
 }
 
-static uint64_t tag_of(gva_t va, bool user)
-{
-    return (va.raw & ~PAGE_MASK) | (user ? SVM_CODE_USER : 0);
-}
-
 /* The page that a walk which was kept leads to, if it would lead there now; else NULL. */
 static inline const uint8_t *walked_before(struct machine_vcpu *m, gva_t va, bool user)
 {
     const struct svm_walked *w = walked_slot(m, va);
     const struct vcpu       *v = m->vcpu;
-    uint64_t differs = (w->tag ^ tag_of(va, user)) | (w->lowered ^ v->domain->paging.lowered) |
-                       (w->cr3 ^ v->paging.regs.cr3) | (w->rules ^ m->fetch_rules);
+    uint64_t                 differs = (w->tag ^ fetch_tag(va.raw, user, 0)) |
+                       (w->lowered ^ v->domain->paging.lowered) | (w->cr3 ^ v->paging.regs.cr3) |
+                       (w->rules ^ m->fetch_rules);
 
     if (differs != 0 || w->page == NULL)
         return NULL;
@@ -142,7 +138,7 @@ static void keep_walk(struct machine_vcpu *m, gva_t va, bool user, const uint8_t
             (const uint64_t *)phys_ptr(&machine_phys, r.mfn) + (r.gpa & PAGE_MASK) / 8;
         w->value[levels++] = view.level[i].guest;
     }
-    w->tag = tag_of(va, user);
+    w->tag = fetch_tag(va.raw, user, 0);
     /* Another vCPU may have changed them between the walk and the look. */
     if (view.mapped && is_page(paging_reach_gpa(lock, view.gpa), page))
         w->page = page;
@@ -171,11 +167,6 @@ unsigned fetch_code(struct machine_vcpu *m, uint8_t *to, unsigned offset, unsign
         page = nested_page(m, va, user);
     else if (!page)
         page = walked_page(m, va, user);
-    else if (m->running->asid)
-        *fetch_slot(m->running, va.raw) = (struct svm_code){
-            .tag = (va.raw & ~PAGE_MASK) | (user ? SVM_CODE_USER : 0),
-            .page = page,
-        };
     if (!page)
         return 0;
     if (want > PAGE_SIZE - at)

@@ -3,13 +3,12 @@
  * pages of code. The bytes themselves are read anew each time.
  *
  * Under shadow paging the processor fetches through our tables, so what they say at RIP now is
- * what it may execute; only if they say nothing are the guest's walked. A translation found in
- * ours is kept as long as a TLB could hold it, by the rules that keep our TLBs right: whoever
- * takes it out of the tables, or any of its rights, has it flushed. It stands in the record of an
- * ASID and goes with a flush of its page, with a full one, and when the ASID is taken anew, as
- * happens when anything was lowered while another root ran. The key has the address, user or
- * supervisor, and by the ASID the root with its rules of CR0.WP, EFER.NXE and CR4.SMEP. APM vol. 2,
- * 5.5.
+ * what it may execute; only if they say nothing are the guest's walked. A walk through ours is kept
+ * with the entries that it read, from the root's down: while they say the same it would end the
+ * same, in whichever root, since a table that is linked is none else's. So nothing has to be
+ * forgotten when something is flushed, and the kernel's half is found by all processes. The key has
+ * the address, user or supervisor, and the number of levels; CR4.SMEP was asked when it was made,
+ * and by the processor at its own fetch. APM vol. 2, 5.3.
  *
  * Under nested paging the guest flushes unseen. There a walk through its tables is kept with the
  * entries that it read and the control registers: while they are the same, it would end the same.
@@ -21,28 +20,47 @@
 
 #include "x86/svm/svm.h"
 
-#define SVM_CODE_USER 1 /* in a tag */
+#define SVM_CODE_USER   1 /* in a tag */
+#define SVM_CODE_NONE   2 /* no page's */
+#define SVM_CODE_LEVELS 2 /* where their number begins */
 
-static inline struct svm_code *fetch_slot(struct svm_asid *a, uint64_t linear)
+static inline struct svm_code *fetch_slot(struct machine_vcpu *m, uint64_t linear)
 {
-    return &a->code[linear >> PAGE_SHIFT & (SVM_CODE_PAGES - 1)];
+    return &m->code[linear >> PAGE_SHIFT & (SVM_CODE_PAGES - 1)];
+}
+
+static inline uint64_t fetch_tag(uint64_t linear, bool user, unsigned levels)
+{
+    return (linear & ~PAGE_MASK) | (user ? SVM_CODE_USER : 0) | levels << SVM_CODE_LEVELS;
+}
+
+/* The entry of a root of four or five levels that leads to this address. */
+static inline const uint64_t *fetch_top(const struct paging_hw *hw, uint64_t linear)
+{
+    const uint64_t *table = (const void *)(machine_phys.base + hw->cr3);
+
+    return &table[linear >> (PAGE_SHIFT - 9 + 9 * hw->levels) & 511];
 }
 
 /*
  * The next 15 bytes of code in guest memory, which may change at any time: copy them once. NULL
  * if they have to be fetched by fetch_code.
  */
-static inline const uint8_t *fetch_cached(const struct machine_vcpu *m)
+static inline const uint8_t *fetch_cached(struct machine_vcpu *m)
 {
     const struct vmcb     *b = m->vmcb;
-    uint64_t               rip = b->rip;
-    uint64_t               tag = (rip & ~PAGE_MASK) | (b->cpl == 3 ? SVM_CODE_USER : 0);
-    const struct svm_code *slot;
+    uint64_t               rip = b->rip, differs;
+    const struct svm_code *slot = fetch_slot(m, rip);
 
-    if (!regs_is_64bit(m) || (rip & PAGE_MASK) > PAGE_SIZE - INSN_BYTES_MAX)
+    if (!regs_is_64bit(m) || (rip & PAGE_MASK) > PAGE_SIZE - INSN_BYTES_MAX ||
+        slot->tag != fetch_tag(rip, b->cpl == 3, m->hw.levels))
         return NULL;
-    slot = fetch_slot(m->running, rip);
-    return slot->tag == tag ? slot->page + (rip & PAGE_MASK) : NULL;
+    differs = __atomic_load_n(fetch_top(&m->hw, rip), __ATOMIC_RELAXED) ^ slot->value[0];
+#define ENTRY(i) (__atomic_load_n(slot->entry[i], __ATOMIC_RELAXED) ^ slot->value[i])
+    _Static_assert(PT_LEVELS_MAX == 5, "as many as there are levels");
+    differs |= ENTRY(1) | ENTRY(2) | ENTRY(3) | ENTRY(4);
+#undef ENTRY
+    return differs == 0 ? slot->page + (rip & PAGE_MASK) : NULL;
 }
 
 /* What a fetch in 64-bit mode depends on of the control registers, but for CR3: no two bits are at one place. */
@@ -70,9 +88,8 @@ static inline const uint8_t *fetch_known(struct machine_vcpu *m)
  */
 unsigned fetch_code(struct machine_vcpu *m, uint8_t *to, unsigned offset, unsigned want);
 
-/* The translations of this page of code, or of all, in an ASID are no longer good. */
-void fetch_forget(struct svm_asid *a, gva_t va);
-void fetch_forget_all(struct svm_asid *a);
+/* Nothing is known of this vCPU's code. */
+void fetch_init(struct machine_vcpu *m);
 
 /* The first bytes at RIP, at most 15: how many there are. */
 static inline unsigned fetch(struct machine_vcpu *m, uint8_t bytes[INSN_BYTES_MAX])

@@ -316,9 +316,7 @@ void svm_flush(struct domain *d, const struct verdict *verdict)
     if (verdict->flush == FLUSH_ALL || v->machine->nested || v->machine->hw.levels == 5) {
         a->asid = 0;
         regs_root_lost(v->machine);
-        fetch_forget_all(a);
     } else if (svm_asid_valid(v->machine->processor, a)) {
-        fetch_forget(a, verdict->va);
         __asm__ volatile("invlpga %0, %1" ::"a"(verdict->va.raw), "c"(a->asid) : "memory");
         a->lowered = d->paging.lowered;
         v->machine->seen.lowered = a->lowered;

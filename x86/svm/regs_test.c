@@ -97,16 +97,6 @@ void vcpu_flush(struct domain *d, const struct verdict *verdict)
     (void)d, (void)verdict;
 }
 
-void fetch_forget(struct svm_asid *a, gva_t va)
-{
-    (void)a, (void)va;
-}
-
-void fetch_forget_all(struct svm_asid *a)
-{
-    (void)a;
-}
-
 void task_set_guards_32(struct machine_vcpu *m)
 {
     (void)m;

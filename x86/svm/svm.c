@@ -153,7 +153,6 @@ void svm_asid_take(struct svm_cpu *c, struct svm_asid *asid)
     asid->asid = c->asid_next++;
     asid->cpu = c->id;
     asid->generation = c->asid_generation;
-    fetch_forget_all(asid);
 }
 
 /* ---- whose registers are in the processor ---- */

@@ -23,17 +23,18 @@
 
 #define SVM_CPUS_MAX 8
 
-#define SVM_CODE_PAGES 8 /* a power of two */
-
-/* A translation of a page of code; see fetch.h. */
+/* A walk through our tables to a page of code, with all that it depended on; see fetch.h. */
 struct svm_code {
-    uint64_t       tag; /* linear address of the page, bit 0: user mode, bit 1: empty */
+    uint64_t        tag;                  /* linear address of the page and SVM_CODE_* */
+    const uint64_t *entry[PT_LEVELS_MAX]; /* of ours, or of what is in `value` */
+    uint64_t value[PT_LEVELS_MAX]; /* the first is the root's, and looked for in the one in use */
     const uint8_t *page;
-};
+} __attribute__((aligned(128))); /* found by a shift */
+#define SVM_CODE_PAGES 32        /* a power of two */
 
 /* A walk through the guest's own tables to a page of code, with all that it depended on; see fetch.h. */
 struct svm_walked {
-    uint64_t        tag; /* as above */
+    uint64_t        tag; /* the same, without levels */
     uint64_t        cr3, rules;
     uint64_t        lowered; /* the domain's counter: none of the frames has left the p2m */
     const uint64_t *entry[PT_LEVELS_MAX]; /* of guest's tables, or of what is in `value` */
@@ -44,12 +45,11 @@ struct svm_walked {
 
 /* What a root of a vCPU was last installed with, on one CPU. */
 struct svm_asid {
-    uint32_t        asid; /* 0: none */
-    uint32_t        cpu;
-    uint64_t        generation; /* of the CPU's pool */
-    uint64_t        serial;     /* of the root     */
-    uint64_t        lowered;    /* the domain's counter when nothing stale was left in it */
-    struct svm_code code[SVM_CODE_PAGES];
+    uint32_t asid; /* 0: none */
+    uint32_t cpu;
+    uint64_t generation; /* of the CPU's pool */
+    uint64_t serial;     /* of the root     */
+    uint64_t lowered;    /* the domain's counter when nothing stale was left in it */
 };
 
 /* While these are the same, paging_hw says what it said: regs_root_holds. */
@@ -141,10 +141,11 @@ struct machine_vcpu {
     struct timer      apic_timer;
     uint64_t          dr[4];
     struct svm_asid   asid[PAGING_ROOTS];
-    struct svm_walked walked[SVM_WALKED]; /* nested paging */
-    uint64_t          fetch_rules;        /* fetch_rules_of the registers, under nested paging */
-    struct svm_asid  *running;            /* in the VMCB; NULL: take one at the next entry */
-    struct svm_seen   seen;               /* when it was the right one */
+    struct svm_code   code[SVM_CODE_PAGES]; /* shadow paging */
+    struct svm_walked walked[SVM_WALKED];   /* nested paging */
+    uint64_t          fetch_rules;          /* fetch_rules_of the registers, under nested paging */
+    struct svm_asid  *running;              /* in the VMCB; NULL: take one at the next entry */
+    struct svm_seen   seen;                 /* when it was the right one */
     struct svm_stat   stat[KINDS];
     uint8_t           fpu[512] __attribute__((aligned(16)));
 };

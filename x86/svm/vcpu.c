@@ -5,7 +5,7 @@
  * follows belongs to the kind of that exit.
  */
 #include "x86/svm/enter.h"
-#include "x86/svm/svm.h"
+#include "x86/svm/fetch.h"
 
 #include "hv/alloc.h"
 #include "hv/preempt.h"
@@ -50,6 +50,7 @@ bool svm_vcpu_create(struct vcpu *v, const struct machine_start *start)
     m->vcpu = v;
     m->platform = v->domain->platform != NULL;
     insn_init(m);
+    fetch_init(m);
     m->apic_timer = (struct timer){ .run = virtual_apic_timer, .arg = m };
     msr_init(&m->msrs, cpuid_apic_id(v->id), v->id == 0);
     if (v->domain->platform && v->id == 0)
@@ -73,6 +74,7 @@ void svm_vcpu_set_kind(struct vcpu *v)
     struct machine_vcpu *m = v->machine;
 
     task_end_lift(m);
+    fetch_init(m); /* under nested paging it stays so */
     vmcb_set_kind(m);
     for (unsigned i = 0; i < PAGING_ROOTS; i++)
         m->asid[i].asid = 0;
