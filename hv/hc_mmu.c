@@ -6,7 +6,7 @@
 #include "hv/control.h"
 #include "hv/hc.h"
 #include "hv/hc_foreign.h"
-#include "hv/pv.h"
+#include "hv/hc_pv.h"
 #include "hv/vm_event.h"
 
 #include <string.h>
@@ -14,6 +14,7 @@
 #define PREEMPTED  (UINT32_C(1) << 31) /* of the count: it goes on, and *pdone says since when */
 #define CMD_MASK   UINT64_C(3)
 #define ENTRY_MASK UINT64_C(7) /* of an entry's address: not the address's */
+#define UPDATES    16u         /* that are read, and made, without a look at others */
 
 /* One operation of a batch, with frames of the domain `from`, or of DOMID_XEN (NULL): 0, HC_AGAIN or an error. */
 typedef int64_t operation(struct vcpu *v, struct domain *from, const void *op);
@@ -59,6 +60,20 @@ static int64_t whose(struct vcpu *v, uint32_t foreign, struct domain **from)
     return hc_target(v, (uint16_t)foreign, from);
 }
 
+/* So many are done, after `before` in the calls that it goes on from. */
+static int64_t end_batch(struct vcpu *v, struct hypercall *h, size_t size, uint32_t count,
+                         uint32_t before, int64_t result)
+{
+    before += count;
+    if (h->arg[2] != 0 && !guest_copy_out(v, h->arg[2], &before, sizeof(before)))
+        return -XEN_EFAULT;
+    if (result == HC_AGAIN) {
+        h->arg[0] += count * size;
+        h->arg[1] = (((uint32_t)h->arg[1] & ~PREEMPTED) - count) | PREEMPTED;
+    }
+    return result;
+}
+
 /* arg[0]: operations, arg[1]: how many, arg[2]: where the number done goes, arg[3]: whose frames. */
 static int64_t batch(struct vcpu *v, struct hypercall *h, size_t size, operation *run)
 {
@@ -82,14 +97,7 @@ static int64_t batch(struct vcpu *v, struct hypercall *h, size_t size, operation
         else
             result = run(v, from, op);
     }
-    done += i;
-    if (h->arg[2] != 0 && !guest_copy_out(v, h->arg[2], &done, sizeof(done)))
-        return -XEN_EFAULT;
-    if (result == HC_AGAIN) {
-        h->arg[0] += i * size;
-        h->arg[1] = (left - i) | PREEMPTED;
-    }
-    return result;
+    return end_batch(v, h, size, i, done, result);
 }
 
 /* ---- mmu_update ---- */
@@ -124,8 +132,73 @@ static int64_t one_update(struct vcpu *v, struct domain *from, const void *op)
     return hc_foreign_update(v, from, &r, (u.ptr & CMD_MASK) != MMU_PT_UPDATE_NO_TRANSLATE);
 }
 
+_Static_assert(sizeof(struct direct_store) == sizeof(struct mmu_update) &&
+                   offsetof(struct direct_store, value) == offsetof(struct mmu_update, val),
+               "the guest's list is the core's");
+_Static_assert(MMU_NORMAL_PT_UPDATE == 0 && MMU_PT_UPDATE_PRESERVE_AD == DIRECT_AT_PRESERVE,
+               "the commands of two kinds are what the core wants in an address");
+
+/* What the core is asked for at once. */
+static bool is_plain(const struct direct_store *u)
+{
+    return (u->at & ENTRY_MASK & ~DIRECT_AT_PRESERVE) == 0;
+}
+
+int64_t hc_mmu_update_own(struct vcpu *v, const struct direct_store *u)
+{
+    if (__builtin_expect(is_plain(u) && direct_update_now(&v->pv->direct, u, 1, PV_BUDGET) == 1, 1))
+        return 0;
+    return one_update(v, v->domain, u);
+}
+
+/* The next of a list, at most so many, with the caller's own frames. Gives how many were done. */
+static int64_t some_updates(struct vcpu *v, uint64_t va, uint32_t left, uint32_t *done)
+{
+    struct direct_store list[UPDATES];
+    uint32_t            count = left < UPDATES ? left : UPDATES, plain = 0;
+    int64_t             result;
+
+    *done = 0;
+    if (!guest_copy_in(v, list, va, count * sizeof(list[0]))) {
+        count = 1; /* those before one that cannot be read are made */
+        if (!guest_copy_in(v, list, va, sizeof(list[0])))
+            return -XEN_EFAULT;
+    }
+    while (plain < count && is_plain(&list[plain]))
+        plain++;
+    *done = direct_update_now(&v->pv->direct, list, plain, PV_BUDGET);
+    if (*done == count)
+        return 0;
+    result = one_update(v, v->domain, &list[*done]);
+    *done += result == 0;
+    return result;
+}
+
+/* As a batch goes. */
+static int64_t own_updates(struct vcpu *v, struct hypercall *h)
+{
+    uint32_t left = (uint32_t)h->arg[1] & ~PREEMPTED, before = 0, i = 0;
+    int64_t  result = 0;
+
+    if (((uint32_t)h->arg[1] & PREEMPTED) != 0 && h->arg[2] != 0 &&
+        !guest_copy_in(v, &before, h->arg[2], sizeof(before)))
+        return -XEN_EFAULT;
+    while (i < left && result == 0) {
+        uint32_t some = 0;
+
+        if (i != 0 && hc_preempt())
+            result = HC_AGAIN;
+        else
+            result = some_updates(v, h->arg[0] + i * sizeof(struct mmu_update), left - i, &some);
+        i += some;
+    }
+    return end_batch(v, h, sizeof(struct mmu_update), i, before, result);
+}
+
 int64_t hc_mmu_update(struct vcpu *v, struct hypercall *h)
 {
+    if ((uint32_t)h->arg[3] == DOMID_SELF)
+        return own_updates(v, h);
     return batch(v, h, sizeof(struct mmu_update), one_update);
 }
 
@@ -253,25 +326,33 @@ static int64_t set_ldt(struct vcpu *v, uint64_t address, uint64_t entries)
 }
 
 /* One CPU runs all vCPUs, and each flushes when it is loaded. */
-static int64_t flush(const struct mmuext_op *op)
+bool hc_pv_flush(uint32_t cmd, uint64_t address)
 {
-    switch (op->cmd) {
+    switch (cmd) {
     case MMUEXT_INVLPG_LOCAL:
     case MMUEXT_INVLPG_MULTI:
     case MMUEXT_INVLPG_ALL:
-        if (pv_address_ok(op->arg1.linear_addr, 1))
-            pv_edge_flush_address(gva_of(op->arg1.linear_addr));
-        return 0;
+        if (pv_address_ok(address, 1))
+            pv_edge_flush_address(gva_of(address));
+        return true;
     case MMUEXT_TLB_FLUSH_LOCAL:
     case MMUEXT_TLB_FLUSH_MULTI:
     case MMUEXT_TLB_FLUSH_ALL:
         pv_edge_flush();
-        return 0;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static int64_t flush(const struct mmuext_op *op)
+{
+    switch (op->cmd) {
     case MMUEXT_FLUSH_CACHE:
     case MMUEXT_FLUSH_CACHE_GLOBAL:
         return 0; /* no device looks past the caches */
     default:
-        return -XEN_ENOSYS;
+        return hc_pv_flush(op->cmd, op->arg1.linear_addr) ? 0 : -XEN_ENOSYS;
     }
 }
 

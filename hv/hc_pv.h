@@ -19,6 +19,15 @@ static inline void hc_pv_stack_switch(struct pv_vcpu *pv, uint64_t address)
 /* Whether a guest may have this value in DR0 to DR3, DR6 or DR7: 0, or -EPERM. */
 must_check int64_t hc_pv_debug_error(unsigned number, uint64_t value);
 
+/*
+ * One mmu_update of a PV vCPU's, for its own tables and frames: 0, HC_AGAIN or an error. The address has its command
+ * in the low bits, as in struct mmu_update.
+ */
+must_check int64_t hc_mmu_update_own(struct vcpu *v, const struct direct_store *u);
+
+/* If this command of mmuext_op flushes TLBs, all or an address, that is done. */
+must_check bool hc_pv_flush(uint32_t cmd, uint64_t address);
+
 /* Bits of vm_assist that a guest of this kind may turn on. */
 must_check uint32_t hc_vm_assists(const struct vcpu *v);
 

@@ -129,6 +129,22 @@ must_check struct direct_verdict direct_do_steps(struct direct_vcpu          *v,
                                                  const struct direct_request *request,
                                                  unsigned                     budget);
 
+/* One update of a list: the entry's address in the machine, whose low three bits say how, and what it becomes. */
+struct direct_store {
+    uint64_t at, value;
+};
+#define DIRECT_AT_PRESERVE UINT64_C(2) /* as DIRECT_PRESERVE; the other two are 0 */
+
+/*
+ * Carries out updates of the domain's own leaf tables, with its own frames, as far as they take no steps:
+ * what as many DIRECT_UPDATE do one after the other, but a table is held from one to the next. Returns
+ * how many, 0 to `count`. If that is less, the next one is to be made by direct_do before anything else of
+ * this vCPU's, unchanged: it may have been stored already, and shadows are to follow. What is left to be
+ * released is unfinished, and ends the list.
+ */
+must_check unsigned direct_update_now(struct direct_vcpu *v, const struct direct_store *list,
+                                      unsigned count, unsigned budget);
+
 /*
  * What a DIRECT_ROOT does for a live table that nobody works on, one of the domain's own. True: it is
  * the root now, and as soon as the vCPU's processor has loaded it, if it runs on this one,

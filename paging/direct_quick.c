@@ -45,8 +45,9 @@ static bool has_shadows(const struct direct_machine *m, mfn_t table)
 }
 
 /* Dropped in one go; else it is on the list. */
-static inline void let_go(struct direct_vcpu *v, const struct entry_need *need, mfn_t table,
-                          uint8_t level)
+static inline __attribute__((always_inline)) void drop(struct direct_vcpu      *v,
+                                                       const struct entry_need *need, mfn_t table,
+                                                       uint8_t level)
 {
     struct direct_machine *m = v->domain->machine;
 
@@ -56,44 +57,63 @@ static inline void let_go(struct direct_vcpu *v, const struct entry_need *need, 
                      level);
 }
 
-/*
- * The table is held and has no shadows. Anything else than the usual is left to the machine, refusals too;
- * and what remains to be done where an entry above level 1 was present.
- */
-static inline __attribute__((always_inline)) enum quick entry(struct direct_vcpu          *v,
-                                                              const struct direct_request *r,
-                                                              unsigned budget, uint8_t level)
+/* The same where it is seldom. */
+static __attribute__((noinline)) void let_go(struct direct_vcpu *v, const struct entry_need *need,
+                                             mfn_t table, uint8_t level)
 {
-    uint16_t                     from = level == TYPE_L1 ? r->from : r->owner->id;
-    const struct direct_machine *m = v->domain->machine;
-    uint64_t                    *at = &table_entry(m, r->mfn, r->index)->raw;
-    pte_t                        old = { __atomic_load_n(at, __ATOMIC_SEQ_CST) }, found = old;
-    pte_t                        value = { r->value }, new = entry_adjusted(level, value);
-    struct entry_need            need = entry_need(m, r->mfn, level, r->index, value);
-    bool                         fresh;
+    drop(v, need, table, level);
+}
 
-    if ((r->flags & DIRECT_PRESERVE) != 0 && pte_has(new, PTE_P))
+/* An update of an entry of a table that is held. */
+struct change {
+    mfn_t    table;
+    unsigned index;
+    uint64_t value, expect;
+    unsigned flags; /* of the request */
+    uint16_t from;  /* whose frame the new entry names */
+};
+
+struct stored {
+    pte_t old, new;
+};
+
+/*
+ * The table has no shadows. Anything else than the usual is left to the machine, refusals too; and what
+ * remains to be done where an entry above level 1 was present.
+ */
+static inline __attribute__((always_inline)) enum quick entry(struct direct_vcpu *v,
+                                                              struct change c, uint8_t level,
+                                                              struct stored *s)
+{
+    struct direct_machine *m = v->domain->machine;
+    uint64_t              *at = &table_entry(m, c.table, c.index)->raw;
+    pte_t                  old = { __atomic_load_n(at, __ATOMIC_SEQ_CST) }, found = old;
+    pte_t                  value = { c.value }, new = entry_adjusted(level, value);
+    struct entry_need      need = entry_need(m, c.table, level, c.index, value);
+    bool                   fresh;
+
+    if ((c.flags & DIRECT_PRESERVE) != 0 && pte_has(new, PTE_P))
         new.raw |= old.raw &(PTE_A | PTE_D);
     fresh = !entry_is_alike(old, new);
-    if (need.error != DIRECT_OK || entry_is_reserved(level, r->index) ||
-        ((r->flags & DIRECT_EXPECT) != 0 && old.raw != r->expect) ||
-        (fresh && !need.nothing && !need_get(m, &need, from)))
+    if (need.error != DIRECT_OK || entry_is_reserved(level, c.index) ||
+        ((c.flags & DIRECT_EXPECT) != 0 && old.raw != c.expect) ||
+        (fresh && !need.nothing && !need_get(m, &need, c.from)))
         return QUICK_NOT;
     if (!__atomic_compare_exchange_n(at, &found.raw, new.raw, false, __ATOMIC_SEQ_CST,
                                      __ATOMIC_SEQ_CST)) {
         if (fresh && !need.nothing)
-            let_go(v, &need, r->mfn, level);
+            let_go(v, &need, c.table, level);
         return QUICK_NOT;
     }
     /* Shadows that it has since a moment ago follow before the old one goes. */
-    if (has_shadows(m, r->mfn) || (level > TYPE_L1 && pte_has(old, PTE_P))) {
-        request_stored(v, r, budget, level, old, new);
+    if (has_shadows(m, c.table) || (level > TYPE_L1 && pte_has(old, PTE_P))) {
+        *s = (struct stored){ old, new };
         return QUICK_GOES_ON;
     }
-    dirty_note(m->phys, r->mfn);
+    dirty_note(m->phys, c.table);
     if (fresh && pte_has(old, PTE_P)) {
-        need = entry_need(m, r->mfn, level, r->index, old);
-        let_go(v, &need, r->mfn, level);
+        need = entry_need(m, c.table, level, c.index, old);
+        drop(v, &need, c.table, level);
     }
     return QUICK_DONE;
 }
@@ -105,16 +125,27 @@ static inline __attribute__((always_inline)) enum quick table_update(struct dire
 {
     const struct direct_machine *m = v->domain->machine;
     const struct entry_need      table = { .mfn = r->mfn, .want = level };
-    enum quick                   quick = QUICK_NOT;
+    const struct change          c = {
+                 .table = r->mfn,
+                 .index = r->index,
+                 .value = r->value,
+                 .expect = r->expect,
+                 .flags = r->flags,
+                 .from = level == TYPE_L1 ? r->from : r->owner->id,
+    };
+    enum quick    quick = QUICK_NOT;
+    struct stored s;
 
     if (!words_get(phys_frame(m->phys, r->mfn), r->owner->id, level))
         return QUICK_NOT;
     v->budget = budget;
     if (!has_shadows(m, r->mfn))
-        quick = entry(v, r, budget, level);
-    if (quick == QUICK_GOES_ON)
-        return quick;               /* the table is on the list of what is to be released */
-    let_go(v, &table, MFN_NONE, 0); /* if it was unpinned meanwhile, this is its end */
+        quick = entry(v, c, level, &s);
+    if (quick == QUICK_GOES_ON) { /* the table is on the list of what is to be released */
+        request_stored(v, r, budget, level, s.old, s.new);
+        return quick;
+    }
+    drop(v, &table, MFN_NONE, 0); /* if it was unpinned meanwhile, this is its end */
     return quick;
 }
 

@@ -54,6 +54,7 @@ static enum direct_status call(unsigned vcpu, const struct direct_request *r)
 {
     struct direct_vcpu   *v = &w.vcpu[vcpu];
     struct direct_verdict verdict;
+    struct direct_store   store;
     mfn_t                 old;
 
     if (r->op == DIRECT_ROOT && r->owner == v->domain && dice(4) != 0 &&
@@ -61,6 +62,8 @@ static enum direct_status call(unsigned vcpu, const struct direct_request *r)
         direct_root_leave(v, old);
         return DIRECT_DONE;
     }
+    if (dice(4) != 0 && world_store(v, r, &store) && direct_update_now(v, &store, 1, 64) == 1)
+        return DIRECT_DONE;
     verdict = direct_do(v, r, dice(2) ? 1 + dice(3) : dice(600));
     while (verdict.status == DIRECT_ASK) {
         carry_out(v);

@@ -125,13 +125,34 @@ static bool root_in_one_go(struct world *w, unsigned vcpu, const struct direct_r
     return true;
 }
 
+/* The same for an update that can be one of a list. */
+static bool update_in_one_go(struct world *w, unsigned vcpu, const struct direct_request *r,
+                             unsigned budget)
+{
+    struct direct_store store;
+
+    return world_store(&w->vcpu[vcpu], r, &store) &&
+           direct_update_now(&w->vcpu[vcpu], &store, 1, budget) == 1;
+}
+
+bool world_store(const struct direct_vcpu *v, const struct direct_request *r,
+                 struct direct_store *store)
+{
+    store->at = r->mfn.raw << PAGE_SHIFT | r->index * sizeof(uint64_t) |
+                ((r->flags & DIRECT_PRESERVE) != 0 ? DIRECT_AT_PRESERVE : 0);
+    store->value = r->value;
+    return r->op == DIRECT_UPDATE && r->owner == v->domain && r->from == v->domain->id &&
+           (r->flags & ~DIRECT_PRESERVE) == 0 && r->mfn.raw < UINT64_MAX >> PAGE_SHIFT &&
+           r->index < DIRECT_ENTRIES;
+}
+
 struct direct_verdict world_do(struct world *w, unsigned vcpu, const struct direct_request *r,
                                unsigned budget)
 {
     struct direct_vcpu   *v = &w->vcpu[vcpu];
     struct direct_verdict verdict = { .status = DIRECT_AGAIN };
 
-    if (root_in_one_go(w, vcpu, r)) {
+    if (root_in_one_go(w, vcpu, r) || update_in_one_go(w, vcpu, r, budget)) {
         if (direct_unfinished(v))
             world_drain(w, vcpu, budget);
         return (struct direct_verdict){ .status = DIRECT_DONE };

@@ -51,7 +51,10 @@ struct direct_request world_request(struct world *w, enum direct_op op, unsigned
 /* Runs a request of a vCPU to its end, doing what is asked; budget for each call. */
 struct direct_verdict world_do(struct world *w, unsigned vcpu, const struct direct_request *r,
                                unsigned budget);
-void                  world_drain(struct world *w, unsigned vcpu, unsigned budget);
+/* The request as one of a list for direct_update_now; false: it cannot be one. */
+must_check bool world_store(const struct direct_vcpu *v, const struct direct_request *r,
+                            struct direct_store *store);
+void            world_drain(struct world *w, unsigned vcpu, unsigned budget);
 /* Carries out what the vCPU's last step asked for. */
 void world_carry_out(struct world *w, const struct direct_vcpu *v);
 /* Processor `cpu` flushes, in two parts. */

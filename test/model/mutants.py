@@ -230,6 +230,7 @@ def detectors(build):
         yield "test/direct/words_test.c", []
         yield "test/direct/direct_test.c", []
         yield "test/direct/lent_test.c", []
+        yield "test/direct/now_test.c", []
         yield "test/direct/shadowed_test.c", []
         yield "test/direct/explore_main.c", []
         for seed in (1, 100, 200):

@@ -211,30 +211,38 @@ static bool is_as_before_tables(struct cpu *c, const struct pv_vcpu *pv)
            !pv_is_shadowed(pv->vcpu->domain) && !vcpu_has_event_upcall(pv->vcpu);
 }
 
-static inline __attribute__((always_inline)) enum pv_way hypercall(struct cpu     *c,
-                                                                   struct pv_vcpu *pv, bool tables)
+static inline __attribute__((always_inline)) enum pv_way end_tables(struct cpu     *c,
+                                                                    struct pv_vcpu *pv)
 {
-    struct hypercall h = pv_hypercall_begin(pv);
-
-    pv_hypercall_end(pv, &h, hc_dispatch(pv->vcpu, &h));
     end_hypercall(c, &pv->stat[PV_KIND_HYPERCALL]);
-    if (tables ? !is_as_before_tables(c, pv) : !is_as_before(c, pv->vcpu))
+    if (!is_as_before_tables(c, pv))
         return quick_leave(pv);
     c->entries++;
-    return tables ? PV_WAY_KEPT : PV_WAY_ALL;
+    return PV_WAY_KEPT;
 }
 
 enum pv_way pv_quick_hypercall(struct pv_vcpu *pv)
 {
-    pv->cpu->stretch_start = rdtsc();
-    return hypercall(pv->cpu, pv, false);
+    struct cpu      *c = pv->cpu;
+    struct hypercall h = pv_hypercall_begin(pv);
+
+    c->stretch_start = rdtsc();
+    pv_hypercall_end(pv, &h, hc_dispatch(pv->vcpu, &h));
+    end_hypercall(c, &pv->stat[PV_KIND_HYPERCALL]);
+    if (!is_as_before(c, pv->vcpu))
+        return quick_leave(pv);
+    c->entries++;
+    return PV_WAY_ALL;
 }
 
 static __attribute__((noinline)) enum pv_way tables_hypercall(struct cpu *c, struct pv_vcpu *pv,
                                                               uint64_t began)
 {
+    struct hypercall h = pv_hypercall_begin(pv);
+
     c->stretch_start = began;
-    return hypercall(c, pv, true);
+    pv_hypercall_end(pv, &h, hc_dispatch(pv->vcpu, &h));
+    return end_tables(c, pv);
 }
 
 /* A call that is carried out, and has changed nothing but a word of its vCPU's. */
@@ -245,6 +253,53 @@ static inline __attribute__((always_inline)) enum pv_way end_plain(struct cpu   
     pv->vcpu->domain->hypercalls[(uint32_t)pv->regs.rax]++;
     pv->regs.rax = 0;
     return quick_end(c, pv, PV_KIND_HYPERCALL, false, began);
+}
+
+/* A list of one operation on the guest's own tables, and nobody wants to know how far it came. */
+static inline bool is_one_operation(const struct pv_regs *r)
+{
+    return (uint32_t)r->rsi == 1 && r->rdx == 0 && (uint32_t)r->r10 == DOMID_SELF &&
+           is_guests(r->rdi);
+}
+
+static __attribute__((noinline)) enum pv_way one_update(struct cpu *c, struct pv_vcpu *pv,
+                                                        uint64_t began)
+{
+    const struct mmu_update *u = (const struct mmu_update *)pv->regs.rdi; /* NOLINT: the guest's */
+    struct direct_store      store = { 0 };
+    struct hypercall         h;
+    int64_t                  result;
+
+    PV_LOAD(&u->ptr, store.at);
+    PV_LOAD(&u->val, store.value);
+    c->stretch_start = began;
+    pv->vcpu->domain->hypercalls[__HYPERVISOR_mmu_update]++;
+    result = hc_mmu_update_own(pv->vcpu, &store);
+    if (__builtin_expect(result == HC_AGAIN, 0)) {
+        h = pv_hypercall_begin(pv); /* all of it is left */
+        pv_hypercall_end(pv, &h, result);
+    } else {
+        pv->regs.rax = (uint64_t)result;
+    }
+    return end_tables(c, pv);
+fault:
+    return tables_hypercall(c, pv, began);
+}
+
+/* What only flushes; anything else is read again, by whom it belongs to. */
+static __attribute__((noinline)) enum pv_way one_flush(struct cpu *c, struct pv_vcpu *pv,
+                                                       uint64_t began)
+{
+    const struct mmuext_op *op = (const struct mmuext_op *)pv->regs.rdi; /* NOLINT: the guest's */
+    uint32_t                cmd = 0;
+    uint64_t                address = 0;
+
+    PV_LOAD(&op->cmd, cmd);
+    PV_LOAD(&op->arg1.linear_addr, address);
+    if (hc_pv_flush(cmd, address))
+        return end_plain(c, pv, began);
+fault:
+    return tables_hypercall(c, pv, began);
 }
 
 #define BIT(nr) (UINT64_C(1) << (nr))
@@ -259,6 +314,10 @@ static __attribute__((noinline)) enum pv_way other_hypercall(struct cpu *c, stru
     const struct pv_regs *r = &pv->regs;
     uint32_t              nr = (uint32_t)r->rax;
 
+    if (nr == __HYPERVISOR_mmu_update && is_one_operation(r))
+        return one_update(c, pv, began);
+    if (nr == __HYPERVISOR_mmuext_op && is_one_operation(r))
+        return one_flush(c, pv, began);
     if (nr == __HYPERVISOR_stack_switch) {
         hc_pv_stack_switch(pv, r->rsi);
         return end_plain(c, pv, began);
