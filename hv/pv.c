@@ -348,6 +348,7 @@ bool pv_domain_create(struct domain *d)
         direct_machine_init(&pv_machine, &machine_phys, CPUS, pv_edge_l1tf_limit(),
                             pv_edge_slots());
         pv_machine.quick = true;
+        pv_machine.wide = true; /* no vCPU has CR0.TS set: there was none before */
     }
     pv->ring = MFN_NONE;
     direct_domain_init(&pv->direct, &pv_machine, d->id);

@@ -5,6 +5,7 @@
  * The table is busy: but for A and D, which processors set, nobody else changes its entries. Leaf
  * tables have a loop of their own, since nearly all entries are theirs.
  */
+#include "direct_wide.h"
 #include "type_words.h"
 #include "type_work.h"
 
@@ -57,6 +58,28 @@ static inline bool are_many_empty(const uint64_t *entry)
             any_of_few(entry + 3 * EMPTY_FEW)) == 0;
 }
 
+_Static_assert(EMPTY_MANY == WIDE_ENTRIES, "counted alike");
+
+/*
+ * Of at most so many groups from this one on, upwards or downwards, how many are empty one behind the other. Each
+ * costs one of the budget.
+ */
+static unsigned skip_many(struct direct_vcpu *v, const uint64_t *entry, unsigned groups,
+                          bool is_down)
+{
+    unsigned most = groups < v->budget ? groups : v->budget, empty = 0;
+
+    if (v->domain->machine->wide) {
+        empty = wide_empty(entry, most, is_down);
+    } else {
+        while (empty < most &&
+               are_many_empty(is_down ? entry - empty * EMPTY_MANY : entry + empty * EMPTY_MANY))
+            empty++;
+    }
+    v->budget -= empty;
+    return empty;
+}
+
 /* The first that is not empty from `at` on, as far as the budget goes. */
 static inline unsigned skip_up(struct direct_vcpu *v, const uint64_t *entry, unsigned at)
 {
@@ -68,13 +91,9 @@ static inline unsigned skip_up(struct direct_vcpu *v, const uint64_t *entry, uns
         return at;
     while (at < end && any_of_few(entry + at) == 0)
         at += EMPTY_FEW;
-    if (at == end) {
-        while (at < DIRECT_ENTRIES && v->budget > 0 && are_many_empty(entry + at)) {
-            v->budget--;
-            at += EMPTY_MANY;
-        }
-        return at;
-    }
+    if (at == end)
+        return at +
+               EMPTY_MANY * skip_many(v, entry + at, (DIRECT_ENTRIES - at) / EMPTY_MANY, false);
     while (at < end && is_empty(entry + at))
         at++;
     return at;
@@ -91,13 +110,8 @@ static inline unsigned skip_down(struct direct_vcpu *v, const uint64_t *entry, u
         return at;
     while (at > end && any_of_few(entry + at - EMPTY_FEW) == 0)
         at -= EMPTY_FEW;
-    if (at == end) {
-        while (at > 0 && v->budget > 0 && are_many_empty(entry + at - EMPTY_MANY)) {
-            v->budget--;
-            at -= EMPTY_MANY;
-        }
-        return at;
-    }
+    if (at == end && at != 0)
+        return at - EMPTY_MANY * skip_many(v, entry + at - EMPTY_MANY, at / EMPTY_MANY, true);
     while (at > end && is_empty(entry + at - 1))
         at--;
     return at;

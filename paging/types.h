@@ -126,6 +126,7 @@ struct direct_machine {
     uint32_t freed;                      /* list of frames nobody holds, 0 ends it */
     pte_t    slots[DIRECT_SLOTS];        /* the hypervisor's entries of each L4 */
     bool     quick;                      /* what is usual is not done step by step */
+    bool     wide; /* the processor's registers of 128 bits may be used now: direct_wide.h */
 };
 
 /* A reference to be dropped. */

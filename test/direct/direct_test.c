@@ -21,7 +21,7 @@ static int fresh(void **state)
 static int fresh_and_quick(void **state)
 {
     (void)fresh(state);
-    w.machine.quick = true;
+    w.machine.quick = w.machine.wide = true;
     return 0;
 }
 

@@ -220,6 +220,7 @@ static void one_at_a_time(unsigned long seed, unsigned long operations, bool swi
     naive.l1tf_limit = limit;
     world_init(&w, FRAMES, 2, limit);
     w.machine.quick = seed % 2;
+    w.machine.wide = seed / 2 % 2;
     w.frame[FRAMES - 1].kind = FRAME_POOL; /* of the domain, and not its memory */
     naive.foreign[FRAMES - 1] = true;
     w.frame[FRAMES - 2].owner = w.domain[1].id; /* somebody else's */
@@ -495,6 +496,7 @@ static void side_by_side(unsigned long seed, unsigned long steps, bool switched)
     memset(actor, 0, sizeof(actor));
     world_init(&w, FRAMES, 3, seed % 3 == 0 ? 6 : 0);
     w.machine.quick = seed % 2;
+    w.machine.wide = seed / 2 % 2;
     w.machine.clock = seed % 4 == 0 ? 0xfffffff0 : 1;
     shadowed_init(&shadowed, &w);
     dice_builds(switched);

@@ -126,6 +126,7 @@ static void vcpus_need_no_lock(void **state)
     (void)state;
     world_init(&w, FRAMES, VCPUS, 0);
     w.machine.quick = true;
+    w.machine.wide = true;
     dice_gives(false);
     assert_int_equal(pthread_barrier_init(&barrier, NULL, VCPUS + 1), 0);
     for (unsigned i = 0; i < VCPUS; i++)

@@ -327,10 +327,17 @@ uint64_t pv_cpu_descriptor(uint16_t selector)
 
 /* ---- FPU and debug registers ---- */
 
+/* The core is told, which uses registers of 128 bits where it may. */
+static void set_ts(bool ts)
+{
+    write_cr0(ts ? read_cr0() | CR0_TS : read_cr0() & ~CR0_TS);
+    pv_machine.wide = !ts;
+}
+
 void pv_cpu_save_fpu(struct pv_vcpu *pv)
 {
     BUG_ON(cpu.loaded != pv);
-    write_cr0(read_cr0() & ~CR0_TS);
+    set_ts(false);
     __asm__ volatile("fxsave64 %0" : "=m"(pv->fpu));
     pv_edge_set_ts(pv, pv->ts);
 }
@@ -338,16 +345,16 @@ void pv_cpu_save_fpu(struct pv_vcpu *pv)
 void pv_cpu_load_fpu(const struct pv_vcpu *pv)
 {
     BUG_ON(cpu.loaded != pv);
-    write_cr0(read_cr0() & ~CR0_TS);
+    set_ts(false);
     __asm__ volatile("fxrstor64 %0" ::"m"(pv->fpu));
-    write_cr0(pv->ts ? read_cr0() | CR0_TS : read_cr0());
+    set_ts(pv->ts);
 }
 
 void pv_edge_set_ts(struct pv_vcpu *pv, bool ts)
 {
     pv->ts = ts;
     if (cpu.loaded == pv)
-        write_cr0(ts ? read_cr0() | CR0_TS : read_cr0() & ~CR0_TS);
+        set_ts(ts);
 }
 
 static void debug_load(const struct pv_vcpu *pv)
@@ -401,7 +408,7 @@ void pv_cpu_unload(void)
         return;
     BUG_ON(cpu.running);
     selectors_save(pv);
-    write_cr0(read_cr0() & ~CR0_TS);
+    set_ts(false);
     __asm__ volatile("fxsave64 %0" : "=m"(pv->fpu));
     debug_off();
     cpu.loaded = NULL;
