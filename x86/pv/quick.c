@@ -132,11 +132,16 @@ fault:
 
 /* ---- what an exit ends in ---- */
 
-/* A page fault that is the guest's to the first look: no write to what may be a table, no address of ours. */
-static bool is_plain_fault(const struct pv_vcpu *pv)
+/* A page fault that is not about an address of ours, ... */
+static inline bool is_plain_fault(const struct pv_vcpu *pv)
 {
-    return pv->fault_address - PV_RESERVED_START >= PV_RESERVED_END - PV_RESERVED_START &&
-           ((pv->regs.error & (PFEC_P | PFEC_W)) != (PFEC_P | PFEC_W) || !pv->kernel);
+    return pv->fault_address - PV_RESERVED_START >= PV_RESERVED_END - PV_RESERVED_START;
+}
+
+/* ... and one that may be a write to a table. */
+static inline bool is_refused_write(const struct pv_vcpu *pv)
+{
+    return (pv->regs.error & (PFEC_P | PFEC_W)) == (PFEC_P | PFEC_W) && pv->kernel;
 }
 
 static inline enum pv_way quick_leave(struct pv_vcpu *pv)
@@ -189,20 +194,20 @@ static bool is_as_before(struct cpu *c, const struct vcpu *v)
            !v->pv->injected.due;
 }
 
-/* As the loop ends an exit. */
-static inline void end_hypercall(struct cpu *c, struct pv_stat *stat)
+/* As the loop ends an exit; `what` it was. */
+static inline void end_long(struct cpu *c, struct pv_stat *stat, const char *what)
 {
     uint64_t now = rdtsc(), stretch = now - c->stretch_start;
 
     stat->count++;
     stat->ticks += stretch;
     if (stretch > c->stretch_max)
-        preemption_longest(c, stretch, "hypercall");
+        preemption_longest(c, stretch, what);
     c->stretch_start = now;
 }
 
 /*
- * The same for a call that is only about its guest's own tables. A domain that is crashed by it, and a vCPU
+ * The same for what is only about the guest's own tables. A domain that is crashed by it, and a vCPU
  * that is stopped, say so in c->pending.
  */
 static bool is_as_before_tables(struct cpu *c, const struct pv_vcpu *pv)
@@ -214,7 +219,7 @@ static bool is_as_before_tables(struct cpu *c, const struct pv_vcpu *pv)
 static inline __attribute__((always_inline)) enum pv_way end_tables(struct cpu     *c,
                                                                     struct pv_vcpu *pv)
 {
-    end_hypercall(c, &pv->stat[PV_KIND_HYPERCALL]);
+    end_long(c, &pv->stat[PV_KIND_HYPERCALL], "hypercall");
     if (!is_as_before_tables(c, pv))
         return quick_leave(pv);
     c->entries++;
@@ -228,7 +233,7 @@ enum pv_way pv_quick_hypercall(struct pv_vcpu *pv)
 
     c->stretch_start = rdtsc();
     pv_hypercall_end(pv, &h, hc_dispatch(pv->vcpu, &h));
-    end_hypercall(c, &pv->stat[PV_KIND_HYPERCALL]);
+    end_long(c, &pv->stat[PV_KIND_HYPERCALL], "hypercall");
     if (!is_as_before(c, pv->vcpu))
         return quick_leave(pv);
     c->entries++;
@@ -351,14 +356,31 @@ enum pv_way pv_quick_system_call(struct pv_vcpu *pv)
     return quick_end(c, pv, PV_KIND_HYPERCALL, false, began);
 }
 
+/* What the guest's kernel was refused was a write to a leaf table, which is carried out. */
+static enum pv_way end_table_write(struct cpu *c, struct pv_vcpu *pv)
+{
+    end_long(c, &pv->stat[PV_KIND_TABLE_WRITE], "write to a table");
+    if (!is_as_before_tables(c, pv))
+        return quick_leave(pv);
+    c->entries++;
+    return PV_WAY_ALL;
+}
+
 static __attribute__((noinline)) enum pv_way quick_page_fault(struct cpu *c, struct pv_vcpu *pv)
 {
     const struct pv_trap *trap = &pv->trap[VECTOR_PF];
     uint64_t              began = rdtsc(), error = bounce_fault_error(pv, pv->regs.error);
     uint8_t               mask = bounce_mask(pv);
 
-    if (!is_plain_fault(pv) || !(pv->kernel ? bounce(pv, trap, true, mask, &error)
-                                            : bounce(pv, trap, false, mask, &error)))
+    if (!is_plain_fault(pv))
+        return PV_WAY_LOOP;
+    if (is_refused_write(pv)) {
+        c->stretch_start = began;
+        if (pv_table_write(pv, pv->fault_address))
+            return end_table_write(c, pv);
+    }
+    if (!(pv->kernel ? bounce(pv, trap, true, mask, &error)
+                     : bounce(pv, trap, false, mask, &error)))
         return PV_WAY_LOOP;
     __atomic_store_n(&pv->vcpu->info->arch.cr2, pv->fault_address, __ATOMIC_RELAXED);
     return quick_end(c, pv, PV_KIND_PAGE_FAULT, false, began);
