@@ -134,7 +134,7 @@ static inline __attribute__((always_inline)) enum quick table_update(struct dire
                  .from = level == TYPE_L1 ? r->from : r->owner->id,
     };
     enum quick    quick = QUICK_NOT;
-    struct stored s;
+    struct stored s = { { 0 }, { 0 } };
 
     if (!words_get(phys_frame(m->phys, r->mfn), r->owner->id, level))
         return QUICK_NOT;
