@@ -289,6 +289,63 @@ static void check_reservation(void)
         0, "giving the hypervisor's frame back");
 }
 
+/* Longer than what is read at once; what is refused ends it, wherever that is. */
+static void check_lists(void)
+{
+    struct mmu_update list[20];
+    uint64_t         *entry = pv_entry(page), good = *entry;
+    uint32_t          done = 0;
+
+    for (unsigned i = 0; i < 20; i++)
+        list[i] = (struct mmu_update){ machine(entry), i % 2 ? good : good & ~W };
+    pv_check(
+        (uint64_t)pv_call(__HYPERVISOR_mmu_update, (uint64_t)list, 20, (uint64_t)&done, DOMID_SELF),
+        0, "a list of updates");
+    pv_check(done, 20, "how many were done of it");
+    pv_check(*entry, good, "the entry after the last");
+    list[17].val = 0x200 * PAGE | FLAGS;
+    pv_check(
+        (uint64_t)pv_call(__HYPERVISOR_mmu_update, (uint64_t)list, 20, (uint64_t)&done, DOMID_SELF),
+        REFUSED, "a list with one that is refused");
+    pv_check(done, 17, "how many were done before it");
+    pv_check(*entry, good & ~W, "the entry before it");
+    pv_check((uint64_t)pv_update(machine(entry), good), 0, "the entry as it was");
+}
+
+/* An operation on a table, with values in XMM0 and XMM1: how many of their halves it changes. */
+static unsigned changed_halves(unsigned cmd, const void *table)
+{
+    struct mmuext_op  op = { .cmd = cmd, .arg1.mfn = pv_mfn(table) };
+    uint64_t          nr = __HYPERVISOR_mmuext_op, at = (uint64_t)&op, count = 1, none = 0;
+    uint64_t          low[2], high[2];
+    register uint64_t whose __asm__("r10") = DOMID_SELF;
+
+    __asm__ volatile("pcmpeqd %%xmm0, %%xmm0\n\tpcmpeqd %%xmm1, %%xmm1\n\tpsrld $3, %%xmm1\n\t"
+                     "syscall\n\t"
+                     "movlps %%xmm0, (%[low])\n\tmovhps %%xmm0, (%[high])\n\t"
+                     "movlps %%xmm1, 8(%[low])\n\tmovhps %%xmm1, 8(%[high])"
+                     : "+a"(nr), "+D"(at), "+S"(count), "+d"(none), "+r"(whose)
+                     : [low] "b"(low), [high] "r"(high)
+                     : "memory", "cc", "rcx", "r11", "r8", "r9");
+    pv_check(nr, 0, "pinning or unpinning an empty table");
+    return (low[0] != ~0ul ? 1u : 0) + (high[0] != ~0ul ? 1u : 0) +
+           (low[1] != 0x1fffffff1ffffffful ? 1u : 0) + (high[1] != 0x1fffffff1ffffffful ? 1u : 0);
+}
+
+/* The hypervisor looks at tables by registers that are the guest's; or by others, where CR0.TS is set. */
+static void check_wide(void)
+{
+    pv_check(mmuext(MMUEXT_CLEAR_PAGE, pv_mfn(other), 0), 0, "clearing a page");
+    pv_check((uint64_t)pv_protect(other, false), 0, "making it read-only");
+    pv_check(changed_halves(MMUEXT_PIN_L1_TABLE, other), 0, "XMM registers that change");
+    pv_check(changed_halves(MMUEXT_UNPIN_TABLE, other), 0, "XMM registers that change");
+    pv_call(__HYPERVISOR_fpu_taskswitch, 1, 0, 0, 0);
+    pv_check(mmuext(MMUEXT_PIN_L1_TABLE, pv_mfn(other), 0), 0, "pinning with CR0.TS set");
+    pv_check(mmuext(MMUEXT_UNPIN_TABLE, pv_mfn(other), 0), 0, "unpinning with CR0.TS set");
+    pv_call(__HYPERVISOR_fpu_taskswitch, 0, 0, 0, 0);
+    pv_check((uint64_t)pv_protect(other, true), 0, "making it writable");
+}
+
 void pv_main(void)
 {
     check_leaves();
@@ -299,5 +356,7 @@ void pv_main(void)
     refuse_writes();
     unlink_table();
     check_batches();
+    check_lists();
+    check_wide();
     check_reservation();
 }
