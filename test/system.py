@@ -258,7 +258,7 @@ TESTS = (
 
     ("the command explains itself", command(["--help"], 0, ("usage: umbra", "exit status:"))),
     ("a wrong option is a wrong command line", command(["run", "--colour"], 2, ("--colour", "usage: umbra"))),
-    ("a limit that is no number is a wrong command line", command(["run", "--limit", "soon", "a"], 2, ("--limit",))),
+    ("a limit that is no number is a wrong command line", command(["run", "--limit", "soon", "a"], 2, ("--limit: 'soon' is not a number of seconds",))),
     ("a run without a configuration is a wrong command line", command(["run"], 2, ("no configuration",))),
     ("a configuration that is not there is said so",
      command(["run", "nowhere.cfg"], 2, (r"nowhere\.cfg: No such file",))),
