@@ -216,6 +216,26 @@ static void a_table_with_another_branch_stays(void **state)
     end(w);
 }
 
+/* The walk began at a table that is given back before the fault is through: it comes again. */
+static void a_fault_may_have_to_give_back_the_tables_that_lead_to_it(void **state)
+{
+    struct world_setup s = setup;
+    struct world      *w;
+
+    (void)state;
+    s.pairs = 30;
+    w = four_levels_of(&s);
+    for (unsigned i = 0; i < 40; i++) { /* all in use, below table 4 */
+        poke(w, 4, 1 + i, (10 + i) << 12 | FLAGS);
+        poke(w, 10 + i, 0, 0x50 << 12 | FLAGS);
+        poke(w, 10 + i, 1, 0x51 << 12 | FLAGS);
+    }
+    for (unsigned i = 0; i < 160; i++)
+        touch(w, (1 + i / 2 % 40) * UINT64_C(0x200000) + i % 2 * 4096, ACC_WRITE);
+    assert_true(w->domain.stats.unhooked > 1);
+    end(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +246,7 @@ int main(void)
         cmocka_unit_test(nor_where_another_address_would_lose_what_this_one_gets),
         cmocka_unit_test(a_branch_that_is_taken_down_goes_with_its_last_entry),
         cmocka_unit_test(a_table_with_another_branch_stays),
+        cmocka_unit_test(a_fault_may_have_to_give_back_the_tables_that_lead_to_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -361,26 +361,6 @@ static void a_small_pool_is_used_again_and_the_guest_goes_on(void **state)
     end(w);
 }
 
-/* The walk began at a table that is given back before the fault is through: it comes again. */
-static void a_fault_may_have_to_give_back_the_tables_that_lead_to_it(void **state)
-{
-    struct world_setup s = setup;
-    struct world      *w;
-
-    (void)state;
-    s.pairs = 30;
-    w = four_levels(&s);
-    for (unsigned i = 0; i < 40; i++) { /* all in use, below table 4 */
-        poke(w, 4, 1 + i, (10 + i) << 12 | FLAGS);
-        poke(w, 10 + i, 0, 0x50 << 12 | FLAGS);
-        poke(w, 10 + i, 1, 0x51 << 12 | FLAGS);
-    }
-    for (unsigned i = 0; i < 160; i++)
-        touch(w, (1 + i / 2 % 40) * UINT64_C(0x200000) + i % 2 * 4096, ACC_WRITE);
-    assert_true(w->domain.stats.unhooked > 1);
-    end(w);
-}
-
 static void a_large_page_with_a_frame_number_beyond_32_bits_is_not_memory(void **state)
 {
     struct world_setup s = setup;
@@ -590,7 +570,6 @@ int main(void)
         cmocka_unit_test(a_frame_has_at_most_so_many_writable_leaves),
         cmocka_unit_test(many_changes_of_a_table_are_carried_over_in_several_calls),
         cmocka_unit_test(a_small_pool_is_used_again_and_the_guest_goes_on),
-        cmocka_unit_test(a_fault_may_have_to_give_back_the_tables_that_lead_to_it),
         cmocka_unit_test(a_large_page_with_a_frame_number_beyond_32_bits_is_not_memory),
         cmocka_unit_test(a_table_can_be_linked_from_every_entry_of_another),
         cmocka_unit_test(dead_tables_are_taken_apart_within_a_budget),
