@@ -409,6 +409,15 @@ static void audit_table(struct auditor *a, mfn_t table)
     }
 }
 
+static void audit_empty(struct auditor *a, mfn_t mfn)
+{
+    const pte_t *entries = phys_ptr(a->d->phys, mfn);
+
+    for (unsigned i = 0; i < 512; i++)
+        if (!pte_eq(entries[i], PTE_EMPTY))
+            violation(a, "S5: a free table that need not be cleared has entries");
+}
+
 static void audit_list(struct auditor *a, const struct shadow_list *list, bool idle)
 {
     uint32_t count = 0, last = 0;
@@ -488,6 +497,8 @@ void paging_audit(struct paging_locked p, struct audit *audit)
             audit_guest_frame(&a, mfn_of(i));
         if (f->kind == FRAME_SHADOW)
             audit_table(&a, mfn_of(i));
+        if (f->kind == FRAME_POOL && f->free.zero)
+            audit_empty(&a, mfn_of(i));
     }
     for (uint64_t i = 0; i < phys_blocks(p.domain->phys->frames); i++)
         audit_block_count(&a, i);

@@ -68,6 +68,53 @@ static void changed_entries_around_one_that_is_needed_come_with_it(void **state)
     end(w);
 }
 
+/* What the audit after each step says of entries that are followed all at once. */
+static void entries_of_a_table_that_is_synchronised_obey_the_rules(void **state)
+{
+    struct world *w = four_levels();
+
+    (void)state;
+    touch(w, 0x20000, ACC_WRITE);
+    for (unsigned i = 96; i < 100; i++)
+        store(w, 0x5000 + i * 8, 0x20 << 12 | USED);
+    assert_int_equal(w->domain.unsynced.count, 1);
+    store(w, 0x5000 + 112 * 8, 0x21 << 12 | FLAGS);                    /* not accessed */
+    store(w, 0x5000 + 113 * 8, 0x21 << 12 | FLAGS | 0x20);             /* not dirty */
+    store(w, 0x5000 + 114 * 8, UINT64_C(1) << 45 | 0x22 << 12 | USED); /* a reserved bit */
+    store(w, 0x5000 + 115 * 8, 4 << 12 | USED);                        /* a table */
+    set(w, OP_CR3, ROOT << 12);
+    assert_int_equal(w->domain.unsynced.count, 0);
+    for (unsigned i = 112; i < 116; i++)
+        touch(w, (uint64_t)i << 12, ACC_WRITE);
+    end(w);
+}
+
+/* The same for what is taken back: W of one entry, and others as a whole. */
+static void what_is_taken_back_in_a_table_that_is_synchronised_is_lost(void **state)
+{
+    struct world *w = four_levels();
+
+    (void)state;
+    for (unsigned i = 0x20; i < 0x24; i++)
+        touch(w, (uint64_t)i << 12, ACC_WRITE);
+    for (unsigned i = 96; i < 100; i++)
+        store(w, 0x5000 + i * 8, 0x20 << 12 | USED);
+    assert_int_equal(w->domain.unsynced.count, 1);
+    store(w, 0x5000 + 0x20 * 8, 0x20 << 12 | 0x65);
+    set(w, OP_CR3, ROOT << 12);
+    touch(w, 0x20000, ACC_WRITE | ACC_USER);
+    touch(w, 0x21000, ACC_WRITE);
+    for (unsigned i = 96; i < 100; i++)
+        store(w, 0x5000 + i * 8, 0x21 << 12 | USED);
+    store(w, 0x5000 + 0x21 * 8, 0);
+    set(w, OP_CR3, ROOT << 12);
+    touch(w, 0x21000, 0);
+    store(w, 0x5000 + 0x20 * 8, 0x20 << 12 | USED);
+    set(w, OP_CR3, ROOT << 12);
+    touch(w, 0x20000, ACC_WRITE | ACC_USER);
+    end(w);
+}
+
 /* Table 6, linked and used: it is protected where virtual page 6 maps it. */
 static struct world *with_another_table(void)
 {
@@ -236,10 +283,34 @@ static void a_fault_may_have_to_give_back_the_tables_that_lead_to_it(void **stat
     end(w);
 }
 
+/* The table that was taken down has come back to the pool; what is found in it does not escape the audit. */
+static void a_free_table_that_is_not_cleared_again_is_empty(void **state)
+{
+    struct world *w = with_a_branch();
+    struct audit  audit = { 0 };
+    mfn_t         free = MFN_NONE;
+
+    (void)state;
+    store(w, 0x7000, 0);
+    while (!paging_work((struct paging_locked){ &w->domain }, 64))
+        ;
+    for (uint64_t i = 0; i < w->phys.frames; i++)
+        if (w->phys.frame[i].kind == FRAME_POOL && w->phys.frame[i].free.zero)
+            free = mfn_of(i);
+    assert_true(mfn_valid(free));
+    *(uint64_t *)phys_ptr(&w->phys, free) = 1;
+    paging_audit((struct paging_locked){ &w->domain }, &audit);
+    assert_int_equal(audit.violations, 1);
+    *(uint64_t *)phys_ptr(&w->phys, free) = 0;
+    end(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(changed_entries_around_one_that_is_needed_come_with_it),
+        cmocka_unit_test(entries_of_a_table_that_is_synchronised_obey_the_rules),
+        cmocka_unit_test(what_is_taken_back_in_a_table_that_is_synchronised_is_lost),
         cmocka_unit_test(a_frame_that_is_no_table_any_more_is_written_without_a_fault),
         cmocka_unit_test(but_not_where_the_guest_has_taken_back_what_it_allowed),
         cmocka_unit_test(nor_in_a_table_out_of_sync),
@@ -247,6 +318,7 @@ int main(void)
         cmocka_unit_test(a_branch_that_is_taken_down_goes_with_its_last_entry),
         cmocka_unit_test(a_table_with_another_branch_stays),
         cmocka_unit_test(a_fault_may_have_to_give_back_the_tables_that_lead_to_it),
+        cmocka_unit_test(a_free_table_that_is_not_cleared_again_is_empty),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

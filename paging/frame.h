@@ -116,6 +116,7 @@ struct frame {
     union {
         struct { /* FRAME_FREE, FRAME_POOL: a list by frame number, 0 ends it */
             uint32_t next, prev;
+            bool     zero; /* FRAME_POOL, of a pair: the frame holds zeros */
         } free;
         struct {
             /* FRAME_GUEST. All but `borrows` is the owner's. */

@@ -80,11 +80,12 @@ mfn_t pool_pair(struct pool *pool)
 
     if (mfn == 0)
         return MFN_NONE;
+    if (!pool->phys->frame[mfn].free.zero)
+        clear(pool, mfn, 1); /* a link is written before it is read */
     list_remove(pool, &pool->pairs, mfn);
     pool->free_pairs--;
     frame_set(pool, mfn, FRAME_SHADOW, 0);
     frame_set(pool, mfn + 1u, FRAME_LINKS, 0);
-    clear(pool, mfn, 1); /* a link is written before it is read */
     note_low(pool);
     return mfn_of(mfn);
 }
@@ -128,6 +129,12 @@ void pool_put_pair(struct pool *pool, mfn_t even)
     frame_set(pool, even.raw + 1, FRAME_POOL, 1);
     list_push(pool, &pool->pairs, even.raw);
     pool->free_pairs++;
+}
+
+void pool_put_empty_pair(struct pool *pool, mfn_t even)
+{
+    pool_put_pair(pool, even);
+    pool->phys->frame[even.raw].free.zero = true;
 }
 
 void pool_put_single(struct pool *pool, mfn_t mfn)

@@ -57,6 +57,8 @@ must_check mfn_t pool_pair(struct pool *pool);
 must_check mfn_t pool_single(struct pool *pool, enum frame_kind kind);
 
 void pool_put_pair(struct pool *pool, mfn_t even);
+/* The same for a table whose entries are all empty: it is not cleared when it is allocated again. */
+void pool_put_empty_pair(struct pool *pool, mfn_t even);
 void pool_put_single(struct pool *pool, mfn_t mfn);
 
 static inline uint32_t pool_free_frames(const struct pool *pool)

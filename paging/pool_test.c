@@ -65,6 +65,34 @@ static void a_pair_is_a_cleared_table_with_links_beside_it(void **state)
     assert_int_equal(pool.free_pairs, 1);
 }
 
+static void a_pair_that_came_back_empty_is_not_cleared_again(void **state)
+{
+    struct pool pool;
+
+    (void)state;
+    fresh(&pool, 1);
+
+    mfn_t     a = pool_pair(&pool);
+    uint64_t *word = phys_ptr(&phys, a);
+
+    pool_put_empty_pair(&pool, a);
+    word[7] = 1; /* so it is seen */
+    assert_true(mfn_eq(pool_pair(&pool), a));
+    assert_int_equal(word[7], 1);
+    pool_put_pair(&pool, a);
+    assert_true(mfn_eq(pool_pair(&pool), a));
+    assert_int_equal(word[7], 0);
+    pool_put_empty_pair(&pool, a);
+
+    mfn_t half = pool_single(&pool, FRAME_SNAPSHOT), other = pool_single(&pool, FRAME_SNAPSHOT);
+
+    word[7] = 1; /* what was in halves is not known */
+    pool_put_single(&pool, half);
+    pool_put_single(&pool, other);
+    assert_true(mfn_eq(pool_pair(&pool), a));
+    assert_int_equal(word[7], 0);
+}
+
 static void two_halves_of_a_pair_come_from_one_and_make_it_whole_again(void **state)
 {
     struct pool pool;
@@ -168,6 +196,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_pool_without_frames_gives_nothing),
         cmocka_unit_test(a_pair_is_a_cleared_table_with_links_beside_it),
+        cmocka_unit_test(a_pair_that_came_back_empty_is_not_cleared_again),
         cmocka_unit_test(two_halves_of_a_pair_come_from_one_and_make_it_whole_again),
         cmocka_unit_test(a_pair_that_was_removed_is_the_hypervisors),
         cmocka_unit_test(the_low_mark_remembers_the_worst_moment),

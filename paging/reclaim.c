@@ -28,7 +28,10 @@ bool shadow_reap(struct paging_domain *d, unsigned *budget)
             return false;
         *budget -= *budget < TABLE_WORK ? *budget : TABLE_WORK;
         list_remove(d->phys, &d->dead, table);
-        pool_put_pair(&d->pool, table);
+        if (has_slots(d, f))
+            pool_put_pair(&d->pool, table);
+        else
+            pool_put_empty_pair(&d->pool, table);
         d->stats.freed++;
         d->stats.shadows--;
     }

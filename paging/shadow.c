@@ -3,6 +3,7 @@
 
 #include "direct.h"
 #include "leaf.h"
+#include "words.h"
 
 uint8_t view_key(enum pt_format format, uint8_t view)
 {
@@ -101,6 +102,28 @@ void evict_writable(struct change *c, unsigned level, const struct mapped *m)
 
     c->d->stats.evicted++;
     entry_set(c, rmap_table(oldest), rmap_index(oldest), (pte_t){ old.raw & ~PTE_W });
+}
+
+_Static_assert(DIRECT_SLOT_FIRST % WORDS_AT_ONCE == 0 && DIRECT_SLOTS % WORDS_AT_ONCE == 0,
+               "the hypervisor's entries are groups of their own");
+
+unsigned entry_next(const struct paging_domain *d, mfn_t table, unsigned index)
+{
+    const uint64_t *e = phys_ptr(d->phys, table);
+    unsigned        slots = has_slots(d, shadow_of(d, table)) ? DIRECT_SLOT_FIRST : 512;
+
+    for (; index % WORDS_AT_ONCE != 0; index++)
+        if (e[index] != 0)
+            return index;
+    if (index < slots)
+        index = words_used(e, index, slots);
+    if (index == slots && slots < 512)
+        index += DIRECT_SLOTS;
+    if (index > slots)
+        index = words_used(e, index, 512);
+    while (index < 512 && e[index] == 0)
+        index++;
+    return index;
 }
 
 /* An entry above the leaf tables. */

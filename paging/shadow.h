@@ -104,23 +104,7 @@ static inline bool is_slot(const struct paging_domain *d, const struct frame *sh
 }
 
 /* The first entry from `index` on that is ours and not empty; 512 if there is none. */
-static inline unsigned entry_next(const struct paging_domain *d, mfn_t table, unsigned index)
-{
-    const pte_t *e = phys_ptr(d->phys, table);
-
-    while (index < 512) {
-        if (index == DIRECT_SLOT_FIRST && has_slots(d, shadow_of(d, table)))
-            index += DIRECT_SLOTS;
-        else if (index % 4 == 0 &&
-                 (e[index].raw | e[index + 1].raw | e[index + 2].raw | e[index + 3].raw) == 0)
-            index += 4;
-        else if (pte_eq(e[index], PTE_EMPTY))
-            index++;
-        else
-            break;
-    }
-    return index;
-}
+unsigned entry_next(const struct paging_domain *d, mfn_t table, unsigned index);
 
 static inline bool entry_is_leaf(unsigned level, pte_t e)
 {

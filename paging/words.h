@@ -1,5 +1,5 @@
 /*
- * Tables compared sixteen bytes at a time, by SSE2, which every 64-bit processor has. Nothing else in
+ * Tables looked at sixteen bytes at a time, by SSE2, which every 64-bit processor has. Nothing else in
  * the hypervisor touches XMM registers: they hold what the guest has there, so those that are used
  * here are put back. MXCSR and the upper halves of YMM registers are left alone (APM vol. 1, 4.2 and
  * 4.4: integer instructions, in their form without VEX).
@@ -93,6 +93,56 @@ static inline unsigned words_differ(const uint64_t *now, const uint64_t *then, u
         return end;
     return words_have_sse() ? words_differ_sse(now, then, from, end)
                             : words_differ_plain(now, then, from, end);
+}
+
+/* What words_used does, by SSE2; there is at least one group. */
+static inline unsigned words_used_sse(const uint64_t *table, unsigned from, unsigned end)
+{
+    struct words_saved saved;
+    int64_t            at = ((int64_t)from - end) * 8; /* counts up to 0 */
+    uint32_t           empty;
+
+    __asm__ volatile("movups %%xmm0, %[saved]\n\t"
+                     "movups %%xmm1, 16+%[saved]\n\t"
+                     "pxor %%xmm1, %%xmm1\n"
+                     "1:\n\t"
+                     "movdqa (%[table],%[at]), %%xmm0\n\t"
+                     ".irp offset, 16, 32, 48, 64, 80, 96, 112\n\t"
+                     "por \\offset(%[table],%[at]), %%xmm0\n\t"
+                     ".endr\n\t"
+                     "pcmpeqd %%xmm1, %%xmm0\n\t"
+                     "pmovmskb %%xmm0, %[empty]\n\t"
+                     "cmp $0xffff, %[empty]\n\t"
+                     "jne 2f\n\t"
+                     "add $128, %[at]\n\t"
+                     "jne 1b\n"
+                     "2:\n\t"
+                     "movups %[saved], %%xmm0\n\t"
+                     "movups 16+%[saved], %%xmm1"
+                     : [at] "+r"(at), [empty] "=&r"(empty), [saved] "=m"(saved)
+                     : [table] "r"(table + end)
+                     : "memory", "cc");
+    return (unsigned)((int64_t)end + at / 8);
+}
+
+/* The same without. */
+static inline unsigned words_used_plain(const uint64_t *table, unsigned from, unsigned end)
+{
+    for (unsigned i = from; i < end; i++)
+        if (__atomic_load_n(table + i, __ATOMIC_RELAXED) != 0)
+            return i & ~(WORDS_AT_ONCE - 1u);
+    return end;
+}
+
+/*
+ * The first aligned group of WORDS_AT_ONCE words of a table, from word `from` on and before `end`, that
+ * are not all zero; `end` if there is none. Bounds and alignment are as above.
+ */
+static inline unsigned words_used(const uint64_t *table, unsigned from, unsigned end)
+{
+    if (from >= end)
+        return end;
+    return words_have_sse() ? words_used_sse(table, from, end) : words_used_plain(table, from, end);
 }
 
 #endif

@@ -73,6 +73,24 @@ static void the_first_group_within_the_bounds_is_found(void **state)
     free(t);
 }
 
+static void a_group_that_is_not_empty_is_found(void **state)
+{
+    struct tables *t = same();
+
+    (void)state;
+    memset(t->now, 0, sizeof(t->now));
+    assert_int_equal(words_used(t->now, 0, WORDS), WORDS);
+    assert_int_equal(words_used_plain(t->now, 0, WORDS), WORDS);
+    for (unsigned i = 0; i < WORDS; i++) {
+        t->now[i] = UINT64_C(1) << i % 64;
+        assert_int_equal(words_used(t->now, 0, WORDS), i - i % WORDS_AT_ONCE);
+        assert_int_equal(words_used_plain(t->now, 0, WORDS), i - i % WORDS_AT_ONCE);
+        assert_int_equal(words_used(t->now, i - i % WORDS_AT_ONCE + WORDS_AT_ONCE, WORDS), WORDS);
+        t->now[i] = 0;
+    }
+    free(t);
+}
+
 static void the_registers_of_the_guest_are_put_back(void **state)
 {
     struct tables *t = same();
@@ -108,6 +126,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_group_of_any_bit_that_differs_is_found),
         cmocka_unit_test(the_first_group_within_the_bounds_is_found),
+        cmocka_unit_test(a_group_that_is_not_empty_is_found),
         cmocka_unit_test(the_registers_of_the_guest_are_put_back),
     };
 
