@@ -273,6 +273,8 @@ TESTS = (
     ("a bzImage that is truncated is refused before anything starts",
      command(lambda: ["run", kernel_file("short-bzimage", open(KERNEL, "rb").read()[:9000000], memory=512)], 2,
              ("the bzImage is truncated",))),
+    ("a kernel that is none is said so before it is run",
+     command(lambda: ["check", config("text-kernel", "a", "README.md")], 2, ("text-kernel-a.cfg: .*README.md is neither an ELF kernel",))),
     ("two domains of one name are refused",
      command(lambda: ["run", linux("same-name-a"), linux("same-name-b")], 2, ('the name "linux" is taken',))),
     ("the examples are all accepted",

@@ -63,9 +63,9 @@ int main(int argc, char **argv)
     struct config       config;
     struct config_error error;
 
-    if (argc != 2) {
-        fprintf(stderr, "usage: umbra-config FILE\n");
-        return 2;
+    if (argc != 2 || strcmp(argv[1], "--help") == 0) {
+        fprintf(argc == 2 ? stdout : stderr, "usage: umbra-config FILE\n");
+        return argc == 2 ? 0 : 2;
     }
     if (!config_parse(text, read_file(argv[1], text), &config, &error)) {
         if (error.line)
