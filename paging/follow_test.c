@@ -68,50 +68,61 @@ static void changed_entries_around_one_that_is_needed_come_with_it(void **state)
     end(w);
 }
 
+/*
+ * A world with memory in one piece at guest frame 0x200, which entries of a table that is synchronised
+ * usually map. Table 5 is out of sync; frame 0x210 is a table.
+ */
+static struct world *with_a_table_over_a_block(void)
+{
+    struct world_setup s = setup;
+    struct world      *w;
+
+    s.large = true;
+    w = four_levels_of(&s);
+    poke(w, 4, 1, 0x210 << 12 | FLAGS);
+    poke(w, 0x210, 0, 0x22 << 12 | FLAGS);
+    touch(w, 0x200000, ACC_WRITE);
+    for (unsigned i = 64; i < 68; i++)
+        store(w, 0x5000 + i * 8, 0x200 << 12 | USED);
+    assert_int_equal(w->domain.unsynced.count, 1);
+    return w;
+}
+
 /* What the audit after each step says of entries that are followed all at once. */
 static void entries_of_a_table_that_is_synchronised_obey_the_rules(void **state)
 {
-    struct world *w = four_levels();
+    struct world *w = with_a_table_over_a_block();
 
     (void)state;
-    touch(w, 0x20000, ACC_WRITE);
-    for (unsigned i = 96; i < 100; i++)
-        store(w, 0x5000 + i * 8, 0x20 << 12 | USED);
-    assert_int_equal(w->domain.unsynced.count, 1);
-    store(w, 0x5000 + 112 * 8, 0x21 << 12 | FLAGS);                    /* not accessed */
-    store(w, 0x5000 + 113 * 8, 0x21 << 12 | FLAGS | 0x20);             /* not dirty */
-    store(w, 0x5000 + 114 * 8, UINT64_C(1) << 45 | 0x22 << 12 | USED); /* a reserved bit */
-    store(w, 0x5000 + 115 * 8, 4 << 12 | USED);                        /* a table */
+    store(w, 0x5000 + 80 * 8, 0x201 << 12 | FLAGS);                    /* not accessed */
+    store(w, 0x5000 + 81 * 8, 0x201 << 12 | FLAGS | 0x20);             /* not dirty */
+    store(w, 0x5000 + 82 * 8, UINT64_C(1) << 45 | 0x202 << 12 | USED); /* a reserved bit */
+    store(w, 0x5000 + 83 * 8, 0x210 << 12 | USED);                     /* a table */
+    store(w, 0x5000 + 84 * 8, 0x203 << 12 | USED);
     set(w, OP_CR3, ROOT << 12);
     assert_int_equal(w->domain.unsynced.count, 0);
-    for (unsigned i = 112; i < 116; i++)
+    for (unsigned i = 80; i < 85; i++)
         touch(w, (uint64_t)i << 12, ACC_WRITE);
     end(w);
 }
 
-/* The same for what is taken back: W of one entry, and others as a whole. */
+/* The same for what is taken back: W of one entry, and another one as a whole. */
 static void what_is_taken_back_in_a_table_that_is_synchronised_is_lost(void **state)
 {
-    struct world *w = four_levels();
+    struct world *w = with_a_table_over_a_block();
 
     (void)state;
-    for (unsigned i = 0x20; i < 0x24; i++)
+    set(w, OP_CR3, ROOT << 12);
+    for (unsigned i = 64; i < 68; i++)
         touch(w, (uint64_t)i << 12, ACC_WRITE);
-    for (unsigned i = 96; i < 100; i++)
-        store(w, 0x5000 + i * 8, 0x20 << 12 | USED);
+    for (unsigned i = 70; i < 74; i++)
+        store(w, 0x5000 + i * 8, 0x201 << 12 | USED);
     assert_int_equal(w->domain.unsynced.count, 1);
-    store(w, 0x5000 + 0x20 * 8, 0x20 << 12 | 0x65);
+    store(w, 0x5000 + 64 * 8, 0x200 << 12 | 0x65);
+    store(w, 0x5000 + 65 * 8, 0);
     set(w, OP_CR3, ROOT << 12);
-    touch(w, 0x20000, ACC_WRITE | ACC_USER);
-    touch(w, 0x21000, ACC_WRITE);
-    for (unsigned i = 96; i < 100; i++)
-        store(w, 0x5000 + i * 8, 0x21 << 12 | USED);
-    store(w, 0x5000 + 0x21 * 8, 0);
-    set(w, OP_CR3, ROOT << 12);
-    touch(w, 0x21000, 0);
-    store(w, 0x5000 + 0x20 * 8, 0x20 << 12 | USED);
-    set(w, OP_CR3, ROOT << 12);
-    touch(w, 0x20000, ACC_WRITE | ACC_USER);
+    touch(w, 64 << 12, ACC_WRITE | ACC_USER);
+    touch(w, 65 << 12, 0);
     end(w);
 }
 
