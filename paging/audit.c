@@ -6,6 +6,7 @@
  * entry is on its list exactly once.
  */
 #include "rules.h"
+#include "way.h"
 
 struct auditor {
     struct paging_domain *d;
@@ -450,6 +451,28 @@ static void audit_roots(struct auditor *a)
                     violation(a, "S8: a root is of an older generation");
 }
 
+/* Ways that are kept lead where our links do. */
+static void audit_ways(struct auditor *a, const struct paging_vcpu *v)
+{
+    for (unsigned i = 0; i < PAGING_WAYS && way_tells_all(v); i++) {
+        gva_t                    va = gva_of((v->way[i].block - 1) << WAY_SHIFT);
+        const struct paging_way *way = v->way[i].block != 0 ? way_kept(v, va) : NULL;
+        mfn_t                    table = v->root[v->current].table[0];
+        uint64_t                 rights = PTE_W | PTE_U;
+
+        for (unsigned l = 4; way && l > way->level; l--) {
+            unsigned index = (unsigned)(va.raw >> (PAGE_SHIFT + 9 * (l - 1))) & 511;
+            pte_t    e = entry_get(a->d, table, index);
+
+            rights = walk_rights(rights, e);
+            table = mfn_of(pte_frame(e));
+        }
+        if (way && (way->table != table.raw || way->rights != rights ||
+                    shadow_of(a->d, table)->shadow.level != way->level))
+            violation(a, "S10: a way that is kept leads elsewhere");
+    }
+}
+
 /* Of every domain's, since a block may hold frames of several. */
 static void audit_block_count(struct auditor *a, uint64_t block)
 {
@@ -484,6 +507,8 @@ void paging_audit(struct paging_locked p, struct audit *audit)
     audit_list(&a, &p.domain->unsynced, false);
     audit_list(&a, &p.domain->idle, true);
     audit_roots(&a);
+    for (const struct paging_vcpu *v = p.domain->vcpus; v; v = v->next)
+        audit_ways(&a, v);
     for (uint64_t i = 0; i < p.domain->phys->frames; i++) {
         const struct frame *f = &p.domain->phys->frame[i];
 

@@ -12,6 +12,7 @@
  *   a write to a table? ──► emulate, else ──► retry
  */
 #include "rules.h"
+#include "way.h"
 
 /* How far our tables lead to an address, and what the way there allows: known_way. */
 struct way {
@@ -249,7 +250,7 @@ static bool is_protected_table(const struct paging_domain *d, mfn_t mfn)
 {
     const struct frame *f = phys_frame(d->phys, mfn);
 
-    return d->kind == PAGING_SHADOW && is_own(d, f) && f->guest.shadows != 0 && !f->guest.unsynced;
+    return d->kind == PAGING_SHADOW && is_synced_table(d, f);
 }
 
 static bool is_protected(const struct paging_domain *d, mfn_t mfn)
@@ -267,10 +268,7 @@ static bool lets_go(const struct paging_vcpu *v, const struct fault *f, mfn_t mf
 static struct verdict emulate(const struct change *c, struct paging_vcpu *v, const struct fault *f,
                               const struct walk *w, mfn_t mfn)
 {
-    v->last_write.event = v->events;
-    v->last_write.mfn = mfn;
-    v->last_write.offset = (unsigned)(f->va.raw & PAGE_MASK);
-    c->d->stats.emulated++;
+    unsync_note_write(v, f->va, mfn);
     return (struct verdict){
         .kind = VERDICT_EMULATE,
         .flush = c->flush,
@@ -373,60 +371,34 @@ static void walk_nested(gva_t gpa, struct walk *w)
     w->gfn = gfn_of(gpa.raw >> PAGE_SHIFT);
 }
 
-/*
- * Do links of ours say all that the guest's entries say? A PV domain's follow later, without CR0.WP
- * they have rights of their own, and the monitor's rights concern each table on the way.
- */
-static bool links_tell_all(const struct paging_vcpu *v, const struct paging_root *root)
-{
-    return root->count == 1 && (v->mode.view & PT_VIEW_WP) && !v->domain->slots &&
-           !v->domain->access.active && mfn_valid(root->guest[0]);
-}
-
-/*
- * A link of ours that leads to the shadow of a guest's table has the rights of the guest's entry,
- * which is present and has A, and follows each write to it: only leaf tables go out of sync. So a
- * walk ends the same if it begins at the last table that links lead to, as that of a processor does
- * that caches upper entries. What is linked at a large page of the guest's is not looked through.
- */
-static void known_way(const struct paging_vcpu *v, gva_t va, struct walk *w, struct way *way)
+/* From the last table that links of ours lead to, which is kept if it is one of the lower two levels. */
+static void known_way(struct paging_vcpu *v, gva_t va, struct walk *w, struct way *way)
 {
     const struct paging_domain *d = v->domain;
-    const struct paging_root   *root = &v->root[v->current];
-    const struct frame         *f = shadow_of(d, root->table[0]);
-    unsigned                    format = root->format, level = v->mode.levels;
-    mfn_t                       table = root->table[0];
-    uint64_t                    rights = PTE_W | PTE_U;
+    const struct paging_way    *kept = way_kept(v, va);
+    struct paging_way           found;
 
-    for (; level > 1; level--) {
-        unsigned index = (unsigned)(va.raw >> (PAGE_SHIFT + 9 * (level - 1))) & 511;
-        pte_t    e = entry_get(d, table, index);
-
-        if ((e.raw & (PTE_P | PTE_PS)) != PTE_P)
-            break;
-        const struct frame *child = shadow_of(d, mfn_of(pte_frame(e)));
-
-        if (child->shadow.format != format)
-            break;
-        rights = (rights & (e.raw | PTE_NX)) | (e.raw & PTE_NX);
-        table = mfn_of(pte_frame(e));
-        f = child;
+    if (!kept) {
+        way_find(v, va, &found);
+        kept = &found;
     }
-    *way = (struct way){ table, level, d->lowered };
-    w->top = (uint8_t)level;
-    w->rights = rights;
-    w->step[level].table = mfn_of(f->shadow.key);
+    *way = (struct way){ mfn_of(kept->table), kept->level, d->lowered };
+    w->top = (uint8_t)kept->level;
+    w->rights = kept->rights;
+    w->step[kept->level].table = mfn_of(shadow_of(d, way->table)->shadow.key);
 }
 
-static void walk_shadowed(const struct paging_vcpu *v, const struct fault *f, struct walk *w,
+static void walk_shadowed(struct paging_vcpu *v, const struct fault *f, struct walk *w,
                           struct way *way)
 {
-    if (!links_tell_all(v, &v->root[v->current])) {
+    if (!way_tells_all(v)) {
         walk_guest(v, f->va, f->acc, w);
         return;
     }
     known_way(v, f->va, w, way);
     walk_on(v, f->va, f->acc, w);
+    if (w->level < way->level)
+        way_forget(v, f->va);
 }
 
 struct verdict paging_fault(struct paging_locked p, struct paging_vcpu *v, const struct fault *f)

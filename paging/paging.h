@@ -101,6 +101,21 @@ struct paging_root {
     uint64_t serial;   /* changes when the slot is used for another root */
 };
 
+/*
+ * A walk through our tables to one of the lower two levels, with the entries that it read: while they
+ * say the same, from the root's in use down, it would end the same (way.h).
+ */
+struct paging_way {
+    uint64_t block; /* of 2 MiB of addresses, and 1; 0: none */
+    uint64_t value[3];
+    const uint64_t
+            *at[2];  /* the second entry and the third, or `value` of it where there is none */
+    uint32_t table;  /* of ours, that the last one leads to */
+    uint32_t level;  /* of it */
+    uint64_t rights; /* PTE_W, PTE_U, PTE_NX that the way there leaves */
+};
+#define PAGING_WAYS 32 /* a power of two */
+
 struct paging_vcpu {
     struct paging_domain *domain;
     struct paging_vcpu   *next;
@@ -130,7 +145,8 @@ struct paging_vcpu {
         gva_t va[PAGING_GUARDS];
         mfn_t mfn[PAGING_GUARDS]; /* the frames that are protected for it, or MFN_NONE */
     } guard;
-    mfn_t pae; /* a frame below 4 GiB that holds the roots' PDPTEs */
+    mfn_t             pae; /* a frame below 4 GiB that holds the roots' PDPTEs */
+    struct paging_way way[PAGING_WAYS];
 };
 
 /* Proof, for the compiler, that the domain's paging lock is held. */
@@ -187,6 +203,25 @@ must_check bool paging_set_regs_quickly(struct paging_locked p, struct paging_vc
 
 must_check struct verdict paging_fault(struct paging_locked p, struct paging_vcpu *v,
                                        const struct fault *f);
+
+/*
+ * The two faults that are most frequent under shadow paging, where nothing is out of the ordinary: the
+ * guest's own, and a write to a table that stays in sync. PAGING_QUICK_NOT: nothing has changed, and
+ * paging_fault says what to do; else it has been done what that would do, with the same verdict.
+ */
+enum paging_quick {
+    PAGING_QUICK_NOT,
+    PAGING_QUICK_INJECT, /* #PF with `pfec` */
+    PAGING_QUICK_WRITE, /* the instruction is to be executed: it writes at `gpa`, in the frame `mfn` */
+};
+struct paging_quick_fault {
+    uint32_t pfec;
+    uint64_t gpa;
+    mfn_t    mfn;
+};
+must_check enum paging_quick paging_fault_quickly(struct paging_locked p, struct paging_vcpu *v,
+                                                  const struct fault        *f,
+                                                  struct paging_quick_fault *q);
 
 must_check struct verdict paging_invlpg(struct paging_locked p, struct paging_vcpu *v, gva_t va);
 
@@ -302,6 +337,17 @@ must_check struct paging_reach paging_reach_gpa(struct paging_locked p, uint64_t
  */
 must_check struct verdict paging_write(struct paging_locked p, mfn_t mfn, unsigned offset,
                                        const void *bytes, unsigned len);
+
+/*
+ * The same for an aligned word of eight bytes, an entry most likely; `swap`: *value gets what was there,
+ * atomically.
+ */
+struct paging_flush {
+    enum flush_kind kind;
+    gva_t           va;
+};
+must_check struct paging_flush paging_write_entry(struct paging_locked p, mfn_t mfn,
+                                                  uint64_t offset, uint64_t *value, bool swap);
 
 /* Compare and exchange of 1, 2, 4, 8 or 16 bytes; `old` gets what was there. *done: it was equal. */
 must_check struct verdict paging_cmpxchg(struct paging_locked p, mfn_t mfn, unsigned offset,

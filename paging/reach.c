@@ -1,6 +1,5 @@
 /* How the hypervisor reads and writes guest memory. Every write to a table is followed by its shadows. */
-#include "dirty.h"
-#include "shadow.h"
+#include "leaf.h"
 
 struct paging_reach paging_reach(struct paging_locked p, struct paging_vcpu *v, gva_t va,
                                  unsigned acc)
@@ -72,17 +71,58 @@ static bool is_abandoned(const struct paging_domain *d, mfn_t mfn)
     return !root_in_use(d, mfn);
 }
 
+static void followed(struct change *c, mfn_t mfn, unsigned offset, unsigned len)
+{
+    struct paging_domain *d = c->d;
+
+    d->stats.writes++;
+    if (!is_abandoned(d, mfn) || !shadow_drop(c, mfn))
+        sync_written(c, mfn, offset, len);
+}
+
 static struct verdict written(struct paging_domain *d, mfn_t mfn, unsigned offset, unsigned len)
 {
     struct change c = { .d = d };
 
     dirty_mark(d, mfn);
-    if (is_own(d, phys_frame(d->phys, mfn)) && phys_frame(d->phys, mfn)->guest.shadows != 0) {
-        d->stats.writes++;
-        if (!is_abandoned(d, mfn) || !shadow_drop(&c, mfn))
-            sync_written(&c, mfn, offset, len);
-    }
+    if (is_own(d, phys_frame(d->phys, mfn)) && phys_frame(d->phys, mfn)->guest.shadows != 0)
+        followed(&c, mfn, offset, len);
     return verdict_of(&c, VERDICT_RETRY);
+}
+
+/* Its only role is that of a leaf table whose entries correspond to ours one to one: no table can come or go. */
+static bool is_plain_leaf(const struct paging_domain *d, const struct frame *shadow)
+{
+    return shadow->shadow.next == 0 && shadow->shadow.level == 1 &&
+           shadow->shadow.format != PT_32 && !is_stale(d, shadow);
+}
+
+struct paging_flush paging_write_entry(struct paging_locked p, mfn_t mfn, uint64_t offset,
+                                       uint64_t *value, bool swap)
+{
+    struct paging_domain *d = p.domain;
+    const struct frame   *f = phys_frame(d->phys, mfn);
+    uint64_t             *entry = (uint64_t *)phys_ptr(d->phys, mfn) + offset / 8;
+    struct change         c = { .d = d };
+
+    if (swap)
+        *value = __atomic_exchange_n(entry, *value, __ATOMIC_RELAXED);
+    else
+        __atomic_store_n(entry, *value, __ATOMIC_RELAXED);
+    dirty_mark(d, mfn);
+    if (is_own(d, f) && f->guest.shadows != 0) {
+        mfn_t shadow = mfn_of(f->guest.shadows);
+
+        if (is_plain_leaf(d, shadow_of(d, shadow))) {
+            struct leaf_table t = leaf_table_of(d, shadow);
+
+            d->stats.writes++;
+            leaf_follow(&c, &t, (unsigned)(offset / 8));
+        } else {
+            followed(&c, mfn, (unsigned)offset, 8);
+        }
+    }
+    return (struct paging_flush){ c.flush, c.va };
 }
 
 static void store(uint8_t *to, const void *bytes, unsigned len)

@@ -91,6 +91,12 @@ static inline bool frame_is_protected(const struct paging_domain *d, const struc
     return d->kind == PAGING_SHADOW && is_own(d, f) && own_is_protected(f);
 }
 
+/* A table of the guest's that follows each write to it. */
+static inline bool is_synced_table(const struct paging_domain *d, const struct frame *f)
+{
+    return is_own(d, f) && f->guest.shadows != 0 && !f->guest.unsynced;
+}
+
 /* A root of a PV domain holds the hypervisor's own entries too: they are none of ours. */
 static inline bool has_slots(const struct paging_domain *d, const struct frame *shadow)
 {
@@ -226,6 +232,15 @@ void unsync_note(const struct paging_domain *d, mfn_t shadow, unsigned index, pt
  * followed as well, 16 at most, or 32 narrow ones.
  */
 void unsync_catch_up(struct change *c, mfn_t shadow, unsigned index);
+
+/* A write to a table is executed for the guest: it is remembered for unsync_wanted. */
+static inline void unsync_note_write(struct paging_vcpu *v, gva_t va, mfn_t guest)
+{
+    v->last_write.event = v->events;
+    v->last_write.mfn = guest;
+    v->last_write.offset = (unsigned)(va.raw & PAGE_MASK);
+    v->domain->stats.emulated++;
+}
 
 /* True if the table may go out of sync, and it pays: see unsync.c. */
 must_check bool unsync_wanted(const struct paging_vcpu *v, mfn_t guest, unsigned offset);

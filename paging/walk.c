@@ -13,21 +13,6 @@ gfn_t walk_large_gfn(const struct pt_mode *mode, unsigned level, pte_t e)
     return gfn_of(frame);
 }
 
-static bool denied(uint8_t view, uint64_t rights, unsigned acc)
-{
-    bool user_page = rights & PTE_U;
-
-    if ((acc & ACC_FETCH) && (rights & PTE_NX))
-        return true;
-    if (acc & ACC_USER)
-        return !user_page || ((acc & ACC_WRITE) && !(rights & PTE_W));
-    if (user_page && (acc & ACC_FETCH) && (view & PT_VIEW_SMEP))
-        return true;
-    if (user_page && !(acc & ACC_FETCH) && (view & PT_VIEW_SMAP) && !(acc & ACC_AC))
-        return true;
-    return (acc & ACC_WRITE) && !(rights & PTE_W) && (view & PT_VIEW_WP);
-}
-
 static mfn_t table_at(const struct paging_domain *d, uint64_t gfn)
 {
     struct p2m_entry e = p2m_get(&d->p2m, gfn_of(gfn));
@@ -100,7 +85,7 @@ static void reach_page(const struct paging_vcpu *v, gva_t va, unsigned acc, stru
         frame = walk_large_gfn(mode, w->level, e).raw | (va.raw >> PAGE_SHIFT & span);
     }
     w->gfn = gfn_of(frame);
-    w->status = denied(mode->view, w->rights, acc) ? WALK_DENIED : WALK_OK;
+    w->status = walk_denied(mode->view, w->rights, acc) ? WALK_DENIED : WALK_OK;
 }
 
 void walk_on(const struct paging_vcpu *v, gva_t va, unsigned acc, struct walk *w)
@@ -121,8 +106,7 @@ void walk_on(const struct paging_vcpu *v, gva_t va, unsigned acc, struct walk *w
             w->status = WALK_RESERVED;
             return;
         }
-        w->rights &= e.raw | PTE_NX; /* W and U: every level grants */
-        w->rights |= e.raw & PTE_NX; /* NX: any level denies        */
+        w->rights = walk_rights(w->rights, e);
         if (l == 1 || (level->may_leaf && pte_has(e, PTE_PS))) {
             reach_page(v, va, acc, w, e);
             return;
@@ -175,14 +159,4 @@ bool walk_mark(const struct paging_vcpu *v, struct walk *w, unsigned acc, unsign
         *changed |= 1u << l;
     }
     return true;
-}
-
-uint32_t walk_pfec(const struct paging_vcpu *v, const struct walk *w, unsigned acc)
-{
-    bool wide = v->mode.entry_bytes == 8;
-    bool says_fetch = (wide && (v->mode.view & PT_VIEW_NX)) || (v->mode.view & PT_VIEW_SMEP);
-
-    return (w->status == WALK_NOT_PRESENT ? 0u : PFEC_P) | (acc & ACC_WRITE ? PFEC_W : 0u) |
-           (acc & ACC_USER ? PFEC_U : 0u) | (w->status == WALK_RESERVED ? PFEC_RSVD : 0u) |
-           ((acc & ACC_FETCH) && says_fetch ? PFEC_FETCH : 0u);
 }

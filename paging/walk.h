@@ -49,8 +49,44 @@ must_check bool walk_mark(const struct paging_vcpu *v, struct walk *w, unsigned 
 /* A and D that the processor would set at this level, if the walk succeeds. */
 uint64_t walk_missing(const struct walk *w, unsigned level, unsigned acc);
 
-/* Error code of the #PF this walk ends in: APM vol. 2, 8.4.2. */
-uint32_t walk_pfec(const struct paging_vcpu *v, const struct walk *w, unsigned acc);
+/* Error code of the #PF that a walk ends in: APM vol. 2, 8.4.2. */
+static inline uint32_t walk_error(const struct paging_vcpu *v, enum walk_status status,
+                                  unsigned acc)
+{
+    bool wide = v->mode.entry_bytes == 8;
+    bool says_fetch = (wide && (v->mode.view & PT_VIEW_NX)) || (v->mode.view & PT_VIEW_SMEP);
+
+    return (status == WALK_NOT_PRESENT ? 0u : PFEC_P) | (acc & ACC_WRITE ? PFEC_W : 0u) |
+           (acc & ACC_USER ? PFEC_U : 0u) | (status == WALK_RESERVED ? PFEC_RSVD : 0u) |
+           ((acc & ACC_FETCH) && says_fetch ? PFEC_FETCH : 0u);
+}
+
+static inline uint32_t walk_pfec(const struct paging_vcpu *v, const struct walk *w, unsigned acc)
+{
+    return walk_error(v, w->status, acc);
+}
+
+/* Do a mode's rules and the rights of all levels forbid this access? APM vol. 2, 5.6. */
+static inline bool walk_denied(uint8_t view, uint64_t rights, unsigned acc)
+{
+    bool user_page = rights & PTE_U;
+
+    if ((acc & ACC_FETCH) && (rights & PTE_NX))
+        return true;
+    if (acc & ACC_USER)
+        return !user_page || ((acc & ACC_WRITE) && !(rights & PTE_W));
+    if (user_page && (acc & ACC_FETCH) && (view & PT_VIEW_SMEP))
+        return true;
+    if (user_page && !(acc & ACC_FETCH) && (view & PT_VIEW_SMAP) && !(acc & ACC_AC))
+        return true;
+    return (acc & ACC_WRITE) && !(rights & PTE_W) && (view & PT_VIEW_WP);
+}
+
+/* The rights that are left below an entry: each level must grant W and U, any level denies NX. */
+static inline uint64_t walk_rights(uint64_t rights, pte_t e)
+{
+    return (rights & (e.raw | PTE_NX)) | (e.raw & PTE_NX);
+}
 
 /* Entry `index` of a guest table at this frame, read once. */
 static inline pte_t walk_read(const struct phys *phys, const struct pt_mode *mode, mfn_t table,

@@ -88,6 +88,21 @@ bool world_write_directly(struct world *w, const struct world_vcpu *v, const str
     return true;
 }
 
+/* As the edge writes an entry: stored or exchanged. */
+static struct verdict write_entry(struct world *w, mfn_t mfn, unsigned offset, uint64_t value)
+{
+    const uint8_t      *at = (uint8_t *)phys_ptr(&w->phys, mfn) + offset;
+    bool                swap = value & 8;
+    uint64_t            was, old = value;
+    struct paging_flush flush;
+
+    memcpy(&was, at, sizeof(was));
+    flush = paging_write_entry((struct paging_locked){ &w->domain }, mfn, offset, &old, swap);
+    if (old != (swap ? was : value))
+        (void)!world_fail(w, "an entry that is written is given as %#" PRIx64, old);
+    return (struct verdict){ VERDICT_RETRY, flush.kind, .va = flush.va };
+}
+
 static bool emulate_bytes(struct world *w, struct world_vcpu *v, const struct op *op,
                           struct paging_reach r, struct world_ending *e)
 {
@@ -105,6 +120,8 @@ static bool emulate_bytes(struct world *w, struct world_vcpu *v, const struct op
         if (done) /* what was there was equal */
             old = op->old;
         memcpy(&e->old, &old, op->length);
+    } else if (op->length == 8 && offset % 8 == 0) {
+        d = write_entry(w, r.mfn, offset, op->value);
     } else {
         d = paging_write(p, r.mfn, offset, &op->value, op->length);
     }
@@ -168,6 +185,23 @@ static bool may_begin_below(const struct world *w, const struct paging_vcpu *v)
            !root->empty && root->format != PT_DIRECT && (v->mode.view & PT_VIEW_WP);
 }
 
+/* As the edge asks for it: what can be done at once first. */
+static struct verdict verdict_on(struct world *w, struct world_vcpu *v, const struct fault *f)
+{
+    struct paging_locked      lock = { &w->domain };
+    struct paging_quick_fault q;
+
+    switch (paging_fault_quickly(lock, &v->core, f, &q)) {
+    case PAGING_QUICK_INJECT:
+        return (struct verdict){ .kind = VERDICT_INJECT, .va = f->va, .pfec = q.pfec };
+    case PAGING_QUICK_WRITE:
+        return (struct verdict){ .kind = VERDICT_EMULATE, .gpa = q.gpa, .mfn = q.mfn };
+    case PAGING_QUICK_NOT:
+        break;
+    }
+    return paging_fault(lock, &v->core, f);
+}
+
 /* One verdict of the core on a fault. *again: run the instruction again. */
 static bool handle_fault(struct world *w, struct world_vcpu *v, const struct op *op, bool present,
                          struct world_ending *e, bool *again, bool *unfinished)
@@ -175,7 +209,7 @@ static bool handle_fault(struct world *w, struct world_vcpu *v, const struct op 
     unsigned       acc = op->kind == OP_IMPLICIT ? ACC_AC : op->acc; /* as the edge sees it */
     struct fault   f = { gva_of(op->va), acc, present };
     bool           linked = may_begin_below(w, &v->core);
-    struct verdict d = paging_fault((struct paging_locked){ &w->domain }, &v->core, &f);
+    struct verdict d = verdict_on(w, v, &f);
 
     *again = false;
     *unfinished = d.again;

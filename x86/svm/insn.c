@@ -326,32 +326,56 @@ static void inject_result(struct machine_vcpu *m, const struct emu_result *r)
 }
 
 /*
- * What kernels write their tables with is a MOV of a register or constant, at CPL 0, in 64-bit
- * mode, where segments without a base check nothing: it is carried out here if it writes within
- * the page that the verdict is about. False: emulate() does it, or finds what is wrong with it.
+ * What kernels write their tables with is a MOV of a register or constant or an XCHG of a register, at
+ * CPL 0, in 64-bit mode, where segments without a base check nothing, to a whole entry, which lies in
+ * one page.
  */
-static bool store_quickly(struct machine_vcpu *m, const struct insn *insn,
-                          const struct reach *reach)
+static bool is_store(const struct insn *insn, const struct machine_vcpu *m)
 {
     const struct insn_operand *to = &insn->operand[0], *from = &insn->operand[1];
-    struct domain             *d = m->vcpu->domain;
-    struct verdict             verdict;
-    uint64_t                   value = (uint64_t)from->value;
-    unsigned                   offset;
 
-    if (insn->kind != INSN_MOV || to->type != OPERAND_MEMORY || insn->mode != INSN_MODE_64 ||
-        insn->own_base || to->bytes > sizeof(value) || m->cpu.cpl ||
-        (m->cpu.rflags & (RFLAGS_TF | RFLAGS_RF)))
+    return to->type == OPERAND_MEMORY && to->bytes == 8 &&
+           (from->type == OPERAND_REGISTER ||
+            (from->type == OPERAND_IMMEDIATE && insn->kind == INSN_MOV)) &&
+           (insn->kind == INSN_MOV || insn->kind == INSN_XCHG) && !insn->own_base &&
+           m->vmcb->cpl == 0 && !(m->vmcb->rflags & (RFLAGS_TF | RFLAGS_RF));
+}
+
+bool insn_store(struct machine_vcpu *m, const struct fault *f, mfn_t mfn)
+{
+    struct domain             *d = m->vcpu->domain;
+    const uint8_t             *code = fetch_cached(m);
+    const struct insn         *insn;
+    const struct insn_operand *from;
+    uint8_t                    bytes[INSN_BYTES_MAX];
+    struct paging_flush        flush;
+    uint64_t                   value, *reg;
+    unsigned                   length;
+    bool                       swap;
+
+    if (!code)
         return false;
-    if (from->type == OPERAND_REGISTER)
-        value = m->cpu.gpr[from->number & 15];
-    else if (from->type != OPERAND_IMMEDIATE)
+    __builtin_memcpy(bytes, code, INSN_BYTES_MAX);
+    insn = insn_cached(&m->processor->insns, INSN_MODE_64, bytes);
+    if (!insn || !is_store(insn, m))
         return false;
-    if (!is_near(reach, insn_offset(insn, &m->cpu, 0), to->bytes, &offset))
+    m->cpu.rip = m->vmcb->rip;
+    if (insn_offset(insn, &m->cpu, 0) != f->va.raw || f->va.raw % 8 != 0)
         return false;
-    verdict = paging_write(domain_lock(d), reach->mfn, offset, &value, to->bytes);
-    verdict_flush(d, &verdict);
-    m->vmcb->rip += insn->length;
+    from = &insn->operand[1];
+    reg = from->type == OPERAND_REGISTER ? &m->cpu.gpr[from->number & 15] : NULL;
+    swap = insn->kind == INSN_XCHG;
+    length = insn->length;
+    value = reg ? *reg : (uint64_t)from->value;
+    flush = paging_write_entry(domain_lock(d), mfn, f->va.raw & PAGE_MASK, &value, swap);
+    if (swap)
+        *reg = value;
+    if (flush.kind != FLUSH_NONE) {
+        const struct verdict verdict = { VERDICT_RETRY, flush.kind, .va = flush.va };
+
+        vcpu_flush(d, &verdict);
+    }
+    m->vmcb->rip += length;
     m->vmcb->interrupt_shadow = 0;
     return true;
 }
@@ -422,7 +446,7 @@ void insn_emulate(struct machine_vcpu *m, const struct fault *f, const struct ve
         (f->acc & (ACC_USER | ACC_AC)) == explicit_access(m)) {
         reach.page = f->va.raw & ~PAGE_MASK;
         reach.mfn = verdict->mfn;
-        if (store_quickly(m, insn, &reach) || overwrites(m, insn, verdict->mfn))
+        if (overwrites(m, insn, verdict->mfn))
             return;
     }
     emulate_slowly(m, insn, &reach, f, verdict);

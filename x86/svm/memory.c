@@ -86,7 +86,7 @@ static void fault(struct machine_vcpu *m, const struct fault *f)
             return;
         if (m->delivering)
             interrupted_delivery(m, f, &verdict);
-        else
+        else if (verdict.kind != VERDICT_EMULATE || m->nested || !insn_store(m, f, verdict.mfn))
             insn_emulate(m, f, &verdict);
         m->vcpu->paging.excused = false;
         return;
@@ -100,11 +100,36 @@ static void fault(struct machine_vcpu *m, const struct fault *f)
     __builtin_unreachable();
 }
 
+/* What can be done at once. False: nothing has been done. */
+static bool fault_quickly(struct machine_vcpu *m, const struct fault *f)
+{
+    struct vcpu              *v = m->vcpu;
+    struct paging_quick_fault q;
+
+    switch (paging_fault_quickly(domain_lock(v->domain), &v->paging, f, &q)) {
+    case PAGING_QUICK_NOT:
+        return false;
+    case PAGING_QUICK_INJECT:
+        inject_page_fault(m, f->va, q.pfec);
+        break;
+    case PAGING_QUICK_WRITE:
+        if (!insn_store(m, f, q.mfn)) {
+            const struct verdict verdict = { VERDICT_EMULATE, .gpa = q.gpa, .mfn = q.mfn };
+
+            insn_emulate(m, f, &verdict);
+        }
+    }
+    v->paging.excused = false;
+    return true;
+}
+
 void memory_page_fault(struct machine_vcpu *m)
 {
     struct fault f = page_fault_of(m->vmcb);
 
-    fault(m, &f);
+    if (__builtin_expect(m->delivering | m->guards | (m->step.any != 0), 0) ||
+        !fault_quickly(m, &f))
+        fault(m, &f);
 }
 
 void memory_nested_fault(struct machine_vcpu *m)

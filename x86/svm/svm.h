@@ -301,6 +301,11 @@ static inline void insn_retire(struct machine_vcpu *m, unsigned length)
 
 /* Executes the instruction at RIP, which made the access `f` that ended in this verdict. */
 void insn_emulate(struct machine_vcpu *m, const struct fault *f, const struct verdict *verdict);
+/*
+ * The same for a write to the table in `mfn`, if it is one that kernels write theirs with: see insn.c.
+ * False: insn_emulate does it, or finds what is wrong with it.
+ */
+must_check bool insn_store(struct machine_vcpu *m, const struct fault *f, mfn_t mfn);
 /* The same for the one at RIP, whatever it is, but nothing is written. */
 void insn_emulate_muted(struct machine_vcpu *m);
 void insn_string_io(struct machine_vcpu *m, uint16_t port, unsigned bytes);
