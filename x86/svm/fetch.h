@@ -24,9 +24,11 @@
 #define SVM_CODE_NONE   2 /* no page's */
 #define SVM_CODE_LEVELS 2 /* where their number begins */
 
+/* With CR0.WP and without it the guest runs on other tables of ours: a kernel that toggles it finds both. */
 static inline struct svm_code *fetch_slot(struct machine_vcpu *m, uint64_t linear)
 {
-    return &m->code[linear >> PAGE_SHIFT & (SVM_CODE_PAGES - 1)];
+    _Static_assert(CR0_WP >> PAGE_SHIFT == SVM_CODE_PAGES / 2, "WP is the index' upper bit");
+    return &m->code[((linear ^ m->cpu.cr0) >> PAGE_SHIFT) & (SVM_CODE_PAGES - 1)];
 }
 
 static inline uint64_t fetch_tag(uint64_t linear, bool user, unsigned levels)

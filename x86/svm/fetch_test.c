@@ -138,6 +138,21 @@ static void by_another_root_that_leads_there(void **state)
     assert_non_null(fetch_cached(&machine));
 }
 
+static void with_wp_and_without_both_are_kept(void **state)
+{
+    (void)state;
+    machine.cpu.cr0 = CR0_WP;
+    assert_int_equal(fetched(), 1);
+    *entry(OTHER_ROOT, 4) = to(TABLE_3) & ~PTE_D; /* another table of ours, as it were */
+    run_on(OTHER_ROOT);
+    machine.cpu.cr0 = 0;
+    assert_int_equal(fetched(), 1);
+    assert_non_null(fetch_cached(&machine));
+    run_on(ROOT);
+    machine.cpu.cr0 = CR0_WP;
+    assert_non_null(fetch_cached(&machine));
+}
+
 static void but_not_when_an_entry_on_the_way_has_changed(void **state)
 {
     static const unsigned table[] = { TABLE_1, TABLE_2, TABLE_3, ROOT };
@@ -194,6 +209,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_page_is_found_again_without_a_walk, fresh),
         cmocka_unit_test_setup(by_another_root_that_leads_there, fresh),
+        cmocka_unit_test_setup(with_wp_and_without_both_are_kept, fresh),
         cmocka_unit_test_setup(but_not_when_an_entry_on_the_way_has_changed, fresh),
         cmocka_unit_test_setup(nor_for_the_user_what_is_the_supervisors, fresh),
         cmocka_unit_test_setup(nor_with_another_number_of_levels, fresh),
