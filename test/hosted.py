@@ -152,6 +152,7 @@ SOAKS = (
     ("random guests of all modes", "--ops 30000 --modes 64,32,pae,off"),
     ("random five-level guests", "--ops 30000 --modes la57,64"),
     ("two vCPUs side by side", "--ops 60000 --modes 64,32,pae,off --vcpus 2 --smp --audit 16"),
+    ("guests whose memory is in one piece", "--ops 30000 --vcpus 2 --piece"),
     ("a pool that is too small", "--ops 20000 --pairs 80"),
 )
 

@@ -91,8 +91,8 @@ static const struct shape *shape_of(const struct gen *g)
 
 uint64_t gen_frame(struct gen *g, unsigned level)
 {
-    if (g->world->setup.large && level > 0 && gen_percent(g, 8)) /* tables inside a large page */
-        return WORLD_LARGE + 2 * level + gen_below(g, 2);
+    if (g->world->setup.large && (level > 0 || g->piece) && gen_percent(g, level > 0 ? 8 : 80))
+        return WORLD_LARGE + 2 * level + gen_below(g, level > 0 ? 2 : 16); /* in a large page */
     return parts[level].first + gen_below(g, parts[level].count);
 }
 

@@ -30,13 +30,14 @@ struct gen {
     const struct world *world;
     unsigned            modes; /* GEN_* */
     unsigned            vcpus;
-    uint64_t            seed;
-    const uint8_t      *bytes; /* instead of the seed, if not NULL */
-    size_t              left;
-    struct op           pending[GEN_PENDING]; /* steps of something longer, first first */
-    unsigned            first, count;
-    unsigned            vcpu; /* that acts now */
-    struct gen_tables   tables;
+    bool     piece; /* most data is where the p2m has memory in one piece, as real guests' is */
+    uint64_t seed;
+    const uint8_t    *bytes; /* instead of the seed, if not NULL */
+    size_t            left;
+    struct op         pending[GEN_PENDING]; /* steps of something longer, first first */
+    unsigned          first, count;
+    unsigned          vcpu; /* that acts now */
+    struct gen_tables tables;
 };
 
 /* The next operation; false when a fuzzer's bytes are used up. */

@@ -49,6 +49,8 @@ void gen_p2m(struct gen *g)
                                           : gen_below(g, (unsigned)g->world->memory.gfns);
     uint8_t  kind = MMU_RAM;
 
+    if (g->piece && gfn >= WORLD_LARGE && gen_percent(g, 95))
+        return;
     if (gen_percent(g, 25)) {
         move(g);
         return;

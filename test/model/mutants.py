@@ -217,6 +217,7 @@ def soaks():
     four, every = "--modes 64,off --vcpus 2", "--modes 64,32,pae,off"
     for seed in (1, 2, 3):
         yield f"--seed {seed} --ops 12000 {every} --tlbs 2 --audit 16"
+        yield f"--seed {seed} --ops 20000 {every} --vcpus 2 --piece --tlbs 2 --audit 16"
         yield f"--seed {seed} --ops 12000 {four} --tlbs 2 --audit 16"
         yield f"--seed {seed} --ops 12000 {every} --vcpus 2 --smp --tlbs 2 --audit 16"
         yield f"--seed {seed} --ops 12000 {every} --pairs 80 --tlbs 4 --audit 16"

@@ -21,6 +21,7 @@
 struct options {
     uint64_t           seed, ops, runs;
     unsigned           modes, vcpus, shrink;
+    bool               piece;
     struct world_setup setup;
     const char        *save, *replay;
 };
@@ -195,7 +196,9 @@ struct trace {
 static void run_here(const struct options *o, uint64_t seed, struct trace *t)
 {
     struct world *w = world_create(&o->setup);
-    struct gen    g = { .world = w, .modes = o->modes, .vcpus = o->vcpus, .seed = seed };
+    struct gen    g = {
+           .world = w, .modes = o->modes, .vcpus = o->vcpus, .piece = o->piece, .seed = seed
+    };
 
     strcpy(t->why, "it crashed or did not end");
     while (t->count < o->ops && gen_next(&g, &t->op[t->count]) && world_do(w, &t->op[t->count++]))
@@ -315,6 +318,8 @@ static void parse_options(struct options *o, int argc, char **argv)
             o->setup.smp = true;
         } else if (strcmp(name, "--no-large") == 0) {
             o->setup.large = false;
+        } else if (strcmp(name, "--piece") == 0) {
+            o->piece = true;
         } else if (i + 1 >= argc) {
             fprintf(stderr, "soak: %s needs a value\n", name);
             exit(2);
