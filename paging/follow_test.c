@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "paging/shadow.h"
 #include "test/model/story.h"
 
 #define ROOT  1
@@ -72,13 +73,14 @@ static void changed_entries_around_one_that_is_needed_come_with_it(void **state)
  * A world with memory in one piece at guest frame 0x200, which entries of a table that is synchronised
  * usually map. Table 5 is out of sync; frame 0x210 is a table.
  */
-static struct world *with_a_table_over_a_block(void)
+static struct world *with_a_table_over_a_block(bool wp)
 {
     struct world_setup s = setup;
     struct world      *w;
 
     s.large = true;
     w = four_levels_of(&s);
+    set(w, OP_CR0, wp ? 0x80010011 : 0x80000011);
     poke(w, 4, 1, 0x210 << 12 | FLAGS);
     poke(w, 0x210, 0, 0x22 << 12 | FLAGS);
     touch(w, 0x200000, ACC_WRITE);
@@ -91,7 +93,7 @@ static struct world *with_a_table_over_a_block(void)
 /* What the audit after each step says of entries that are followed all at once. */
 static void entries_of_a_table_that_is_synchronised_obey_the_rules(void **state)
 {
-    struct world *w = with_a_table_over_a_block();
+    struct world *w = with_a_table_over_a_block(true);
 
     (void)state;
     store(w, 0x5000 + 80 * 8, 0x201 << 12 | FLAGS);                    /* not accessed */
@@ -106,10 +108,113 @@ static void entries_of_a_table_that_is_synchronised_obey_the_rules(void **state)
     end(w);
 }
 
+/* Without EFER.NXE the bit is reserved: nothing else that is reserved in a leaf gets as far as the p2m. */
+static void nx_is_reserved_in_a_table_that_is_synchronised(void **state)
+{
+    struct world *w = with_a_table_over_a_block(true);
+
+    (void)state;
+    set(w, OP_EFER, 0x100);
+    for (unsigned i = 64; i < 68; i++)
+        store(w, 0x5000 + i * 8, 0x200 << 12 | USED);
+    assert_int_equal(w->domain.unsynced.count, 1);
+    store(w, 0x5000 + 80 * 8, UINT64_C(1) << 63 | 0x202 << 12 | USED);
+    set(w, OP_CR3, ROOT << 12);
+    touch(w, 80 << 12, 0);
+    end(w);
+}
+
+/* Without CR0.WP a supervisor writes where W is clear; its tables are not synchronised as others are. */
+static void without_wp_a_table_is_synchronised_by_its_own_rules(void **state)
+{
+    struct world *w = with_a_table_over_a_block(false);
+    uint64_t      faults;
+
+    (void)state;
+    store(w, 0x5000 + 80 * 8, 0x201 << 12 | 0x61); /* the supervisor's, read only */
+    store(w, 0x5000 + 81 * 8, 0x202 << 12 | 0x65);
+    set(w, OP_CR3, ROOT << 12);
+    assert_int_equal(w->domain.unsynced.count, 0);
+    faults = w->domain.stats.faults;
+    touch(w, 80 << 12, ACC_WRITE);
+    assert_int_equal(w->domain.stats.faults, faults); /* it has W at once */
+    touch(w, 81 << 12, ACC_WRITE);
+    touch(w, 81 << 12, ACC_WRITE | ACC_USER);
+    end(w);
+}
+
+static void the_monitor_has_its_say_in_a_table_that_is_synchronised(void **state)
+{
+    struct world *w = with_a_table_over_a_block(true);
+
+    (void)state;
+    step(w, (struct op){
+                .kind = OP_RIGHTS, .va = 0x201, .value = 1, .acc = ACCESS_READ | ACCESS_FETCH });
+    assert_int_equal(w->domain.unsynced.count, 1);
+    store(w, 0x5000 + 80 * 8, 0x201 << 12 | USED);
+    set(w, OP_CR3, ROOT << 12);
+    assert_int_equal(w->domain.unsynced.count, 0);
+    touch(w, 80 << 12, ACC_WRITE);
+    end(w);
+}
+
+static void a_table_that_is_synchronised_adds_no_leaf_too_many(void **state)
+{
+    struct world        *w = with_a_table_over_a_block(true);
+    const struct mapped *m =
+        &phys_frame(&w->phys, p2m_get(&w->domain.p2m, gfn_of(0x201)).mfn)->guest.mapped;
+
+    (void)state;
+    w->setup.audit = w->setup.tlbs = 0;
+    for (unsigned i = 0; i < RMAP_WRITABLE_MAX; i++) {
+        if (i % 512 == 0)
+            poke(w, 4, 2 + i / 512, (0x40 + i / 512) << 12 | FLAGS);
+        poke(w, 0x40 + i / 512, i % 512, 0x201 << 12 | USED);
+        touch(w, 0x400000 + (uint64_t)i * PAGE_SIZE, ACC_WRITE);
+    }
+    w->setup.audit = w->setup.tlbs = 1;
+    assert_int_equal(m->writable[0], RMAP_WRITABLE_MAX);
+    for (unsigned i = 80; i < 84; i++)
+        store(w, 0x5000 + i * 8, 0x201 << 12 | USED);
+    assert_int_equal(w->domain.unsynced.count, 1);
+    set(w, OP_CR3, ROOT << 12);
+    assert_int_equal(w->domain.unsynced.count, 0);
+    assert_int_equal(m->writable[0], RMAP_WRITABLE_MAX);
+    end(w);
+}
+
+/* Two entries of four bytes, written by one instruction. */
+static uint64_t narrow(uint64_t first, uint64_t second)
+{
+    return (second << 12 | USED) << 32 | first << 12 | USED;
+}
+
+static void a_table_of_narrow_entries_is_synchronised_in_several_steps(void **state)
+{
+    struct world *w = world_create(&setup);
+    uint64_t      again;
+
+    (void)state;
+    poke(w, ROOT, 0, 5 << 12 | FLAGS);
+    for (unsigned i = 0; i < setup.gfns / 2; i++)
+        poke(w, 5, i, narrow(2 * i, 2 * i + 1));
+    set(w, OP_CR3, ROOT << 12);
+    set(w, OP_CR0, 0x80010011);
+    touch(w, 0x20000, ACC_WRITE);
+    for (unsigned i = 60; i < 60 + 2 * CHANGE_BUDGET; i++)
+        store(w, 0x5000 + i * 8, narrow(0x20, 0x21));
+    assert_int_equal(w->domain.unsynced.count, 1);
+    again = w->counts.again;
+    set(w, OP_CR3, ROOT << 12);
+    assert_true(w->counts.again >= again + 2);
+    touch(w, 130 << 12, ACC_WRITE);
+    end(w);
+}
+
 /* The same for what is taken back: W of one entry, and another one as a whole. */
 static void what_is_taken_back_in_a_table_that_is_synchronised_is_lost(void **state)
 {
-    struct world *w = with_a_table_over_a_block();
+    struct world *w = with_a_table_over_a_block(true);
 
     (void)state;
     set(w, OP_CR3, ROOT << 12);
@@ -321,6 +426,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(changed_entries_around_one_that_is_needed_come_with_it),
         cmocka_unit_test(entries_of_a_table_that_is_synchronised_obey_the_rules),
+        cmocka_unit_test(nx_is_reserved_in_a_table_that_is_synchronised),
+        cmocka_unit_test(without_wp_a_table_is_synchronised_by_its_own_rules),
+        cmocka_unit_test(the_monitor_has_its_say_in_a_table_that_is_synchronised),
+        cmocka_unit_test(a_table_that_is_synchronised_adds_no_leaf_too_many),
+        cmocka_unit_test(a_table_of_narrow_entries_is_synchronised_in_several_steps),
         cmocka_unit_test(what_is_taken_back_in_a_table_that_is_synchronised_is_lost),
         cmocka_unit_test(a_frame_that_is_no_table_any_more_is_written_without_a_fault),
         cmocka_unit_test(but_not_where_the_guest_has_taken_back_what_it_allowed),

@@ -149,6 +149,63 @@ static void a_large_page_and_a_table_take_turns(void **state)
     end(w);
 }
 
+/* A table that was freed and made again may stand for another one, or for the map of memory. */
+static void what_the_last_table_stands_for_is_asked_again(void **state)
+{
+    struct world       *w = with_a_branch();
+    struct paging_vcpu *v = &w->vcpu[0].core;
+    struct frame       *last = shadow_of(&w->domain, mfn_of(way_kept(v, gva_of(BRANCH))->table));
+    struct paging_root *root = &v->root[v->current];
+
+    (void)state;
+    last->shadow.format = PT_DIRECT;
+    assert_false(is_kept(w, BRANCH));
+    last->shadow.format = PT_64;
+    root->format = PT_LA57; /* where the same bits of an address name another entry */
+    assert_false(is_kept(w, BRANCH));
+    root->format = PT_64;
+    assert_true(is_kept(w, BRANCH));
+    end(w);
+}
+
+/* The short way is still kept when there is a longer one: the entry is no page's. */
+static void a_table_where_a_large_page_was_is_walked_through(void **state)
+{
+    struct world *w = with_a_branch();
+
+    (void)state;
+    poke(w, 11, 8, 12 << 12 | USED); /* its own entry 8; 12 is a table, as 8 is */
+    poke(w, 12, 0, 0x20 << 12 | USED);
+    poke(w, 7, 1, 0xe0 | FLAGS);
+    poke(w, 7, 2, 11 << 12 | USED);
+    poke(w, 7, 3, 12 << 12 | USED);
+    touch(w, LARGE + 0x200000, 0);
+    touch(w, LARGE + 0x208000, 0);
+    touch(w, LARGE + 0x400000, 0);
+    touch(w, LARGE + 0x20000, ACC_WRITE);
+    store(w, LARGE + 0x8010, 0x21 << 12 | FLAGS);
+    store(w, LARGE + 0x8018, 0x21 << 12 | FLAGS);
+    assert_true(is_kept(w, LARGE));
+    store(w, 0x7008, 11 << 12 | USED); /* linked at once: it is a table in use */
+    store(w, LARGE + 0x8008, 0x23 << 12 | USED);
+    touch(w, LARGE + 0x401000, 0);
+    end(w);
+}
+
+static void the_first_write_to_a_table_sets_d(void **state)
+{
+    struct world *w = with_a_branch();
+
+    (void)state;
+    poke(w, 5, 8, 8 << 12 | FLAGS | 0x20); /* no D */
+    touch(w, 0x8000, 0);
+    touch(w, 0x60000, 0); /* the guest's own fault */
+    touch(w, 0x60000, 0);
+    assert_true(is_kept(w, 0x8000));
+    store(w, 0x8010, 0x11 << 12 | FLAGS | 0x10); /* such a value is stored without a walk */
+    end(w);
+}
+
 static void without_wp_there_is_none(void **state)
 {
     struct world *w = with_a_branch();
@@ -189,6 +246,9 @@ int main(void)
         cmocka_unit_test(another_table_above_it),
         cmocka_unit_test(another_root),
         cmocka_unit_test(a_large_page_and_a_table_take_turns),
+        cmocka_unit_test(what_the_last_table_stands_for_is_asked_again),
+        cmocka_unit_test(a_table_where_a_large_page_was_is_walked_through),
+        cmocka_unit_test(the_first_write_to_a_table_sets_d),
         cmocka_unit_test(without_wp_there_is_none),
         cmocka_unit_test(a_table_that_was_unlinked_is_written_freely),
     };

@@ -176,6 +176,22 @@ static bool is_behind(const struct world *w, struct verdict d)
            d.mfn.raw == w->mfn_of_page[w->memory.page_of[d.gpa >> 12]];
 }
 
+/* The edge stores a whole entry where the verdict says, without another walk. */
+static bool stores_at_once(const struct world *w, const struct op *op, struct verdict d)
+{
+    return d.kind == VERDICT_EMULATE && w->domain.kind == PAGING_SHADOW && op->kind == OP_WRITE &&
+           op->length == 8 && op->va % 8 == 0 && (op->value & 16);
+}
+
+static bool carry_out(struct world *w, struct world_vcpu *v, const struct op *op, struct verdict d,
+                      struct world_ending *e)
+{
+    if (!stores_at_once(w, op, d))
+        return world_emulate(w, v, op, d.kind, e);
+    *e = (struct world_ending){ .end = WORLD_MEMORY, .at = d.gpa };
+    return !is_behind(w, d) || emulate_bytes(w, v, op, (struct paging_reach){ .mfn = d.mfn }, e);
+}
+
 /* Our links say all that the guest's entries say, so that its walk need not begin at the root. */
 static bool may_begin_below(const struct world *w, const struct paging_vcpu *v)
 {
@@ -237,7 +253,7 @@ static bool handle_fault(struct world *w, struct world_vcpu *v, const struct op 
             w->counts.emulated++;
         else
             w->counts.devices++;
-        if (!world_emulate(w, v, op, d.kind, e))
+        if (!carry_out(w, v, op, d, e))
             return false;
         if (d.kind == VERDICT_EMULATE && !is_behind(w, d))
             return world_fail(w, "verdict EMULATE names mfn %#" PRIx64 " for gpa %#" PRIx64,
