@@ -45,12 +45,16 @@ static void copy_entries(struct change *c, mfn_t table, mfn_t guest, mfn_t sibli
 
 /*
  * A new top table gets at once what another root has built already: the kernel's half. It is
- * no more than saving faults, so it may stop early.
+ * no more than saving faults, so it may stop early. While the monitor has rights, each link is made by
+ * a fault, which asks whether the table may be read.
  */
 void root_prelink(struct change *c, mfn_t table, mfn_t guest)
 {
-    mfn_t sibling = sibling_of(c->d, table);
+    mfn_t sibling;
 
+    if (c->d->access.active)
+        return;
+    sibling = sibling_of(c->d, table);
     if (mfn_valid(sibling) && c->d->unsynced.head == 0) {
         copy_entries(c, table, guest, sibling);
         return;
