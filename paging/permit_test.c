@@ -91,6 +91,22 @@ static void a_new_root_that_may_not_be_read_is_not_walked_unseen(void **state)
     end(w);
 }
 
+/* Nor what is written to a root in use by others than its processor. */
+static void a_link_that_is_written_there_is_not_walked_unseen(void **state)
+{
+    struct world *w = four_levels(false);
+
+    (void)state;
+    touch(w, PAGE << 12, ACC_WRITE);
+    set(w, OP_CR3, 0x50 << 12);
+    touch(w, PAGE << 12, ACC_WRITE); /* nothing there */
+    rights(w, 0x50, 1, ACCESS_NONE);
+    poke(w, 0x50, 0, 2 << 12 | FLAGS | 0x20);
+    touch(w, PAGE << 12, ACC_WRITE);
+    assert_int_equal(w->counts.refused_walks, 1);
+    end(w);
+}
+
 static void mappings_that_there_are_lose_what_is_taken_away(void **state)
 {
     struct world *w = four_levels(false);
@@ -274,6 +290,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_access_needs_its_right),
         cmocka_unit_test(a_new_root_that_may_not_be_read_is_not_walked_unseen),
+        cmocka_unit_test(a_link_that_is_written_there_is_not_walked_unseen),
         cmocka_unit_test(mappings_that_there_are_lose_what_is_taken_away),
         cmocka_unit_test(a_default_holds_for_all_and_its_end_as_well),
         cmocka_unit_test(a_large_leaf_is_split_where_rights_differ),

@@ -51,8 +51,10 @@ static pte_t follow_table(struct change *c, mfn_t shadow, unsigned ours, pte_t e
 
     if (!mfn_valid(child) || is_stale(c->d, shadow_of(c->d, child)))
         return PTE_EMPTY;
-    if (pte_frame(entry_get(c->d, shadow, ours)) != child.raw && unsync_below(c->d, child))
-        return PTE_EMPTY; /* the fault that needs it synchronises it first */
+    /* The fault that needs it synchronises it first, and asks for the monitor's rights on the way. */
+    if (pte_frame(entry_get(c->d, shadow, ours)) != child.raw &&
+        (c->d->access.active || unsync_below(c->d, child)))
+        return PTE_EMPTY;
     return pte_make(child, rights);
 }
 
