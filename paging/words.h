@@ -1,8 +1,9 @@
 /*
- * Tables looked at sixteen bytes at a time, by SSE2, which every 64-bit processor has. Nothing else in
- * the hypervisor touches XMM registers: they hold what the guest has there, so those that are used
- * here are put back. MXCSR and the upper halves of YMM registers are left alone (APM vol. 1, 4.2 and
- * 4.4: integer instructions, in their form without VEX).
+ * Tables looked at sixteen bytes at a time, by SSE2, which every 64-bit processor has. The hypervisor
+ * is compiled without XMM registers: they hold what the guest has there, so those that are used here
+ * are put back (as in direct_wide.h, where the caller knows whether CR0.TS is set). MXCSR and the upper
+ * halves of YMM registers are left alone (APM vol. 1, 4.2 and 4.4: integer instructions, in their form
+ * without VEX).
  */
 #ifndef PAGING_WORDS_H
 #define PAGING_WORDS_H

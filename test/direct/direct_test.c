@@ -7,9 +7,7 @@
 
 #include <cmocka.h>
 
-#include "world.h"
-
-static struct world w;
+#include "story.h"
 
 static int fresh(void **state)
 {
@@ -25,17 +23,6 @@ static int fresh_and_quick(void **state)
     return 0;
 }
 
-static int sound(void **state)
-{
-    bool good = world_sound(&w);
-
-    (void)state;
-    if (!good)
-        print_error("%s\n", w.why);
-    world_free(&w);
-    return good ? 0 : -1;
-}
-
 static struct direct_verdict set(unsigned frame, unsigned index, uint64_t value)
 {
     struct direct_request r = world_request(&w, DIRECT_UPDATE, frame);
@@ -43,19 +30,6 @@ static struct direct_verdict set(unsigned frame, unsigned index, uint64_t value)
     r.index = index;
     r.value = value;
     return world_do(&w, 0, &r, 1000);
-}
-
-static enum direct_status on(enum direct_op op, unsigned frame, uint8_t kind)
-{
-    struct direct_request r = world_request(&w, op, frame);
-
-    r.kind = kind;
-    return world_do(&w, 0, &r, 1000).status;
-}
-
-static struct type type_of(unsigned frame)
-{
-    return type_read(&w.machine, mfn_of(frame));
 }
 
 static void the_word_keeps_what_is_put_into_it(void **state)

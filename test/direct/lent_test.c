@@ -7,9 +7,7 @@
 
 #include <cmocka.h>
 
-#include "world.h"
-
-static struct world w;
+#include "story.h"
 
 static int fresh(void **state)
 {
@@ -23,17 +21,6 @@ static int fresh_and_quick(void **state)
     (void)fresh(state);
     w.machine.quick = true;
     return 0;
-}
-
-static int sound(void **state)
-{
-    bool good = world_sound(&w);
-
-    (void)state;
-    if (!good)
-        print_error("%s\n", w.why);
-    world_free(&w);
-    return good ? 0 : -1;
 }
 
 /* Domain 1 has paging of another kind, and lends frame 5 to the first. */

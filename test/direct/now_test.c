@@ -7,22 +7,7 @@
 
 #include <cmocka.h>
 
-#include "world.h"
-
-static struct world w;
-
-static enum direct_status on(enum direct_op op, unsigned frame, uint8_t kind)
-{
-    struct direct_request r = world_request(&w, op, frame);
-
-    r.kind = kind;
-    return world_do(&w, 0, &r, 1000).status;
-}
-
-static struct type type_of(unsigned frame)
-{
-    return type_read(&w.machine, mfn_of(frame));
-}
+#include "story.h"
 
 static uint32_t refs_of(unsigned frame)
 {
@@ -39,17 +24,6 @@ static int fresh(void **state)
     assert_int_equal(on(DIRECT_PIN, 2, TYPE_L1), DIRECT_DONE);
     assert_int_equal(on(DIRECT_PIN, 3, TYPE_L2), DIRECT_DONE);
     return 0;
-}
-
-static int sound(void **state)
-{
-    bool good = world_sound(&w);
-
-    (void)state;
-    if (!good)
-        print_error("%s\n", w.why);
-    world_free(&w);
-    return good ? 0 : -1;
 }
 
 static struct direct_store store(unsigned table, unsigned index, uint64_t value)
